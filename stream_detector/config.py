@@ -1,0 +1,292 @@
+"""The configuration: one YAML file, validated whole before anything is opened.
+
+Environment variables override the file: `STREAM_DETECTOR_<SECTION>__<KEY>`, for example
+`STREAM_DETECTOR_KAFKA__BOOTSTRAP_SERVERS`. Secrets belong there, or in a file named by
+`kafka.properties`, never in the YAML. Unknown keys are errors, with a suggestion.
+"""
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from stream_detector.errors import ConfigError
+from stream_detector.features import Feature, FeatureSchema, Kind
+from stream_detector.gan.settings import InversionSettings, ModelSettings
+
+__all__ = ["Config", "KafkaConfig", "RecordConfig", "ThresholdConfig", "TopicsConfig", "WorkerConfig", "load_config"]
+
+ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
+MAX_CONFIG_BYTES = 1 << 20
+TOPIC_NAME = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
+
+Topic = Annotated[str, Field(pattern=TOPIC_NAME.pattern)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class KafkaConfig(Section):
+    """How to reach the broker, and under which names."""
+
+    bootstrap_servers: str = "localhost:9092"
+    """Comma-separated host:port list."""
+    group_id: str = "stream-detector"
+    """Consumer group; workers of one group share the partitions."""
+    slot: str | None = None
+    """This worker's name, unique among those running at once; default: host name and process id."""
+    properties: dict[str, str | int | bool] = Field(default_factory=dict, repr=False)
+    """Any further librdkafka property (security.protocol, sasl.mechanism, ssl.ca.location, …)."""
+    sasl_password: SecretStr | None = None
+    """`sasl.password`, kept out of logs; best given by the environment."""
+
+    @field_validator("properties")
+    @classmethod
+    def _not_ours(cls, properties: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        for key in properties:
+            if key in {"enable.auto.commit", "isolation.level", "transactional.id", "enable.auto.offset.store"}:
+                raise ValueError(f"{key!r} is set by the worker, exactly-once depends on it; leave it out")
+        return properties
+
+
+class TopicsConfig(Section):
+    """Topic names."""
+
+    telemetry: tuple[Topic, ...] = ("telemetry",)
+    """Topics to read; one or several."""
+    alerts: Topic = "alerts"
+    dead_letters: Topic = "dead-letters"
+    models: Topic = "models"
+    """Compacted: artifacts by version, and the `current` pointer."""
+    feedback: Topic = "feedback"
+    partitions: int = Field(4, ge=1, le=10_000)
+    """Partitions that `topics create` gives a new telemetry topic."""
+    replication: int = Field(1, ge=1, le=32)
+    """Replicas that `topics create` gives a new topic."""
+
+    @field_validator("telemetry", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [*self.telemetry, self.alerts, self.dead_letters, self.models, self.feedback]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"topic {name!r} is used twice; the detector would read its own output")
+        return self
+
+
+class RecordConfig(Section):
+    """How a record's bytes are read."""
+
+    format: Literal["json"] = "json"
+    features_path: str = "features"
+    """Dotted path of the object that holds the features; "" = the record itself."""
+    id_path: str = "id"
+    time_path: str = "time"
+    """RFC 3339 text or epoch milliseconds."""
+    entity_path: str = "entity"
+    max_bytes: int = Field(262_144, ge=64, le=104_857_600)
+    """Largest record, bytes."""
+    max_depth: int = Field(16, ge=1, le=256)
+    """Deepest nesting of objects and arrays."""
+    max_string: int = Field(256, ge=1, le=1_000_000)
+    """Longest category, id or entity, characters."""
+
+
+class FeatureConfig(Section):
+    """One feature, by name."""
+
+    name: str = Field(min_length=1, max_length=256)
+    kind: Kind = Kind.NUMERIC
+    context: bool = False
+    required: bool = False
+    period: float | None = Field(None, gt=0)
+
+    def to_feature(self) -> Feature:
+        """As the engine's value; the vocabulary is learnt later, by fitting."""
+        return Feature(self.name, self.kind, self.context, self.required, self.period)
+
+
+class ThresholdConfig(Section):
+    """When a score is an alert."""
+
+    target_alert_rate: float = Field(0.001, gt=0, lt=0.5)
+    """The share of normal records that may be flagged: the one knob."""
+    window: int = Field(10_000, ge=100, le=1_000_000)
+    """Scores per partition that the rolling quantile spans."""
+    warmup: int = Field(1_000, ge=1)
+    """Scores before the rolling quantile serves; the calibrated quantile serves until then."""
+    slack: float = Field(3.0, ge=1.0, le=1_000.0)
+    """The threshold stays between the calibrated quantiles of target x slack (floor) and target / slack (ceiling)."""
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Self:
+        if self.warmup > self.window:
+            raise ValueError(f"warmup {self.warmup:,} exceeds window {self.window:,}; give at most the window")
+        if self.target_alert_rate * self.slack >= 1:
+            raise ValueError(f"target_alert_rate x slack is {self.target_alert_rate * self.slack:g}; must be below 1")
+        return self
+
+
+class WorkerConfig(Section):
+    """How the worker batches and commits."""
+
+    batch_records: int = Field(8_192, ge=1, le=100_000)
+    """Most records scored at once."""
+    linger_ms: int = Field(20, ge=0, le=10_000)
+    """Longest wait for a batch to fill, milliseconds."""
+    commit_interval_ms: int = Field(100, ge=0, le=60_000)
+    """A transaction is committed at this age, or at once when it holds an alert, milliseconds."""
+    transaction_timeout_ms: int = Field(10_000, ge=1_000, le=900_000)
+    """The broker aborts a transaction of a silent worker after this, milliseconds."""
+    session_timeout_ms: int = Field(45_000, ge=3_000, le=1_800_000)
+    """The group gives a silent worker's partitions away after this, milliseconds."""
+    max_poll_interval_ms: int = Field(300_000, ge=5_000)
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    """Kafka's rebalance protocol; `consumer` is KIP-848."""
+    start_from: Literal["earliest", "latest"] = "earliest"
+    """Where a group without committed offsets begins."""
+    on_offsets_lost: Literal["fail", "continue"] = "fail"
+    """When retention has overtaken the committed offset: stop with a message, or go on and report the gap."""
+    unavailable_timeout_ms: int = Field(300_000, ge=1_000)
+    """How long the broker may be away before the worker gives up, milliseconds."""
+    threads: int = Field(1, ge=0, le=256)
+    """Torch threads; 1 keeps a core for the client, 0 = all cores."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda when there is one."""
+
+    @model_validator(mode="after")
+    def _timeouts_nest(self) -> Self:
+        if self.transaction_timeout_ms >= self.session_timeout_ms:
+            raise ValueError(
+                f"transaction_timeout_ms {self.transaction_timeout_ms:,} must be below session_timeout_ms "
+                f"{self.session_timeout_ms:,}: a hung commit must end before the member is evicted"
+            )
+        if self.commit_interval_ms * 2 > self.transaction_timeout_ms:
+            raise ValueError("commit_interval_ms must be at most half of transaction_timeout_ms")
+        return self
+
+
+class LogConfig(Section):
+    """Structured logs on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto = console on a terminal, json otherwise."""
+
+
+class MetricsConfig(Section):
+    """Prometheus metrics and health."""
+
+    port: int = Field(0, ge=0, le=65_535)
+    """0 = no listener."""
+    host: str = "127.0.0.1"
+
+
+class Config(BaseSettings):
+    """The whole configuration; every section has defaults, `features` is learnt when left out."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    kafka: KafkaConfig = KafkaConfig()
+    topics: TopicsConfig = TopicsConfig()
+    record: RecordConfig = RecordConfig()
+    features: tuple[FeatureConfig, ...] = ()
+    """The features to judge, in any order; empty = those of the model."""
+    model: ModelSettings = ModelSettings()
+    inversion: InversionSettings = InversionSettings()
+    threshold: ThresholdConfig = ThresholdConfig()
+    worker: WorkerConfig = WorkerConfig()
+    log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    seed: int = Field(0, ge=0)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **sources: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; nothing else is read."""
+        return sources["env_settings"], init_settings
+
+    @property
+    def declared_schema(self) -> FeatureSchema | None:
+        """The declared features, None when they are to be learnt from the data."""
+        return FeatureSchema(tuple(f.to_feature() for f in self.features)) if self.features else None
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration in `path` (None: all defaults) under the environment's overrides.
+
+    Raises `ConfigError` with one line a fault: file, key, the value seen, and what to do.
+    """
+    where = str(path) if path else "configuration"
+    try:
+        return Config(**(_read(path) if path else {}))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _explain(error))) from None
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}; values of lists and objects are written as JSON") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes; this is no configuration file")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a bomb expands only in safe_load
+            raise ConfigError(f"{path}: YAML aliases are not allowed; write the values out")
+        document = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path given with -c") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if document is not None and not isinstance(document, dict):
+        raise ConfigError(f"{path}: holds a {type(document).__name__}; expected sections such as 'kafka:'")
+    if any(not isinstance(key, str) for key in document or {}):
+        raise ConfigError(f"{path}: every key on the top level must be text")
+    return document or {}
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in fault["loc"]) or "configuration"
+        if fault["type"] == "extra_forbidden":
+            yield f"{key}: unknown key{_suggestion(fault['loc'])}"
+        elif _secret(key):
+            yield f"{key}: {fault['msg']}"
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            seen = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r:.80})"
+            yield f"{key}: {message[:1].lower()}{message[1:]}{seen}"
+
+
+def _secret(key: str) -> bool:
+    return "password" in key or "properties" in key
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        inner = field.annotation if field else FeatureConfig
+        section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else FeatureConfig
+    known = list(section.model_fields)
+    close = get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"

@@ -1,0 +1,268 @@
+"""What a record's features are, and how records become a matrix.
+
+The matrix is float32 [record, feature] in the input's units: a number is itself, a missing
+value is NaN, a category is its index in the feature's vocabulary (one past the end when the
+category was never seen). Scaling for the networks is the model's business, not done here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from itertools import chain
+from json import dumps
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.errors import ConfigError, DataError
+
+__all__ = ["Encoded", "Feature", "FeatureSchema", "Kind", "Rejection", "encode"]
+
+MAX_FEATURES = 10_000
+MAX_VOCABULARY = 1_000
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+NUMBERS = frozenset({int, float})
+
+
+class Kind(StrEnum):
+    """How a feature's values are to be read."""
+
+    NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+    CYCLIC = "cyclic"  # a number that comes round after `period`, as an hour of day after 24
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One named column.
+
+    `context` features condition the networks and are not judged themselves. `required` makes a
+    missing value a rejection. `vocabulary` is learnt by fitting, in sorted order; codes index it.
+    """
+
+    name: str
+    kind: Kind = Kind.NUMERIC
+    context: bool = False
+    required: bool = False
+    period: float | None = None
+    vocabulary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a record cannot be used: a short stable reason code and a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Rows that could be used, as a matrix, and the others with their reasons.
+
+    `matrix` is float32 [kept, feature]; `kept` holds the kept rows' positions, ascending;
+    `rejected` maps the other positions to their reasons.
+    """
+
+    matrix: NDArray[np.float32]
+    kept: list[int]
+    rejected: dict[int, Rejection]
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """The features of a record, in matrix order.
+
+    Raises `ConfigError` when names repeat, are empty, or a cyclic feature has no period.
+    """
+
+    features: tuple[Feature, ...]
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        if not names or len(names) > MAX_FEATURES:
+            raise ConfigError(f"features: {len(names)} are named; give 1 to {MAX_FEATURES:,}")
+        if doubles := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"features: {doubles[0]!r} is named twice; keep one")
+        if all(feature.context for feature in self.features):
+            raise ConfigError("features: all are context; at least one must be judged")
+        for feature in self.features:
+            if feature.kind is Kind.CYCLIC and not (feature.period and feature.period > 0):
+                raise ConfigError(f"features.{feature.name}: a cyclic feature needs a period > 0")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Feature names in matrix order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names, kinds and vocabularies: equal digests read records alike."""
+        return sha256(dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def numbered(cls, width: int) -> "FeatureSchema":
+        """Numeric features `x0, x1, …`, for a bare matrix of `width` columns."""
+        return cls(tuple(Feature(f"x{column}") for column in range(width)))
+
+    @classmethod
+    def inferred(cls, rows: Sequence[Mapping[str, Any]]) -> "FeatureSchema":
+        """Features in order of first appearance; any string makes a feature categorical."""
+        kinds: dict[str, Kind] = {}
+        for row in rows:
+            for name, value in row.items():
+                if isinstance(value, str):
+                    kinds[name] = Kind.CATEGORICAL
+                else:
+                    kinds.setdefault(name, Kind.NUMERIC)
+        schema = cls(tuple(Feature(name, kind) for name, kind in kinds.items()))
+        return schema.with_vocabularies(rows)
+
+    def with_vocabularies(self, rows: Iterable[Mapping[str, Any]]) -> "FeatureSchema":
+        """The same features with the categories that `rows` hold.
+
+        A feature that has a vocabulary keeps it. Raises `DataError` when a feature has more than
+        1,000 categories: such a column is an identifier, not a category.
+        """
+        open_names = [f.name for f in self.features if f.kind is Kind.CATEGORICAL and not f.vocabulary]
+        seen: dict[str, set[str]] = {name: set() for name in open_names}
+        for row in rows if open_names else ():
+            for name in open_names:
+                if isinstance(value := row.get(name), str):
+                    seen[name].add(value)
+        for name, values in seen.items():
+            if len(values) > MAX_VOCABULARY:
+                raise DataError(
+                    f"feature {name!r} has {len(values):,} different values, at most "
+                    f"{MAX_VOCABULARY:,} categories are allowed; leave it out or group its values"
+                )
+        return FeatureSchema(
+            tuple(replace(f, vocabulary=tuple(sorted(seen[f.name]))) if f.name in seen else f for f in self.features)
+        )
+
+    def matches(self, other: "FeatureSchema") -> bool:
+        """Whether both name the same features of the same kinds, vocabularies aside."""
+        return [(f.name, f.kind, f.context, f.period) for f in self.features] == [
+            (f.name, f.kind, f.context, f.period) for f in other.features
+        ]
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """As plain JSON values, for an artifact's header."""
+        return [
+            {
+                "name": f.name,
+                "kind": f.kind.value,
+                "context": f.context,
+                "required": f.required,
+                "period": f.period,
+                "vocabulary": list(f.vocabulary),
+            }
+            for f in self.features
+        ]
+
+    @classmethod
+    def from_dict(cls, entries: Sequence[Mapping[str, Any]]) -> "FeatureSchema":
+        """The inverse of `to_dict`; raises KeyError, TypeError or ValueError on other values."""
+        return cls(
+            tuple(
+                Feature(
+                    name=str(entry["name"]),
+                    kind=Kind(entry["kind"]),
+                    context=bool(entry["context"]),
+                    required=bool(entry["required"]),
+                    period=None if entry["period"] is None else float(entry["period"]),
+                    vocabulary=tuple(str(category) for category in entry["vocabulary"]),
+                )
+                for entry in entries
+            )
+        )
+
+
+def encode(schema: FeatureSchema, rows: Sequence[Mapping[str, Any]], max_string: int = 256) -> Encoded:
+    """Rows of named values as a float32 matrix [kept, feature], the rest with a reason each.
+
+    The whole batch is converted column by column where every row is complete and well typed,
+    which telemetry nearly always is; otherwise row by row. Both ways give the same matrix.
+    """
+    codes = [{category: code for code, category in enumerate(f.vocabulary)} for f in schema.features]
+    if (matrix := _encode_complete(schema, codes, rows, max_string)) is not None:
+        return Encoded(matrix, list(range(len(rows))), {})
+    kept: list[int] = []
+    values: list[list[float]] = []
+    rejected: dict[int, Rejection] = {}
+    for position, row in enumerate(rows):
+        encoded = _encode_row(schema, codes, row, max_string)
+        if isinstance(encoded, Rejection):
+            rejected[position] = encoded
+        else:
+            kept.append(position)
+            values.append(encoded)
+    matrix = np.array(values, dtype=np.float32).reshape(len(kept), len(schema.features))
+    return Encoded(matrix, kept, rejected)
+
+
+def _encode_complete(
+    schema: FeatureSchema, codes: Sequence[Mapping[str, int]], rows: Sequence[Mapping[str, Any]], max_string: int
+) -> NDArray[np.float32] | None:
+    """The matrix when every value is there, of its type and finite; None when any is not."""
+    matrix = np.empty((len(rows), len(schema.features)), dtype=np.float32)
+    numeric = [column for column, f in enumerate(schema.features) if f.kind is not Kind.CATEGORICAL]
+    try:
+        if numeric:
+            block = _numeric_block([schema.names[column] for column in numeric], rows)
+            if block is None:
+                return None
+            matrix[:, numeric] = block
+        for column, feature in enumerate(schema.features):
+            if feature.kind is Kind.CATEGORICAL:
+                values = [row[feature.name] for row in rows]
+                if any(type(value) is not str or len(value) > max_string for value in values):
+                    return None
+                unseen = len(codes[column])
+                matrix[:, column] = [codes[column].get(value, unseen) for value in values]
+    except KeyError:
+        return None
+    return matrix
+
+
+def _numeric_block(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+    pick = itemgetter(*names)
+    flat = list(map(pick, rows) if len(names) == 1 else chain.from_iterable(map(pick, rows)))
+    if not NUMBERS.issuperset(map(type, flat)):  # bool is an int to isinstance, and not to us
+        return None
+    block = np.array(flat, dtype=np.float64).reshape(len(rows), len(names))
+    return block if not block.size or np.abs(block).max() <= FLOAT32_MAX else None
+
+
+def _encode_row(
+    schema: FeatureSchema, codes: Sequence[Mapping[str, int]], row: Mapping[str, Any], max_string: int
+) -> list[float] | Rejection:
+    encoded: list[float] = []
+    for feature, code in zip(schema.features, codes, strict=True):
+        value = row.get(feature.name)
+        if value is None or value != value:  # JSON has no NaN; a table read into rows may
+            if feature.required:
+                return Rejection("missing-feature", f"feature {feature.name!r} is required and missing")
+            encoded.append(float("nan"))
+        elif feature.kind is Kind.CATEGORICAL:
+            if type(value) is not str:
+                return _wrong_type(feature, value, "a string")
+            if len(value) > max_string:
+                return Rejection(
+                    "string-too-long", f"feature {feature.name!r} has {len(value):,} characters, limit {max_string:,}"
+                )
+            encoded.append(float(code.get(value, len(code))))
+        elif type(value) not in NUMBERS:
+            return _wrong_type(feature, value, "a number")
+        elif not abs(value) <= FLOAT32_MAX:
+            return Rejection("non-finite", f"feature {feature.name!r} is {value!r:.40}, outside finite float32")
+        else:
+            encoded.append(float(value))
+    return encoded
+
+
+def _wrong_type(feature: Feature, value: object, wanted: str) -> Rejection:
+    return Rejection("wrong-type", f"feature {feature.name!r} is {type(value).__name__}, expected {wanted}")

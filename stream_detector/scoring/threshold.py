@@ -1,0 +1,65 @@
+"""The threshold of a partition: an exact rolling quantile between a floor and a ceiling.
+
+The threshold of a record uses only the scores before it, one by one and in offset order, so it
+is a function of the log alone: never of batches, workers or restarts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from river.stats import RollingQuantile
+
+__all__ = ["Limits", "RollingThreshold", "Threshold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the rolling quantile may span and between which scores, in nines, it must stay.
+
+    `nominal` is the score that a share `target_alert_rate` of normal records exceeds by the
+    model's calibration; it serves until `warmup` scores were seen. The floor keeps a quiet stream
+    from flooding, the ceiling keeps a long attack from hiding itself by raising its own threshold.
+    """
+
+    target_alert_rate: float
+    window: int
+    warmup: int
+    nominal: float
+    floor: float
+    ceiling: float
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The score above which a record is flagged, and whether the window has history enough."""
+
+    value: float
+    warming: bool
+
+
+class RollingThreshold:
+    """The threshold of one partition under one model."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.seen = 0
+        self._quantile = RollingQuantile(q=1.0 - limits.target_alert_rate, window_size=limits.window)
+
+    def judge(self, score: float) -> Threshold:
+        """The threshold from the scores before this one; then this score joins the window."""
+        threshold = self.current()
+        self.learn((score,))
+        return threshold
+
+    def current(self) -> Threshold:
+        """The threshold that the next record meets."""
+        limits = self.limits
+        if self.seen < limits.warmup:
+            return Threshold(limits.nominal, warming=True)
+        return Threshold(min(max(self._quantile.get(), limits.floor), limits.ceiling), warming=False)
+
+    def learn(self, scores: Iterable[float]) -> None:
+        """Takes earlier scores into the window, oldest first, without judging them."""
+        for score in scores:
+            self._quantile.update(score)
+            self.seen += 1
