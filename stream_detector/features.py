@@ -157,7 +157,7 @@ class FeatureSchema:
                 "kind": f.kind.value,
                 "context": f.context,
                 "required": f.required,
-                "period": f.period,
+                "period": None if f.period is None else float(f.period),
                 "vocabulary": list(f.vocabulary),
             }
             for f in self.features
@@ -223,7 +223,7 @@ def _encode_complete(
                     return None
                 unseen = len(codes[column])
                 matrix[:, column] = [codes[column].get(value, unseen) for value in values]
-    except KeyError:
+    except (KeyError, OverflowError):  # a missing feature, an integer beyond a double
         return None
     return matrix
 
@@ -258,7 +258,7 @@ def _encode_row(
         elif type(value) not in NUMBERS:
             return _wrong_type(feature, value, "a number")
         elif not abs(value) <= FLOAT32_MAX:
-            return Rejection("non-finite", f"feature {feature.name!r} is {value!r:.40}, outside finite float32")
+            return Rejection("non-finite", f"feature {feature.name!r} is outside the range of a float32")
         else:
             encoded.append(float(value))
     return encoded

@@ -18,7 +18,20 @@ from numpy.typing import NDArray
 from stream_detector.config import RecordConfig
 from stream_detector.features import FeatureSchema, Rejection, encode
 
-__all__ = ["Alert", "Contribution", "DeadLetter", "Decoded", "Header", "Message", "alert_from_json", "decode", "identity", "raw"]
+__all__ = [
+    "Alert",
+    "Contribution",
+    "DeadLetter",
+    "Decoded",
+    "Header",
+    "Message",
+    "Rows",
+    "alert_from_json",
+    "decode",
+    "identity",
+    "raw",
+    "read",
+]
 
 Header = tuple[str, bytes | None]
 Document = dict[str, Any]
@@ -39,6 +52,20 @@ class Message(Protocol):
     def value(self) -> bytes | str | None: ...
     def headers(self) -> list[tuple[str, Any]] | None: ...
     def timestamp(self) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch of record values as JSON objects, before any schema.
+
+    `kept` holds the kept values' positions in the batch, ascending; `documents` and `features`
+    (the object at `record.features_path`) go with them; `rejected` maps the other positions.
+    """
+
+    kept: list[int]
+    documents: list[Document]
+    features: list[Document]
+    rejected: dict[int, Rejection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,28 +234,45 @@ class DeadLetter:
         )
 
 
-def decode(values: Sequence[bytes | None], schema: FeatureSchema, config: RecordConfig) -> Decoded:
-    """Record values as a feature matrix and documents, the unusable ones with a reason each.
+def read(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
+    """Record values as JSON objects and their features, the unusable ones with a reason each.
 
     The whole batch is parsed by one call; only when that fails is it parsed one by one.
     """
-    rejected: dict[int, Rejection] = {}
-    kept: list[int] = []
-    documents: list[Document] = []
-    rows: list[Document] = []
+    rows = Rows([], [], [], {})
     for position, document in enumerate(_parse(values, config)):
-        row = _features_of(document, config.features_path)
-        if isinstance(document, Rejection) or isinstance(row, Rejection):
-            rejected[position] = document if isinstance(document, Rejection) else row
+        if isinstance(document, Rejection):
+            rows.rejected[position] = document
             continue
-        kept.append(position)
-        documents.append(document)
-        rows.append(row)
-    encoded = encode(schema, rows, config.max_string)
+        features = _features_of(document, config.features_path)
+        if isinstance(features, Rejection):
+            rows.rejected[position] = features
+            continue
+        rows.kept.append(position)
+        rows.documents.append(document)
+        rows.features.append(features)
+    return rows
+
+
+def telemetry_to_json(event_id: str, event_time: str | None, entity: str | None, features: Document) -> bytes:
+    """A telemetry record's value in the default layout (`record.features_path: features`), for producers.
+
+    Time is RFC 3339; what is None is left out, a missing feature too.
+    """
+    head = {"id": event_id, "time": event_time, "entity": entity}
+    present = {name: value for name, value in features.items() if value is not None}
+    return orjson.dumps({name: value for name, value in head.items() if value is not None} | {"features": present})
+
+
+def decode(values: Sequence[bytes | None], schema: FeatureSchema, config: RecordConfig) -> Decoded:
+    """Record values as a feature matrix and documents, the unusable ones with a reason each."""
+    rows = read(values, config)
+    encoded = encode(schema, rows.features, config.max_string)
     if not encoded.rejected:
-        return Decoded(encoded.matrix, kept, documents, rejected)
-    rejected |= {kept[row]: reason for row, reason in encoded.rejected.items()}
-    return Decoded(encoded.matrix, [kept[r] for r in encoded.kept], [documents[r] for r in encoded.kept], rejected)
+        return Decoded(encoded.matrix, rows.kept, rows.documents, rows.rejected)
+    rejected = rows.rejected | {rows.kept[row]: reason for row, reason in encoded.rejected.items()}
+    kept, documents = [rows.kept[r] for r in encoded.kept], [rows.documents[r] for r in encoded.kept]
+    return Decoded(encoded.matrix, kept, documents, rejected)
 
 
 def identity(document: Document, config: RecordConfig) -> tuple[str | None, str | None, str | None]:
@@ -290,10 +334,8 @@ def _deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_deeper(part, levels - 1) for part in inner)
 
 
-def _features_of(document: Document | Rejection, path: str) -> Document | Rejection:
-    if not path or isinstance(document, Rejection):
-        return document
-    features = _at(document, path)
+def _features_of(document: Document, path: str) -> Document | Rejection:
+    features = _at(document, path) if path else document
     if features is None:
         return Rejection("no-features", f"the record has no {path!r}")
     if not isinstance(features, dict):

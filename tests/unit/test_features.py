@@ -1,0 +1,125 @@
+"""Rows to matrix: every value lands where it belongs, or is refused with its reason."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_detector import features as module
+from stream_detector.errors import ConfigError, DataError
+from stream_detector.features import Feature, FeatureSchema, Kind, encode
+
+SCHEMA = FeatureSchema(
+    (
+        Feature("load"),
+        Feature("state", Kind.CATEGORICAL, vocabulary=("down", "up")),
+        Feature("hour", Kind.CYCLIC, context=True, period=24),
+        Feature("must", required=True),
+    )
+)
+GOOD = {"load": 1.5, "state": "up", "hour": 3, "must": 0}
+
+VALUES = st.one_of(
+    st.floats(allow_nan=False), st.integers(), st.booleans(), st.text(max_size=5), st.none(), st.lists(st.integers())
+)
+ROWS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(SCHEMA.names, VALUES)), max_size=20)
+
+
+def test_values_land_in_their_columns():
+    """Numbers are themselves, categories their vocabulary index, unseen ones one past the end."""
+    encoded = encode(SCHEMA, [GOOD, GOOD | {"state": "sideways"}])
+    assert encoded.matrix.tolist() == [[1.5, 1, 3, 0], [1.5, 2, 3, 0]]
+    assert encoded.matrix.dtype == np.float32
+
+
+@pytest.mark.parametrize("missing", [{}, {"load": None}, {"load": math.nan}])
+def test_a_missing_value_is_nan(missing):
+    """Absent, null and NaN all read as missing."""
+    row = {name: value for name, value in GOOD.items() if name != "load"} | missing
+    assert math.isnan(encode(SCHEMA, [row]).matrix[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"load": "1.5"}, "wrong-type"),
+        ({"load": True}, "wrong-type"),
+        ({"load": [1]}, "wrong-type"),
+        ({"state": 1}, "wrong-type"),
+        ({"load": 1e39}, "non-finite"),
+        ({"load": -math.inf}, "non-finite"),
+        ({"load": 10**400}, "non-finite"),
+        ({"state": "x" * 257}, "string-too-long"),
+        ({"must": None}, "missing-feature"),
+    ],
+)
+def test_unusable_values_are_refused_with_their_reason(change, reason):
+    """One bad row is refused by name and leaves its neighbours alone."""
+    encoded = encode(SCHEMA, [GOOD, GOOD | change, GOOD])
+    assert encoded.kept == [0, 2]
+    assert encoded.rejected[1].reason == reason
+    assert repr(next(iter(change))) in encoded.rejected[1].message
+
+
+@given(ROWS)
+def test_a_row_reads_the_same_alone_and_among_others(rows):
+    """The fast way for whole batches and the careful way for single rows agree on everything."""
+    together = encode(SCHEMA, rows)
+    for position, row in enumerate(rows):
+        alone = encode(SCHEMA, [row])
+        if position in together.rejected:
+            assert alone.rejected[0] == together.rejected[position]
+        else:
+            expected = together.matrix[together.kept.index(position)]
+            assert np.array_equal(alone.matrix[0], expected, equal_nan=True)
+
+
+@given(
+    st.lists(st.fixed_dictionaries({"load": st.floats(-1e30, 1e30), "must": st.integers(-(2**40), 2**40)}), min_size=1)
+)
+def test_the_fast_way_equals_the_careful_way(rows):
+    """A complete numeric batch converts to the same bits as row by row."""
+    schema = FeatureSchema((Feature("load"), Feature("must")))
+    slow = np.array([[row["load"], row["must"]] for row in rows], dtype=np.float64).astype(np.float32)
+    assert np.array_equal(encode(schema, rows).matrix, slow)
+
+
+def test_a_schema_survives_its_json():
+    """`from_dict` undoes `to_dict`, and the digest tells schemas apart."""
+    again = FeatureSchema.from_dict(SCHEMA.to_dict())
+    assert again == SCHEMA
+    assert again.digest == SCHEMA.digest != FeatureSchema.numbered(4).digest
+
+
+def test_inference_reads_strings_as_categories():
+    """A feature with any string is categorical, with its sorted values as vocabulary."""
+    schema = FeatureSchema.inferred([{"a": 1, "b": "y"}, {"b": "x", "c": 2.0}])
+    assert [(f.name, f.kind.value, f.vocabulary) for f in schema.features] == [
+        ("a", "numeric", ()),
+        ("b", "categorical", ("x", "y")),
+        ("c", "numeric", ()),
+    ]
+
+
+def test_an_identifier_is_no_category():
+    """More than 1,000 categories is an error that names the feature."""
+    rows = [{"user": str(n)} for n in range(module.MAX_VOCABULARY + 1)]
+    with pytest.raises(DataError, match="'user' has 1,001 different values"):
+        FeatureSchema.inferred(rows)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        (),
+        (Feature("a"), Feature("a")),
+        (Feature("a", context=True),),
+        (Feature("a"), Feature("h", Kind.CYCLIC)),
+    ],
+)
+def test_a_senseless_schema_is_refused(features):
+    """No features, doubled names, nothing to judge, no period: each is a configuration error."""
+    with pytest.raises(ConfigError, match="features"):
+        FeatureSchema(features)

@@ -1,0 +1,185 @@
+"""Bytes in, documents or reasons out; alerts and dead letters as they cross Kafka."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_detector.config import RecordConfig
+from stream_detector.features import Feature, FeatureSchema, Rejection
+from stream_detector.records import Alert, Contribution, DeadLetter, alert_from_json, decode, identity, read
+
+SCHEMA = FeatureSchema((Feature("a"), Feature("b")))
+CONFIG = RecordConfig(max_bytes=400, max_depth=4)
+GOOD = b'{"id":"r1","features":{"a":1,"b":2.5}}'
+
+
+def reasons(*values, config=CONFIG):
+    return {position: r.reason for position, r in decode(list(values), SCHEMA, config).rejected.items()}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "tombstone"),
+        (b"", "undecodable"),
+        (b"\xff\xfe{}", "undecodable"),
+        (b'{"features":{"a":NaN,"b":1}}', "undecodable"),
+        (b'{"features":{"a":1,"b":1}', "undecodable"),
+        (b"[1,2]", "not-an-object"),
+        (b"3", "not-an-object"),
+        (b"null", "not-an-object"),
+        (b'"features"', "not-an-object"),
+        (b"{}", "no-features"),
+        (b'{"features":[1,2]}', "no-features"),
+        (b'{"features":{"a":"x","b":1}}', "wrong-type"),
+        (b'{"features":{"a":true,"b":1}}', "wrong-type"),
+        (b'{"features":{"a":1e308,"b":1}}', "non-finite"),
+        (b'{"features":{"a":1,"b":2},"x":[[[[1]]]]}', "too-deep"),
+        (b'{"features":{"a":1,"b":2},"pad":"' + b"x" * 400 + b'"}', "too-large"),
+    ],
+)
+def test_every_kind_of_bad_record_is_told_apart_and_harms_no_other(value, reason):
+    """A bad record is rejected with its reason; its neighbours in the batch are decoded."""
+    assert reasons(GOOD, value, GOOD) == {1: reason}
+    assert decode([GOOD, value, GOOD], SCHEMA, CONFIG).features.tolist() == [[1, 2.5], [1, 2.5]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [b'{"features":{"a":1,"b":[1', b'2]}},{"features":{"a":1,"b":2}}'],
+        [b'{"features":{"a":1,"b":2},"x":[{}', b'{"y":1}]},{"features":{"a":1,"b":2}}'],
+        [GOOD + b"," + GOOD, GOOD],
+        [GOOD + b',"0",' + GOOD, GOOD],
+    ],
+)
+def test_broken_neighbours_cannot_complete_each_other(values):
+    """Values that only parse when joined are rejected, each on its own."""
+    alone = {p: decode([v], SCHEMA, CONFIG).rejected.get(0) for p, v in enumerate(values)}
+    assert decode(values, SCHEMA, CONFIG).rejected == {p: r for p, r in alone.items() if r}
+    assert reasons(*values)[0] == "undecodable"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["features", "a", "b", "id"]), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.one_of(JSON.map(orjson.dumps), st.binary(max_size=12), st.none(), st.just(GOOD)), max_size=8))
+def test_decoding_does_not_depend_on_the_batch(values):
+    """Each value decodes to the same row or the same reason, alone or in any batch."""
+    together = decode(values, SCHEMA, CONFIG)
+    assert sorted([*together.kept, *together.rejected]) == list(range(len(values)))
+    for position, value in enumerate(values):
+        alone = decode([value], SCHEMA, CONFIG)
+        if position in together.rejected:
+            assert alone.rejected[0] == together.rejected[position]
+        else:
+            row = together.kept.index(position)
+            assert np.array_equal(alone.features[0], together.features[row], equal_nan=True)
+            assert alone.documents[0] == together.documents[row]
+
+
+def test_flat_and_nested_records():
+    """`features_path` reaches into an object, and the empty path reads the record itself."""
+    flat = read([b'{"a":1,"b":2}'], RecordConfig(features_path=""))
+    deep = read([b'{"x":{"y":{"a":1,"b":2}}}'], RecordConfig(features_path="x.y"))
+    assert flat.features == deep.features == [{"a": 1, "b": 2}]
+
+
+def test_depth_is_judged_exactly():
+    """A wide record within the depth limit passes although it has many brackets."""
+    wide = orjson.dumps({"features": {"a": 1, "b": 2}, "tags": [{}, {}, {}, {}, {}]})
+    assert reasons(wide) == {}
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000+00:00"),
+        ("2026-01-02T03:04:05+02:00", "2026-01-02T01:04:05.000+00:00"),
+        (1_700_000_000_123, "2023-11-14T22:13:20.123+00:00"),
+        ("yesterday", None),
+        (-1, None),
+        (1e300, None),
+        (True, None),
+        (None, None),
+    ],
+)
+def test_event_times_are_read_or_absent(time, expected):
+    """RFC 3339 text and epoch milliseconds become UTC; anything else is no time, not an error."""
+    assert identity({"time": time}, CONFIG)[2] == expected
+
+
+@dataclass
+class Stored:
+    """A consumed message, as the client hands it out."""
+
+    _value: bytes | None = b"\x00broken"
+    _key: bytes | None = b"k"
+    _headers: tuple = (("h", b"1"), ("h", None))
+
+    def topic(self):
+        return "telemetry"
+
+    def partition(self):
+        return 3
+
+    def offset(self):
+        return 42
+
+    def key(self):
+        return self._key
+
+    def value(self):
+        return self._value
+
+    def headers(self):
+        return list(self._headers) or None
+
+    def timestamp(self):
+        return (1, 1_700_000_000_000)
+
+
+def test_a_dead_letter_keeps_its_original_to_the_byte():
+    """Key, value, headers and timestamp stay; Connect's error headers say where and why."""
+    letter = DeadLetter.of(Stored(), Rejection("undecodable", "not JSON:\n\x1b[31mred"))
+    assert (letter.key, letter.value, letter.timestamp_ms) == (b"k", b"\x00broken", 1_700_000_000_000)
+    assert letter.headers[:2] == (("h", b"1"), ("h", None))
+    context = dict(letter.headers[2:])
+    assert context["__connect.errors.topic"] == b"telemetry"
+    assert context["__connect.errors.offset"] == b"42"
+    assert context["__connect.errors.exception.class.name"] == b"undecodable"
+    assert b"\x1b" not in context["__connect.errors.exception.message"]
+
+
+def an_alert():
+    return Alert(
+        "telemetry", 3, 42, b"k", "r1", "web-1", None, "2026-01-02T03:04:05.000+00:00", "ab" * 32, 5.25, 3.5, "rolling",
+        4.0, 5.5, "minor", (Contribution("a", 9.1, 6.4, 0.75, "high"), Contribution("s", "x", "y", 0.25, "unexpected")),
+    )  # fmt: skip
+
+
+def test_an_alert_survives_the_topic():
+    """Reading an alert's JSON gives the alert back, and it is plain JSON to others."""
+    alert = an_alert()
+    assert alert_from_json(alert.to_json(), alert.key) == alert
+    body = json.loads(alert.to_json())
+    assert body["id"] == "telemetry-3-42"
+    assert sum(f["contribution"] for f in body["features"]) == 1
+    assert dict(alert.headers())["ce_id"] == b"telemetry-3-42"
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"null", b'{"source":1}'])
+def test_what_is_no_alert_is_a_value_error(value):
+    """A foreign record on the alerts topic is recognised, whatever it is."""
+    with pytest.raises(ValueError):
+        alert_from_json(value)
