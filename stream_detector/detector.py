@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.config import RecordConfig, ThresholdConfig
-from stream_detector.model import DetectorModel, Explanation, Scores
+from stream_detector.model import DetectorModel, Scores
 from stream_detector.records import Alert, Contribution, DeadLetter, Decoded, Message, decode, identity, raw
+from stream_detector.scoring.explanation import Explanation
 from stream_detector.scoring.threshold import Limits, RollingThreshold, Threshold
 
 __all__ = ["Outcome", "detect", "history", "limits"]
@@ -51,7 +52,7 @@ def detect(
         _alert(messages[decoded.kept[row]], decoded, row, scores, threshold, explanation, model.version, record)
         for (row, threshold), explanation in zip(flagged.items(), explanations, strict=True)
     )
-    dead_letters = tuple(DeadLetter.of(messages[position], why) for position, why in decoded.rejected.items())
+    dead_letters = tuple(DeadLetter.of(messages[position], why) for position, why in sorted(decoded.rejected.items()))
     return Outcome(alerts, dead_letters, len(messages) - len(alerts) - len(dead_letters))
 
 
@@ -135,5 +136,4 @@ def _decimals(scores: NDArray[np.float32]) -> list[float]:
 
 def _contributions(explanation: Explanation) -> tuple[Contribution, ...]:
     """The features of an explanation, the largest contribution first."""
-    ranked = sorted(explanation, key=lambda feature: -feature.contribution)
-    return tuple(Contribution(f.feature, f.value, f.expected, f.contribution, f.direction) for f in ranked)
+    return tuple(Contribution(f.name, f.value, f.expected, f.contribution, f.direction) for f in explanation.features)

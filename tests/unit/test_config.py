@@ -1,6 +1,9 @@
 """The configuration is validated whole; what is wrong is said in one line with a remedy."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from stream_detector.config import Config, load_config
 from stream_detector.errors import ConfigError
@@ -74,3 +77,19 @@ def test_telemetry_is_one_topic_or_several(write, topic):
     """A single topic may be written as text."""
     config = load_config(write(f"topics: {{telemetry: {topic}}}"))
     assert config.topics.telemetry == ((topic,) if isinstance(topic, str) else tuple(topic))
+
+
+EXAMPLE = Path(__file__).parents[2] / "configs" / "detector.yaml"
+
+
+def test_the_documented_file_is_the_defaults():
+    """configs/detector.yaml shows what holds when nothing is configured."""
+    assert load_config(EXAMPLE) == Config()
+
+
+def test_every_key_is_documented():
+    """No section of the configuration has a key that the documented file leaves out, training details aside."""
+    shown = yaml.safe_load(EXAMPLE.read_text())
+    assert set(shown) == set(Config.model_fields)
+    for name in set(shown) - {"features", "seed", "model", "inversion"}:
+        assert set(shown[name]) == set(Config.model_fields[name].annotation.model_fields), name

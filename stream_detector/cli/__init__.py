@@ -1,0 +1,36 @@
+"""The `stream-detector` command: wiring only, one module a group of commands."""
+
+import sys
+
+import typer
+
+from stream_detector.cli.fit import fit, score
+from stream_detector.cli.inspect import status, validate
+from stream_detector.cli.models import models
+from stream_detector.cli.run import broker, demo, run
+from stream_detector.cli.topics import topics
+from stream_detector.errors import StreamDetectorError
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Streaming anomaly detection for Kafka: telemetry topics in, explained alerts out, exactly once.",
+    epilog="Exit codes: 0 done, 2 configuration or usage, 3 data, 4 model, 5 Kafka, 6 embedded broker, 7 gate refused, "
+    "130 interrupted, 1 anything else.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, fit, score, run, validate, status, broker):
+    app.command()(command)
+app.add_typer(models, name="models")
+app.add_typer(topics, name="topics")
+
+
+def main() -> None:
+    """Runs one command; an error is one plain line and its own exit code."""
+    try:
+        app()
+    except StreamDetectorError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)

@@ -1,0 +1,72 @@
+"""What several commands share: the configuration option, progress, ways to say things."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from getpass import getuser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stream_detector import logs
+from stream_detector.config import Config, load_config
+
+__all__ = ["ConfigOption", "WhyOption", "console", "operator", "progress_bar", "settings", "use_threads"]
+
+console = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Configuration file (YAML); without one, the defaults serve.")
+]
+WhyOption = Annotated[str, typer.Option("--why", help="Reason kept beside the pointer.")]
+
+
+def settings(path: Path | None) -> Config:
+    """The configuration at `path`, with logs set up by it."""
+    config = load_config(path)
+    logs.configure(config.log)
+    return config
+
+
+def use_threads(config: Config) -> None:
+    """Gives torch its threads: two that fight for one busy core are far slower than one."""
+    import torch
+
+    torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
+
+
+def operator() -> str:
+    """Who runs this command, for the model pointer."""
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid-{os.getuid()}"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
+    """A callable (step, total, message) that draws a bar on a terminal, and a line a tenth elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda step, total, message: progress.update(task, completed=step, total=total, description=message)
+
+
+def _lines() -> Callable[[int, int, str], None]:
+    shown = -1
+
+    def report(step: int, total: int, message: str) -> None:
+        nonlocal shown
+        tenth = 10 * step // max(total, 1)
+        if tenth != shown:
+            shown = tenth
+            print(f"{10 * tenth:3d} % {message}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return report

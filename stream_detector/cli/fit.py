@@ -1,0 +1,77 @@
+"""`fit` and `score`: from data to a model, and from a model and data to scores."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_detector.cli.common import ConfigOption, console, operator, progress_bar, settings, use_threads
+from stream_detector.config import Config
+from stream_detector.errors import ConfigError
+
+__all__ = ["fit", "score"]
+
+
+def fit(
+    file: Annotated[Path | None, typer.Argument(help="Normal records: .npz (array X), .csv or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Model artifact to write.")] = None,
+    config: ConfigOption = None,
+    from_topic: Annotated[
+        bool, typer.Option("--from-topic", help="Read the telemetry topics instead of a file.")
+    ] = False,
+    records: Annotated[int, typer.Option(min=60, help="With --from-topic: how many records; waits for them.")] = 20_000,
+    publish: Annotated[bool, typer.Option("--publish", help="Make it the current model on the models topic.")] = False,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing when a current model exists.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration's seed.")] = None,
+) -> None:
+    """Fits a model on normal records, from a file or from the telemetry topics."""
+    if (file is None) != from_topic:
+        raise ConfigError("give either a FILE of normal records or --from-topic")
+    if out is None and not publish:
+        raise ConfigError("say where the model goes: --out MODEL, --publish, or both")
+    configuration = settings(config)
+    if if_missing and _published(configuration):
+        return
+    use_threads(configuration)
+    from stream_detector.retraining.job import fit_file, fit_topics
+
+    chosen = configuration.seed if seed is None else seed
+    with progress_bar() as progress:
+        if file is not None:
+            model = fit_file(file, configuration, chosen, progress)
+        else:
+            model = fit_topics(configuration, records, chosen, progress)
+    if out is not None:
+        model.save(out)
+        console.print(f"wrote {out}: version {model.version}", highlight=False, soft_wrap=True)
+    if publish:
+        from stream_detector.kafka import registry
+
+        pointer = registry.publish(configuration, model.to_bytes(), operator(), "first fit")
+        console.print(f"published as current: version {pointer.version}", highlight=False, soft_wrap=True)
+
+
+def score(
+    model: Annotated[Path, typer.Argument(help="Model artifact.")],
+    file: Annotated[Path, typer.Argument(help="Records: .npz (array X), .csv or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Scores to write: .npz, .csv or .parquet.")],
+    config: ConfigOption = None,
+) -> None:
+    """Scores records: columns inversion, discriminator, anomaly, in nines (3 = one normal record in 1,000)."""
+    use_threads(settings(config))
+    from stream_detector.model import DetectorModel
+    from stream_detector.tables import read_table, write_columns
+
+    scores = DetectorModel.load(model).score(read_table(file))
+    columns = {"inversion": scores.inversion, "discriminator": scores.discriminator, "anomaly": scores.anomaly}
+    write_columns(out, columns)
+    console.print(f"wrote {out}: {len(scores.anomaly):,} records", highlight=False, soft_wrap=True)
+
+
+def _published(configuration: Config) -> bool:
+    from stream_detector.kafka import registry
+
+    if (pointer := registry.current(configuration)) is None:
+        return False
+    console.print(f"a model is current already: version {pointer.version}; nothing to do", highlight=False)
+    return True

@@ -1,0 +1,51 @@
+"""`validate` and `status`: looking without touching."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from stream_detector.cli.common import ConfigOption, console, settings
+
+__all__ = ["status", "validate"]
+
+
+def validate(config: ConfigOption = None) -> None:
+    """Checks a configuration and shows what it means; nothing is opened."""
+    configuration = settings(config)
+    topics, threshold = configuration.topics, configuration.threshold
+    names = ", ".join(feature.name for feature in configuration.features) or "those of the model"
+    console.print(
+        f"valid. Reads {', '.join(topics.telemetry)} at {configuration.kafka.bootstrap_servers} as group "
+        f"{configuration.kafka.group_id}; alerts to {topics.alerts}, dead letters to {topics.dead_letters}. "
+        f"Features: {names}. Flags about 1 in {1 / threshold.target_alert_rate:,.0f} normal records.",
+        highlight=False,
+    )
+
+
+def status(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Shows the model in force and, for each partition, how far the group has come."""
+    from stream_detector.kafka import registry
+    from stream_detector.kafka.progress import progress
+
+    configuration = settings(config)
+    pointer = registry.current(configuration)
+    partitions = progress(configuration)
+    if as_json:
+        version = pointer.version if pointer else None
+        print(json.dumps({"model": version, "partitions": [p.to_dict() for p in partitions]}))  # noqa: T201
+        return
+    model = (
+        f"{pointer.version[:16]} ({pointer.who}: {pointer.why})" if pointer else "none; make one: stream-detector fit"
+    )
+    console.print(f"model: {model}", highlight=False)
+    table = Table("topic", "partition", "committed", "end", "lag")
+    for p in partitions:
+        table.add_row(
+            p.topic, str(p.partition), "-" if p.committed is None else f"{p.committed:,}", f"{p.end:,}", f"{p.lag:,}"
+        )
+    console.print(table)

@@ -1,0 +1,71 @@
+"""`models`: the versions on the models topic, and which of them is current."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from stream_detector.cli.common import ConfigOption, WhyOption, console, operator, settings
+
+__all__ = ["models"]
+
+models = typer.Typer(help="Models on the models topic.", no_args_is_help=True)
+
+VersionArgument = Annotated[str, typer.Argument(help="Version, or its first characters.")]
+
+
+@models.command("ls")
+def list_(config: ConfigOption = None) -> None:
+    """Lists published versions, the current one marked."""
+    from stream_detector.kafka import registry
+
+    table = Table("version", "published", "size", "current")
+    for info in registry.versions(settings(config)):
+        published = datetime.fromtimestamp(info.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
+        table.add_row(info.version[:16], published, f"{info.size:,} B", "*" if info.current else "")
+    console.print(table)
+
+
+@models.command()
+def show(version: VersionArgument = "current", config: ConfigOption = None) -> None:
+    """Shows a version: features, configuration, training figures; `current` for the one in force."""
+    from stream_detector.kafka import registry
+    from stream_detector.model import DetectorModel
+
+    configuration = settings(config)
+    model = DetectorModel.from_bytes(registry.fetch(configuration, _resolved(configuration, version)))
+    console.print_json(data=model.describe())
+
+
+@models.command()
+def export(version: VersionArgument, file: Path, config: ConfigOption = None) -> None:
+    """Writes a version's artifact to FILE, verified."""
+    from stream_detector.kafka import registry
+
+    configuration = settings(config)
+    artifact = registry.fetch(configuration, _resolved(configuration, version))
+    file.write_bytes(artifact)
+    console.print(f"wrote {file}: {len(artifact):,} bytes", highlight=False, soft_wrap=True)
+
+
+@models.command("import")
+def import_(file: Path, config: ConfigOption = None, why: WhyOption = "import") -> None:
+    """Publishes the artifact in FILE and makes it current, after loading it to prove it whole."""
+    from stream_detector.kafka import registry
+    from stream_detector.model import DetectorModel
+
+    model = DetectorModel.load(file)
+    pointer = registry.publish(settings(config), model.to_bytes(), operator(), why)
+    console.print(f"current: version {pointer.version}", highlight=False, soft_wrap=True)
+
+
+@models.command()
+def promote(version: VersionArgument, config: ConfigOption = None, why: WhyOption = "promote") -> None:
+    """Makes a published version current; workers take it up when they next start."""
+    from stream_detector.kafka import registry
+
+    configuration = settings(config)
+    pointer = registry.promote(configuration, _resolved(configuration, version), operator(), why)
+    console.print(f"current: version {pointer.version}", highlight=False, soft_wrap=True)

@@ -1,0 +1,60 @@
+"""`run`, `demo` and `broker`: what stays in the foreground until it is done or told to stop."""
+
+import signal
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from stream_detector.cli.common import ConfigOption, console, settings, use_threads
+
+__all__ = ["broker", "demo", "run"]
+
+
+def run(
+    config: ConfigOption = None,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Stop once every record that existed at the start is committed.")
+    ] = False,
+) -> None:
+    """Runs a worker: telemetry in, alerts and dead letters out, exactly once."""
+    configuration = settings(config)
+    use_threads(configuration)
+    from stream_detector.kafka import worker
+
+    summary = worker.run(configuration, until_end=until_end, stop=stop_on_signal())
+    console.print(str(summary), highlight=False, soft_wrap=True)
+
+
+def demo(
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the telemetry, its faults and the fit.")] = 7,
+) -> None:
+    """Shows it all: an embedded Kafka, simulated telemetry with faults, a fit, alerts, a summary."""
+    from stream_detector.demo import run_demo
+
+    run_demo(seed=seed)
+
+
+def broker(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on localhost; 0 = any free one.")] = 9092,
+) -> None:
+    """Runs a local single-node Kafka for trying things out; its data is gone when it stops."""
+    from stream_detector.kafka.embedded import EmbeddedBroker
+
+    stop = stop_on_signal()
+    with EmbeddedBroker(port=port) as embedded:
+        console.print(f"Kafka listens at {embedded.bootstrap_servers} (log: {embedded.log_file}); Ctrl-C stops it")
+        stop.wait()
+
+
+def stop_on_signal() -> Event:
+    """An event that SIGINT and SIGTERM set; a second signal ends the process at once."""
+    stop = Event()
+
+    def request(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, request)
+    signal.signal(signal.SIGTERM, request)
+    return stop

@@ -1,0 +1,72 @@
+"""The model road: records in, a fitted model out.
+
+read the window -> keep what can be read -> fit, tracking every checkpoint -> calibrate
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from stream_detector.config import Config, RecordConfig
+from stream_detector.errors import DataError
+from stream_detector.features import FeatureSchema, encode
+from stream_detector.fitting import fit
+from stream_detector.gan.settings import ModelConfig
+from stream_detector.kafka import window
+from stream_detector.model import DetectorModel
+from stream_detector.records import Message, raw, read
+from stream_detector.tables import read_table
+
+__all__ = ["fit_file", "fit_topics"]
+
+Progress = Callable[[int, int, str], None]
+POLL_SECONDS = 1.0
+
+
+def fit_file(path: Path, config: Config, seed: int, progress: Progress) -> DetectorModel:
+    """A model of the normal records in a table; raises `DataError` when they cannot be used."""
+    table = read_table(path)
+    progress(0, 1, f"{path.name}: {len(table):,} records")
+    return fit(table, config.declared_schema, _model_config(config), seed, config.worker.device, progress)
+
+
+def fit_topics(config: Config, count: int, seed: int, progress: Progress) -> DetectorModel:
+    """A model of the newest `count` records of the telemetry topics, waiting until there are as many.
+
+    The artifact's lineage names the offsets. Raises `DataError` when too few of them can be read.
+    """
+    while (available := window.available(config)) < count:
+        progress(available, count, f"waiting for telemetry: {available:,} of {count:,} records")
+        sleep(POLL_SECONDS)
+    messages = window.newest(config, count)
+    rows, unusable = _usable(messages, config.record)
+    schema = config.declared_schema or FeatureSchema.inferred(rows)
+    encoded = encode(schema := schema.with_vocabularies(rows), rows, config.record.max_string)
+    unusable += len(encoded.rejected)
+    if unusable > len(messages) // 2:
+        raise DataError(
+            f"{unusable:,} of {len(messages):,} records of {', '.join(config.topics.telemetry)} cannot be read; "
+            "check record.features_path and features against what the topic holds"
+        )
+    model = fit(encoded.matrix, schema, _model_config(config), seed, config.worker.device, progress)
+    return model.with_lineage({"offsets": _offsets(messages), "unusable": unusable})
+
+
+def _usable(messages: list[Message], record: RecordConfig) -> tuple[list[dict[str, Any]], int]:
+    rows = read([raw(message.value()) for message in messages], record)
+    return rows.features, len(rows.rejected)
+
+
+def _offsets(messages: list[Message]) -> dict[str, list[int]]:
+    """First and last offset read, by `topic-partition`."""
+    ranges: dict[str, list[int]] = {}
+    for message in messages:
+        offset = message.offset() or 0
+        first_last = ranges.setdefault(f"{message.topic()}-{message.partition()}", [offset, offset])
+        first_last[0], first_last[1] = min(first_last[0], offset), max(first_last[1], offset)
+    return dict(sorted(ranges.items()))
+
+
+def _model_config(config: Config) -> ModelConfig:
+    return ModelConfig(model=config.model, inversion=config.inversion)
