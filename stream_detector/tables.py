@@ -73,12 +73,12 @@ def _read_npz(path: Path) -> list[Row] | NDArray[np.float32]:
 
 def _read_csv(path: Path) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
         try:
+            reader = csv.DictReader(file)
+            names = [name for name in reader.fieldnames or () if name not in LABELS]
             texts = list(reader)
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{path}: not a CSV file ({error})") from None
-    names = [name for name in reader.fieldnames or () if name not in LABELS]
     if not texts or not names:
         raise DataError(f"{path}: holds no rows; expected a header line and rows below it")
     if any(None in row or None in row.values() for row in texts):
