@@ -156,6 +156,7 @@ def reader(kafka: KafkaConfig) -> Consumer:
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",  # retention may overtake the start: go on at what is left
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,  # a fetch waiting at a partition's end delays the next assignment by this
             "queued.max.messages.kbytes": 65_536,
             "fetch.queue.backoff.ms": 20,
         }

@@ -1,0 +1,104 @@
+"""Bounded reads of a partition: from here to there, or backwards from here; nothing is committed.
+
+Offsets have gaps (transaction markers, compaction) and a log may begin later than asked for
+(retention): both are normal here, and what exists in the range is what comes out.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError as Fault
+
+from stream_detector.config import KafkaConfig
+from stream_detector.errors import BrokerUnavailableError
+from stream_detector.kafka.clients import TRANSLATION, reader, translate
+
+__all__ = ["backwards", "read"]
+
+BATCH = 10_000  # messages handed out at once; the client's own queue bounds their bytes
+STALL = 30.0  # seconds without a message, an end or an answer
+TIMEOUT = 15.0  # seconds for a request about offsets
+
+
+def read(kafka: KafkaConfig, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
+    """The committed records with start <= offset < end, in order, in batches; none is empty.
+
+    A start that is no longer retained means the first record that is. Raises `TopicMissingError`,
+    or `BrokerUnavailableError` after 30 s without progress.
+    """
+    with closing(reader(kafka)) as consumer:
+        low, high = _reach(consumer, topic, partition)
+        yield from _span(consumer, topic, partition, max(start, low), min(end, high))
+
+
+def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: int) -> Iterator[list[Message]]:
+    """The committed records before `end`, in chunks of `step` offsets, the latest chunk first.
+
+    Within a chunk records are in order. Gaps make chunks smaller, and empty ones are left out; it
+    ends where the log begins. For who needs the last so many records of a kind that the log
+    cannot select: take chunks until there are enough. Raises as `read` does.
+    """
+    with closing(reader(kafka)) as consumer:
+        low, high = _reach(consumer, topic, partition)
+        end = min(end, high)
+        while end > low:
+            start = max(low, end - step)
+            chunk = [message for batch in _span(consumer, topic, partition, start, end) for message in batch]
+            if chunk:
+                yield chunk
+            end = start
+
+
+def _reach(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """First retained offset, and the one after the last committed record."""
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT)
+    except KafkaException as error:
+        raise translate(error, f"topic {topic!r}, partition {partition}") from None
+    return low, high
+
+
+def _span(consumer: Consumer, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
+    """The range proper. It ends at a record beyond it, or where the partition itself ends."""
+    if start >= end:
+        return
+    consumer.assign([TopicPartition(topic, partition, start)])
+    moved = time.monotonic()
+    done = False
+    while not done:
+        messages = _available(consumer)
+        if messages:
+            moved = time.monotonic()
+        elif time.monotonic() - moved > STALL:
+            raise BrokerUnavailableError(
+                f"topic {topic!r}, partition {partition}: no answer for {STALL:.0f} s; check that the broker runs"
+            )
+        inside = [m for m in messages if m.error() is None and start <= _offset(m) < end]
+        done = any(_beyond(message, end, topic) for message in messages)
+        if inside:
+            yield inside
+
+
+def _available(consumer: Consumer) -> list[Message]:
+    """What has arrived: waits for the first message only, since a batch call would sit out its time limit."""
+    first = consumer.poll(0.5)
+    return [] if first is None else [first, *consumer.consume(BATCH - 1, 0)]
+
+
+def _beyond(message: Message, end: int, topic: str) -> bool:
+    """Whether this message shows that the range is complete; a fault that does not pass is raised."""
+    fault = message.error()
+    if fault is None:
+        return _offset(message) >= end - 1
+    if fault.code() == Fault._PARTITION_EOF:  # noqa: SLF001 - so named by librdkafka
+        return True
+    if TRANSLATION.get(fault.code()) is BrokerUnavailableError:  # the client reconnects by itself
+        return False
+    raise translate(fault, f"topic {topic!r}")
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    return -1 if offset is None else offset
