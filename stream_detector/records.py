@@ -161,7 +161,7 @@ class Alert:
             ("ce_source", f"/stream-detector/{self.topic}/{self.partition}".encode()),
             ("ce_type", EVENT_TYPE.encode()),
             ("ce_time", self.detection_time.encode()),
-            ("ce_subject", _printable(self.entity or self.event_id or self.id).encode()),
+            ("ce_subject", printable(self.entity or self.event_id or self.id).encode()),
             ("content-type", b"application/json"),
         ]
 
@@ -187,10 +187,19 @@ def alert_from_json(value: bytes, key: bytes | None = None) -> Alert:
             float(opinions["inversion"]),
             float(opinions["discriminator"]),
             body["severity"],
-            tuple(Contribution(**entry) for entry in body["features"]),
+            tuple(map(_contribution, body["features"])),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an alert: {error!r}") from None
+
+
+def _contribution(entry: Document) -> Contribution:
+    value, expected, share = entry["value"], entry["expected"], entry["contribution"]
+    if not (isinstance(value, str | float | int | None) and isinstance(expected, str | float | int | None)):
+        raise TypeError(f"feature {entry['feature']!r:.80} has values of another type than features have")
+    if not isinstance(share, float | int):
+        raise TypeError(f"feature {entry['feature']!r:.80} has no number for its contribution")
+    return Contribution(str(entry["feature"]), value, expected, float(share), str(entry["direction"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +228,7 @@ class DeadLetter:
             (CONNECT + "stage", b"VALUE_CONVERTER"),
             (CONNECT + "class.name", b"stream_detector.records"),
             (CONNECT + "exception.class.name", rejection.reason.encode()),
-            (CONNECT + "exception.message", _printable(rejection.message).encode()),
+            (CONNECT + "exception.message", printable(rejection.message).encode()),
         ]
         kind, timestamp = message.timestamp()
         return cls(
@@ -254,10 +263,10 @@ def read(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
     return rows
 
 
-def telemetry_to_json(event_id: str, event_time: str | None, entity: str | None, features: Document) -> bytes:
+def telemetry_to_json(event_id: str, event_time: str | float | None, entity: str | None, features: Document) -> bytes:
     """A telemetry record's value in the default layout (`record.features_path: features`), for producers.
 
-    Time is RFC 3339; what is None is left out, a missing feature too.
+    Time is RFC 3339 or epoch milliseconds; what is None is left out, a missing feature too.
     """
     head = {"id": event_id, "time": event_time, "entity": entity}
     present = {name: value for name, value in features.items() if value is not None}
@@ -372,7 +381,7 @@ def _time(value: Any) -> str | None:
         return None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from outside made safe for a terminal and a log line, at most 500 characters."""
     return CONTROL.sub("\ufffd", text[:500])
 
