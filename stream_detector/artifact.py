@@ -1,0 +1,181 @@
+"""The model artifact: one safetensors file, its metadata a JSON header; no pickle anywhere.
+
+What is read is checked before it is used: total size, header size, format version, every
+tensor's name, shape and type against what the header's schema and configuration call for, and that
+every value is finite. Weight formats that run code when read are the usual way into a model loader.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from stream_detector.errors import ConfigError, ModelFormatError
+from stream_detector.features import FeatureSchema
+from stream_detector.gan.networks import Gan, Sizes, layer_shapes
+from stream_detector.gan.settings import ModelConfig
+from stream_detector.gan.training import sizes_for
+from stream_detector.normaliser import Layout, Normaliser
+from stream_detector.scoring.calibration import KNOTS, Calibration, TailTable
+from stream_detector.scoring.discrimination import FeatureSpread
+from stream_detector.scoring.scorer import Scorer
+
+__all__ = ["FORMAT", "Artifact", "pack", "unpack"]
+
+FORMAT = 1
+KEY = "stream_detector"  # one metadata key only: safetensors writes several in no fixed order
+MAX_BYTES = 512 * 2**20
+MAX_HEADER_BYTES = 32 * 2**20
+COLUMN_PARTS = ("centre", "scale", "jump", "knee", "filler")
+TAIL_PARTS = ("raw", "nines", "scale", "shape")
+
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """All that a model is."""
+
+    scorer: Scorer
+    calibration: Calibration
+    config: ModelConfig
+    metrics: Mapping[str, float]
+    lineage: Mapping[str, Any]
+
+
+def pack(artifact: Artifact) -> bytes:
+    """The artifact as bytes; equal artifacts give equal bytes."""
+    scorer = artifact.scorer
+    header = {
+        "format": FORMAT,
+        "schema": scorer.normaliser.layout.schema.to_dict(),
+        "gaps": list(scorer.normaliser.layout.gaps),
+        "config": artifact.config.model_dump(mode="json"),
+        "screen": scorer.screen,
+        "metrics": dict(artifact.metrics),
+        "lineage": dict(artifact.lineage),
+    }
+    text = json.dumps(header, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return bytes(save(_tensors(artifact), metadata={KEY: text}))
+
+
+def unpack(data: bytes) -> Artifact:
+    """The artifact in `data`, its networks on the CPU; raises `ModelFormatError` with the reason."""
+    header = _header(data)
+    try:
+        config = ModelConfig.model_validate(header["config"])
+        layout = Layout(FeatureSchema.from_dict(header["schema"]), tuple(bool(gap) for gap in header["gaps"]))
+        screen = float(header["screen"])
+        metrics = {str(name): float(value) for name, value in header["metrics"].items()}
+        lineage = dict(header["lineage"])
+    except (KeyError, TypeError, ValueError, AttributeError, ValidationError, ConfigError) as error:
+        raise ModelFormatError(
+            f"the model header cannot be read ({type(error).__name__}); fit the model anew"
+        ) from None
+    if len(layout.gaps) != len(layout.schema.features):
+        raise ModelFormatError("the model header names another number of features than it describes")
+    sizes = _sizes(layout, config)
+    tensors = _read(data, _shapes(layout, sizes, config))
+    scorer = _scorer(layout, config, screen, tensors, sizes)
+    return Artifact(scorer, _calibration(tensors), config, metrics, lineage)
+
+
+def _tensors(artifact: Artifact) -> dict[str, NDArray[Any]]:
+    scorer, calibration = artifact.scorer, artifact.calibration
+    tensors: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in scorer.gan.tensors()}
+    tensors["spread.mean"] = scorer.spread.mean.cpu().numpy()
+    tensors["spread.whitening"] = scorer.spread.whitening.cpu().numpy()
+    for part in COLUMN_PARTS:
+        tensors[f"columns.{part}"] = getattr(scorer.normaliser, part)
+    tables = (calibration.parts, calibration.opinions, calibration.anomaly)
+    for part in TAIL_PARTS:
+        tensors[f"tail.{part}"] = np.concatenate([getattr(table, part) for table in tables])
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _header(data: bytes) -> Mapping[str, Any]:
+    """The JSON header, read without trusting any length in the bytes."""
+    if len(data) > MAX_BYTES:
+        raise ModelFormatError(f"the model has {len(data):,} bytes, more than the {MAX_BYTES:,} allowed")
+    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
+    if not 2 <= length <= min(MAX_HEADER_BYTES, len(data) - 8):
+        raise ModelFormatError("this is not a model file: its header length is impossible, or it was cut short")
+    try:
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][KEY])
+        version = header["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ModelFormatError("this is not a model of this project: its header holds no description") from None
+    if version != FORMAT:
+        raise ModelFormatError(f"the model has format {version!r}, this program reads format {FORMAT}; fit it anew")
+    return header  # type: ignore[no-any-return]
+
+
+def _sizes(layout: Layout, config: ModelConfig) -> Sizes:
+    judged = int(layout.judged().sum())
+    return sizes_for(config.model, judged, len(layout.judged()) - judged)
+
+
+def _shapes(layout: Layout, sizes: Sizes, config: ModelConfig) -> Shapes:
+    """Type and shape of every tensor that such a model has."""
+    shapes: Shapes = {}
+    for name, widths in sizes.networks().items():
+        for layer, (fan_in, fan_out) in enumerate(layer_shapes(widths)):
+            shapes[f"{name}.{layer}.weight"] = ("float32", (sizes.members, fan_in, fan_out))
+            shapes[f"{name}.{layer}.bias"] = ("float32", (sizes.members, 1, fan_out))
+    last = sizes.hidden[-1]
+    shapes["spread.mean"] = ("float32", (sizes.members, 1, last))
+    shapes["spread.whitening"] = ("float32", (sizes.members, last, last))
+    views = len(config.model.views)
+    for part in COLUMN_PARTS:
+        shapes[f"columns.{part}"] = ("float64", (views, len(layout.owners())))
+    rows = 3 * views + 3
+    shapes["tail.raw"] = shapes["tail.nines"] = ("float64", (rows, KNOTS))
+    shapes["tail.scale"] = shapes["tail.shape"] = ("float64", (rows,))
+    return shapes
+
+
+def _read(data: bytes, shapes: Shapes) -> dict[str, NDArray[Any]]:
+    try:
+        tensors: dict[str, NDArray[Any]] = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelFormatError(f"the model's tensors cannot be read: {error}") from None
+    if tensors.keys() != shapes.keys():
+        odd = min(tensors.keys() ^ shapes.keys())
+        raise ModelFormatError(f"the model has other tensors than its header calls for, such as {odd!r}")
+    for name, (dtype, shape) in shapes.items():
+        tensor = tensors[name]
+        if (tensor.dtype.name, tensor.shape) != (dtype, shape):
+            raise ModelFormatError(
+                f"tensor {name!r} is {tensor.dtype.name} {list(tensor.shape)}, expected {dtype} {list(shape)}"
+            )
+        if not np.isfinite(tensor).all():
+            raise ModelFormatError(f"tensor {name!r} holds values that are not finite")
+    return tensors
+
+
+def _scorer(
+    layout: Layout, config: ModelConfig, screen: float, tensors: Mapping[str, NDArray[Any]], sizes: Sizes
+) -> Scorer:
+    columns = (np.array(tensors[f"columns.{part}"]) for part in COLUMN_PARTS)
+    weights = {name: torch.from_numpy(np.array(t)) for name, t in tensors.items() if t.dtype == np.float32}
+    return Scorer(
+        Normaliser(layout, config.model.views, *columns),
+        Gan.from_tensors(weights, sizes),
+        FeatureSpread(weights["spread.mean"], weights["spread.whitening"]),
+        screen,
+        config.model.prior,
+        config.search,
+    )
+
+
+def _calibration(tensors: Mapping[str, NDArray[Any]]) -> Calibration:
+    table = TailTable(*(np.array(tensors[f"tail.{part}"]) for part in TAIL_PARTS))
+    return Calibration(table.take(slice(0, -3)), table.take(slice(-3, -1)), table.take(slice(-1, None)))

@@ -1,0 +1,158 @@
+"""The fitted model: score, explain, save, load. Immutable once made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from stream_detector.artifact import Artifact, pack, unpack
+from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
+from stream_detector.features import FeatureSchema, Kind, encode
+from stream_detector.gan.settings import ModelConfig
+from stream_detector.scoring.calibration import Calibration, significant
+from stream_detector.scoring.explanation import Explanation, explain
+from stream_detector.scoring.scorer import Scorer
+
+__all__ = ["DetectorModel", "Records", "Scores", "as_matrix", "pick_device"]
+
+Records = ArrayLike | Sequence[Mapping[str, Any]]
+
+WEIGHTS = {
+    "combined": (1.0, 1.0),
+    "inversion": (1.0, 0.0),
+    "reconstruction": (1.0, 0.0),
+    "discriminator": (0.0, 1.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Float32 arrays [record] in nines (-log10 of a tail probability: 3.0 = one normal record in
+    1,000 scores as high); higher = more anomalous; finite; 6 significant digits.
+
+    `inversion` and `discriminator` are the two opinions, `anomaly` what the model's mode makes of them.
+    """
+
+    inversion: NDArray[np.float32]
+    discriminator: NDArray[np.float32]
+    anomaly: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DetectorModel:
+    """Networks, normaliser and calibration of one fit.
+
+    `metrics` are figures of the training; `lineage` is whatever the maker wants kept about where
+    the model came from (JSON values); both travel in the artifact.
+    """
+
+    scorer: Scorer
+    calibration: Calibration
+    config: ModelConfig
+    metrics: Mapping[str, float]
+    lineage: Mapping[str, Any]
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """The features that the model was fitted on, with their vocabularies."""
+        return self.scorer.normaliser.layout.schema
+
+    @cached_property
+    def version(self) -> str:
+        """SHA-256 of the artifact's bytes, hexadecimal."""
+        return sha256(self.to_bytes()).hexdigest()
+
+    def score(self, X: Records) -> Scores:
+        """How anomalous records are.
+
+        X: float32 [record, feature] in the input's units (category codes, NaN = missing), or a
+        list of mappings from feature name to number, string or None. A record scores the same to
+        the bit in any batch and order. Raises `DataError` on another width, on infinities and on
+        mappings that do not fit the schema.
+        """
+        matrix = as_matrix(X, self.schema)
+        if not len(matrix):
+            empty = np.empty(0, dtype=np.float32)
+            return Scores(empty, empty, empty)
+        scores = self.calibration(self.scorer.raw(matrix), WEIGHTS[self.config.model.mode])
+        return Scores(*map(significant, scores))
+
+    def explain(self, X: Records) -> list[Explanation]:
+        """What is unlike normal about each record, feature by feature; X as for `score`."""
+        matrix = as_matrix(X, self.schema)
+        if not len(matrix):
+            return []
+        return explain(self.schema, matrix, *self.scorer.expect(matrix))
+
+    def with_lineage(self, lineage: Mapping[str, Any]) -> "DetectorModel":
+        """The same model with other lineage, hence another version."""
+        return replace(self, lineage=lineage)
+
+    def to(self, device: str) -> "DetectorModel":
+        """The same model with its networks on `device`: "cpu", "cuda" or "auto"."""
+        return replace(self, scorer=self.scorer.to(pick_device(device)))
+
+    def to_bytes(self) -> bytes:
+        """The artifact: safetensors whose metadata is one JSON header; equal models, equal bytes."""
+        return pack(Artifact(self.scorer, self.calibration, self.config, self.metrics, self.lineage))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, device: str = "auto") -> "DetectorModel":
+        """The model in an artifact. Raises `ModelFormatError` when it is not one, or is damaged."""
+        artifact = unpack(data)
+        model = cls(artifact.scorer, artifact.calibration, artifact.config, artifact.metrics, artifact.lineage)
+        return model.to(device)
+
+    def save(self, path: str | Path) -> None:
+        """Write the artifact to `path`; an older file there is replaced in one step."""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.partial")
+        partial.write_bytes(self.to_bytes())
+        partial.replace(target)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> "DetectorModel":
+        """The model in a file. Raises `ModelNotFoundError` without one, else as `from_bytes`."""
+        try:
+            data = Path(path).read_bytes()
+        except FileNotFoundError as error:
+            raise ModelNotFoundError(f"{path}: no such model file; make one with `stream-detector fit`") from error
+        try:
+            return cls.from_bytes(data, device)
+        except ModelFormatError as error:
+            raise ModelFormatError(f"{path}: {error}") from error
+
+
+def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:
+    """Records as float32 [record, feature] of `schema`; raises `DataError` as `DetectorModel.score`."""
+    if isinstance(X, Sequence) and (not X or isinstance(X[0], Mapping)):
+        encoded = encode(schema, X)  # type: ignore[arg-type]
+        for position, rejection in encoded.rejected.items():
+            raise DataError(f"record {position}: {rejection.message}")
+        return encoded.matrix
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(X, dtype=np.float32)
+    if matrix.ndim != 2 or matrix.shape[1] != len(schema.features):
+        raise DataError(f"records have shape {list(matrix.shape)}; give [record, {len(schema.features)}]")
+    if np.isinf(matrix).any():
+        row, column = np.argwhere(np.isinf(matrix))[0]
+        raise DataError(f"record {row}: feature {schema.names[column]!r} is infinite or beyond float32")
+    for column, feature in enumerate(schema.features):
+        if feature.kind is Kind.CATEGORICAL:
+            codes = matrix[:, column][~np.isnan(matrix[:, column])]
+            if (codes != np.floor(codes)).any() or (codes < 0).any():
+                raise DataError(f"feature {feature.name!r} is categorical; its values must be codes 0, 1, 2, …")
+    return matrix
+
+
+def pick_device(name: str) -> torch.device:
+    """The device named; "auto" is the first CUDA device if there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

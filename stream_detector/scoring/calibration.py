@@ -1,0 +1,145 @@
+"""From raw scores to nines: -log10 of the share of normal records that score as high.
+
+Empirical quantiles of held-out normal records where there are enough of them, and beyond a
+generalised-Pareto tail (Pickands 1975), fitted by probability-weighted moments (Hosking and
+Wallis 1987). The tail's shape is kept above 0: then it has no end, and of two anomalies, both far
+beyond anything seen, the farther one still scores higher.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["KNOTS", "Calibration", "TailTable", "significant"]
+
+Floats = NDArray[np.float64]
+KNOTS = 129  # quantiles kept of a score's body
+SHAPES = (0.05, 0.5)  # of a tail; the least keeps nines readable however far out a record is
+NARROWEST = 1e-3  # smallest scale of a tail, relative to the score's size: tied scores have none
+
+
+@dataclass(frozen=True, slots=True)
+class TailTable:
+    """Tail probabilities of several scores: a row each of `raw` and `nines` [score, knot], and the
+    tail's `scale` and `shape` [score]; all float64.
+    """
+
+    raw: Floats
+    nines: Floats
+    scale: Floats
+    shape: Floats
+
+    @classmethod
+    def fit(cls, scores: Floats) -> "TailTable":
+        """From raw scores [record, score] of held-out normal records, higher = more anomalous."""
+        fitted = [_fit_one(np.sort(scores[:, column])) for column in range(scores.shape[1])]
+        raw, nines, scale, shape = (np.array(parts, dtype=np.float64) for parts in zip(*fitted, strict=True))
+        return cls(raw, nines, scale, shape)
+
+    def __call__(self, scores: Floats) -> Floats:
+        """Nines [record, score] of raw scores [record, score]; above 0, rising with the raw score."""
+        return np.stack([self._one(scores[:, column], column) for column in range(scores.shape[1])], axis=1)
+
+    def take(self, rows: slice) -> "TailTable":
+        """The table of some of the scores."""
+        return TailTable(self.raw[rows], self.nines[rows], self.scale[rows], self.shape[rows])
+
+    def _one(self, scores: Floats, row: int) -> Floats:
+        raw, nines, scale, shape = self.raw[row], self.nines[row], self.scale[row], self.shape[row]
+        body = np.interp(scores, raw, nines)
+        excess = np.maximum(scores - raw[-1], 0) / scale
+        tail = np.log1p(shape * excess) / shape / np.log(10)
+        below = np.maximum(raw[0] - scores, 0) / scale
+        nines_: Floats = (body + tail) / (1 + below)
+        return nines_
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a model's raw scores mean, learnt from held-out normal records.
+
+    `parts` has a row for every raw score (for every view: inversion, verdict, distance); `opinions` one
+    for the inversion and one for the discriminator; `anomaly` one for the combined score.
+    """
+
+    parts: TailTable
+    opinions: TailTable
+    anomaly: TailTable
+
+    @classmethod
+    def fit(cls, raw: Floats, weights: tuple[float, float]) -> "Calibration":
+        """From raw scores [record, view * 3] of held-out normal records.
+
+        `weights` are those of the inversion and of the discriminator in the combined score.
+        """
+        parts = TailTable.fit(raw)
+        means = _means(parts(raw))
+        opinions = TailTable.fit(means)
+        anomaly = TailTable.fit(_combine(opinions(means), weights))
+        return cls(parts, opinions, anomaly)
+
+    def __call__(self, raw: Floats, weights: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
+        """Inversion, discriminator and anomaly score [record] in nines, higher = more anomalous."""
+        opinions = self.opinions(_means(self.parts(raw)))
+        anomaly = self.anomaly(_combine(opinions, weights))[:, 0]
+        return opinions[:, 0], opinions[:, 1], anomaly
+
+    def quantile(self, tail_probability: float) -> float:
+        """The anomaly score that a normal record exceeds with this probability, in nines.
+
+        Raises ValueError unless the probability is above 0 and below 1.
+        """
+        if not 0 < tail_probability < 1:
+            raise ValueError(f"tail probability is {tail_probability}; give one above 0 and below 1")
+        return float(significant(np.array([-np.log10(tail_probability)]))[0])
+
+
+def significant(values: Floats) -> NDArray[np.float32]:
+    """Values rounded to 6 significant digits, float32: what is compared, stored and shown."""
+    size = np.where(values == 0, 1.0, np.abs(values))
+    factor = 10.0 ** (5 - np.floor(np.log10(size)))
+    return (np.round(values * factor) / factor).astype(np.float32)
+
+
+def _means(nines: Floats) -> Floats:
+    """Mean nines of the inversion and of the discriminator parts [record, 2], over the views."""
+    per_view = nines.reshape(len(nines), -1, 3)
+    inversion = per_view[:, :, 0].mean(1)
+    return np.stack((inversion, per_view[:, :, 1:].mean((1, 2))), axis=1)
+
+
+def _combine(opinions: Floats, weights: tuple[float, float]) -> Floats:
+    return (opinions[:, 0] * weights[0] + opinions[:, 1] * weights[1])[:, None]
+
+
+def _fit_one(ordered: Floats) -> tuple[Floats, Floats, float, float]:
+    """Knots and tail of one score, from its ascending values."""
+    count = len(ordered)
+    share = 0.02 if count >= 5000 else 0.05 if count >= 1000 else 0.1 if count >= 200 else 0.3
+    cut = min(count - 1, max(0, round(count * (1 - share))))
+    # Few near the tail are spaced closer in nines than in rank, so knots are spread over both.
+    grid = np.unique(
+        np.round(np.concatenate((np.linspace(0, cut, KNOTS // 2), cut - np.geomspace(1, cut + 1, KNOTS // 2) + 1)))
+    ).astype(np.int64)
+    raw = np.unique(ordered[grid])
+    # Tied values share the probability of reaching the lowest of them.
+    reached = count - np.searchsorted(ordered, raw, side="left")
+    nines = -np.log10(reached / (count + 1))
+    scale, shape = _fit_tail(ordered[ordered > raw[-1]] - raw[-1])
+    scale = max(scale, NARROWEST * max(1.0, float(np.std(ordered))), 1e-9)
+    padding = KNOTS - len(raw)
+    return np.pad(raw, (0, padding), mode="edge"), np.pad(nines, (0, padding), mode="edge"), scale, shape
+
+
+def _fit_tail(excesses: Floats) -> tuple[float, float]:
+    """Scale and shape of a generalised Pareto distribution, by probability-weighted moments."""
+    count = len(excesses)
+    if count < 10:
+        return (float(excesses.mean()) if count else 0.0), SHAPES[0]
+    mean = float(excesses.mean())
+    above = np.arange(count - 1, -1, -1) / (count - 1)
+    weighted = float((above * np.sort(excesses)).mean())
+    shape = 2 - mean / (mean - 2 * weighted) if mean > 2 * weighted else SHAPES[1]
+    shape = min(max(shape, SHAPES[0]), SHAPES[1])
+    return mean * (1 - shape), shape
