@@ -8,6 +8,8 @@ import typer
 from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, WhyOption, console, operator, settings
+from stream_detector.config import Config
+from stream_detector.errors import ModelNotFoundError
 
 __all__ = ["models"]
 
@@ -35,7 +37,7 @@ def show(version: VersionArgument = "current", config: ConfigOption = None) -> N
     from stream_detector.model import DetectorModel
 
     configuration = settings(config)
-    model = DetectorModel.from_bytes(registry.fetch(configuration, _resolved(configuration, version)))
+    model = DetectorModel.from_bytes(registry.fetch(configuration, resolved(configuration, version)))
     console.print_json(data=model.describe())
 
 
@@ -45,7 +47,7 @@ def export(version: VersionArgument, file: Path, config: ConfigOption = None) ->
     from stream_detector.kafka import registry
 
     configuration = settings(config)
-    artifact = registry.fetch(configuration, _resolved(configuration, version))
+    artifact = registry.fetch(configuration, resolved(configuration, version))
     file.write_bytes(artifact)
     console.print(f"wrote {file}: {len(artifact):,} bytes", highlight=False, soft_wrap=True)
 
@@ -67,5 +69,18 @@ def promote(version: VersionArgument, config: ConfigOption = None, why: WhyOptio
     from stream_detector.kafka import registry
 
     configuration = settings(config)
-    pointer = registry.promote(configuration, _resolved(configuration, version), operator(), why)
+    pointer = registry.promote(configuration, resolved(configuration, version), operator(), why)
     console.print(f"current: version {pointer.version}", highlight=False, soft_wrap=True)
+
+
+def resolved(configuration: Config, version: str) -> str:
+    """The version that a user means by its first characters, or by `current`."""
+    from stream_detector.kafka import registry
+
+    if version != "current":
+        return registry.resolve(configuration, version)
+    if (pointer := registry.current(configuration)) is None:
+        raise ModelNotFoundError(
+            f"topic {configuration.topics.models!r} holds no model yet; publish one with 'stream-detector fit --publish'"
+        )
+    return pointer.version

@@ -19,5 +19,5 @@ def create(config: ConfigOption = None) -> None:
     """Creates the configured topics that are missing; existing ones are left as they are."""
     from stream_detector.kafka.topics import create as create_topics
 
-    for name, outcome in create_topics(settings(config)):
-        console.print(f"{name}: {outcome}", highlight=False)
+    for name, state, warning in create_topics(settings(config)):
+        console.print(f"{name}: {state}{'; ' + warning if warning else ''}", highlight=False, soft_wrap=True)

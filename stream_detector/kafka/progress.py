@@ -3,12 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
 from stream_detector.config import Config
 from stream_detector.kafka.clients import admin, require_broker, translate
-from stream_detector.kafka.topics import require
+from stream_detector.kafka.topics import Place, watermarks
 
 __all__ = ["PartitionProgress", "progress"]
 
@@ -41,29 +40,19 @@ def progress(config: Config) -> list[PartitionProgress]:
     Raises `BrokerUnavailableError` or `TopicMissingError`.
     """
     require_broker(config.kafka)
-    require(config.kafka, config.topics.telemetry)
-    client = admin(config.kafka)
+    reaches = watermarks(config.kafka, config.topics.telemetry)
+    committed = _committed(config, list(reaches))
+    return [
+        PartitionProgress(topic, partition, committed.get((topic, partition)), low, high)
+        for (topic, partition), (low, high) in sorted(reaches.items())
+    ]
+
+
+def _committed(config: Config, places: list[Place]) -> dict[Place, int]:
+    group = config.kafka.group_id
+    asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(t, p) for t, p in places])]
     try:
-        partitions = _partitions(client, config.topics.telemetry)
-        low, end = (_offsets(client, partitions, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
-        committed = _committed(client, config.kafka.group_id, partitions)
+        answer = admin(config.kafka).list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
     except KafkaException as error:
-        raise translate(error, f"group {config.kafka.group_id}") from None
-    return [PartitionProgress(t, p, committed.get((t, p)), low[t, p], end[t, p]) for t, p in partitions]
-
-
-def _partitions(client: AdminClient, topics: tuple[str, ...]) -> list[tuple[str, int]]:
-    metadata = client.list_topics(timeout=TIMEOUT).topics
-    return [(topic, partition) for topic in topics for partition in sorted(metadata[topic].partitions)]
-
-
-def _offsets(client: AdminClient, partitions: list[tuple[str, int]], spec: OffsetSpec) -> dict[tuple[str, int], int]:
-    wanted = {TopicPartition(topic, partition): spec for topic, partition in partitions}
-    answers = client.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
-    return {(key.topic, key.partition): answer.result().offset for key, answer in answers.items()}
-
-
-def _committed(client: AdminClient, group: str, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(t, p) for t, p in partitions])]
-    answer = client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
+        raise translate(error, f"group {group!r}") from None
     return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions if tp.offset >= 0}

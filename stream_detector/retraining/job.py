@@ -13,7 +13,7 @@ from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema, encode
 from stream_detector.fitting import fit
 from stream_detector.gan.settings import ModelConfig
-from stream_detector.kafka import window
+from stream_detector.kafka import recent
 from stream_detector.model import DetectorModel
 from stream_detector.records import Message, raw, read
 from stream_detector.tables import read_table
@@ -36,10 +36,10 @@ def fit_topics(config: Config, count: int, seed: int, progress: Progress) -> Det
 
     The artifact's lineage names the offsets. Raises `DataError` when too few of them can be read.
     """
-    while (available := window.available(config)) < count:
+    while (available := recent.available(config)) < count:
         progress(available, count, f"waiting for telemetry: {available:,} of {count:,} records")
         sleep(POLL_SECONDS)
-    messages = window.newest(config, count)
+    messages = recent.newest(config, count)
     rows, unusable = _usable(messages, config.record)
     schema = config.declared_schema or FeatureSchema.inferred(rows)
     encoded = encode(schema := schema.with_vocabularies(rows), rows, config.record.max_string)

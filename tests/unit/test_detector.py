@@ -1,6 +1,7 @@
 """The record road on a real model: conservation, and independence of how the log is cut."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
@@ -9,8 +10,10 @@ import pytest
 import stream_detector
 from stream_detector.config import RecordConfig, ThresholdConfig
 from stream_detector.detector import detect, history, limits
-from stream_detector.records import Alert, DeadLetter
 from stream_detector.scoring.threshold import RollingThreshold
+
+if TYPE_CHECKING:
+    from stream_detector.records import Alert, DeadLetter
 
 RECORD = RecordConfig()
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=200, warmup=50)

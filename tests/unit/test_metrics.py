@@ -1,0 +1,45 @@
+"""What a scrape of a worker shows."""
+
+import socket
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream_detector.config import MetricsConfig
+from stream_detector.errors import ConfigError
+from stream_detector.kafka.summary import RunSummary
+from stream_detector.metrics import WorkerMetrics
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_scrape_shows_the_last_summary():
+    """Records by disposition, dead letters by reason, and lag are read over HTTP as they were observed."""
+    metrics, port = WorkerMetrics(), free_port()
+    metrics.serve(MetricsConfig(port=port))
+    metrics.observe(RunSummary(records=10, normal=7, flagged=1, dead_lettered={"undecodable": 2}, lag=5))
+    text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    samples = {(s.name, *s.labels.values()): s.value for f in text_string_to_metric_families(text) for s in f.samples}
+    assert samples["stream_detector_records_total", "normal"] == 7
+    assert samples["stream_detector_records_total", "dead_lettered"] == 2
+    assert samples["stream_detector_dead_letters_total", "undecodable"] == 2
+    assert samples["stream_detector_lag_records",] == 5
+
+
+def test_a_port_in_use_is_named():
+    """A listener that cannot be had is a configuration error with the address."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match=str(taken.getsockname()[1])):
+            WorkerMetrics().serve(MetricsConfig(port=taken.getsockname()[1]))
+
+
+def test_metrics_stay_on_this_machine_unless_told_otherwise():
+    """The default address is the loopback, and the default is no listener at all."""
+    assert (MetricsConfig().host, MetricsConfig().port) == ("127.0.0.1", 0)
