@@ -74,6 +74,7 @@ TRANSLATION: dict[int, type[KafkaError]] = {
             Fault.COORDINATOR_NOT_AVAILABLE,
             Fault.LEADER_NOT_AVAILABLE,
             Fault.NETWORK_EXCEPTION,
+            Fault.NOT_LEADER_FOR_PARTITION,
             Fault.REQUEST_TIMED_OUT,
         ),
         BrokerUnavailableError,
@@ -177,6 +178,7 @@ def worker_consumer(config: Config, *, on_error: ErrorCallback | None = None) ->
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",  # also makes a new owner wait for its predecessor's transaction
         "auto.offset.reset": "error",
+        "enable.partition.eof": True,  # shows where a partition ends that ends in transaction markers
         "max.poll.interval.ms": max(worker.max_poll_interval_ms, worker.session_timeout_ms),  # as librdkafka demands
         "topic.metadata.refresh.interval.ms": 30_000,  # how soon added partitions are found
         "check.crcs": True,

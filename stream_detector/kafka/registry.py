@@ -15,16 +15,17 @@ from datetime import UTC, datetime
 from typing import Self
 
 from confluent_kafka import KafkaError as Fault
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 
 from stream_detector.config import Config
 from stream_detector.errors import BrokerUnavailableError, ModelFormatError, ModelNotFoundError
 from stream_detector.kafka import topics, window
-from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, plain_producer, translate
+from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, plain_producer, reader, translate
 
 __all__ = [
     "MAX_ARTIFACT_BYTES",
     "Pointer",
+    "PointerWatch",
     "VersionInfo",
     "current",
     "fetch",
@@ -79,6 +80,35 @@ class VersionInfo:
     size: int
     timestamp_ms: int
     current: bool
+
+
+class PointerWatch:
+    """Follows the pointer as it moves, without blocking; for one thread, closed after use.
+
+    Raises `TopicMissingError` without a models topic.
+    """
+
+    def __init__(self, config: Config) -> None:
+        topic = config.topics.models
+        end = _end(config)  # first, so that what is written meanwhile is seen twice rather than never
+        self._news = current(config)
+        self._consumer = reader(config.kafka)
+        self._consumer.assign([TopicPartition(topic, PARTITION, end)])
+
+    def poll(self) -> Pointer | None:
+        """The newest pointer since the last call; None when it has not moved.
+
+        The first call gives the pointer as it stands. Raises `ModelFormatError` when it is unsound.
+        """
+        for message in self._consumer.consume(STEP, 0):
+            if message.error() is None and message.key() == POINTER and message.value() is not None:
+                self._news = Pointer.from_message(message)
+        news, self._news = self._news, None
+        return news
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._consumer.close()
 
 
 def publish(config: Config, artifact: bytes, who: str, why: str) -> Pointer:
@@ -194,9 +224,7 @@ def _send(producer: Producer, topic: str, key: bytes, value: bytes) -> None:
 
 def _newest(config: Config, key: bytes) -> Message | None:
     """The last record under `key`, read from the end backwards."""
-    topic = config.topics.models
-    end = topics.end_offsets(config.kafka, [topic])[topic, PARTITION]
-    for chunk in window.backwards(config.kafka, topic, PARTITION, end, STEP):
+    for chunk in window.backwards(config.kafka, config.topics.models, PARTITION, _end(config), STEP):
         for message in reversed(chunk):
             if message.key() == key:
                 return message
@@ -204,10 +232,13 @@ def _newest(config: Config, key: bytes) -> Message | None:
 
 
 def _all(config: Config) -> Iterator[Message]:
-    topic = config.topics.models
-    end = topics.end_offsets(config.kafka, [topic])[topic, PARTITION]
-    for batch in window.read(config.kafka, topic, PARTITION, 0, end):
+    for batch in window.read(config.kafka, config.topics.models, PARTITION, 0, _end(config)):
         yield from batch
+
+
+def _end(config: Config) -> int:
+    topic = config.topics.models
+    return topics.end_offsets(config.kafka, [topic])[topic, PARTITION]
 
 
 def _key(version: str) -> bytes:

@@ -53,11 +53,15 @@ def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: in
 
 def _reach(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
     """First retained offset, and the one after the last committed record."""
-    try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT)
-    except KafkaException as error:
-        raise translate(error, f"topic {topic!r}, partition {partition}") from None
-    return low, high
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT)
+        except KafkaException as error:
+            # While a broker restarts its partitions have no leader for a moment, and that is no end.
+            if TRANSLATION.get(error.args[0].code()) is not BrokerUnavailableError or time.monotonic() > deadline:
+                raise translate(error, f"topic {topic!r}, partition {partition}") from None
+        time.sleep(0.05)
 
 
 def _span(consumer: Consumer, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
