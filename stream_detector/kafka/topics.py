@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 TIMEOUT = 15.0  # seconds for one administrative request
 DEAD_LETTER_MAX_BYTES = 16 * 2**20  # the largest usual record, and the headers that say why
 
-LEADERLESS = {Fault.NOT_LEADER_FOR_PARTITION, Fault.LEADER_NOT_AVAILABLE, Fault.UNKNOWN_TOPIC_OR_PART}
+LEADERLESS = {  # what a broker answers about a partition whose leader it is just learning
+    Fault.FENCED_LEADER_EPOCH,
+    Fault.LEADER_NOT_AVAILABLE,
+    Fault.NOT_LEADER_FOR_PARTITION,
+    Fault.UNKNOWN_LEADER_EPOCH,
+    Fault.UNKNOWN_TOPIC_OR_PART,
+}
 
 Place = tuple[str, int]
 
