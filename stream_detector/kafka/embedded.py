@@ -37,6 +37,7 @@ HOST = "127.0.0.1"
 LOGGER = "-Dorg.slf4j.simpleLogger."
 START_TIMEOUT = 90.0  # seconds; an idle machine needs four, an overloaded one thirty
 STOP_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+SERVING = "Kafka Server started"  # the last thing it logs while starting
 START_ATTEMPTS = 3  # a port found free may be taken before the broker binds it
 
 # Runs as the child: asks the kernel (Linux) for SIGKILL when its parent dies, then becomes the JVM.
@@ -106,9 +107,9 @@ class EmbeddedBroker:
                 self._prepare()
                 self._launch()
             except BaseException as error:
-                log = self._log_text()
+                log = self._log()
                 self.stop()
-                retry = isinstance(error, EmbeddedBrokerError) and "Address already in use" in log
+                retry = isinstance(error, EmbeddedBrokerError) and "Address already in use" in log  # Java's own words
                 if not retry or self._wanted_port or attempt == START_ATTEMPTS:
                     raise
             else:
@@ -135,8 +136,8 @@ class EmbeddedBroker:
 
     def _prepare(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="stream-detector-broker-"))
-        self._port = self._wanted_port or _free_port()
-        lines = (_properties(self._port, _free_port(), self._home / "data") | self._extra).items()
+        self._port = _free_port(self._wanted_port)
+        lines = (_properties(self._port, _free_port(0), self._home / "data") | self._extra).items()
         text = "".join(f"{key}={str(value).lower() if isinstance(value, bool) else value}\n" for key, value in lines)
         (self._home / "server.properties").write_text(text, encoding="utf-8")
         self._format()
@@ -156,26 +157,25 @@ class EmbeddedBroker:
         ]
         command = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *java]
         with self.log_file.open("ab") as log:
+            since = log.tell()
             # Its own session: Ctrl-C on the terminal is for us, who then stop the broker in order.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self._wait_until_serving()
+        self._wait_until_serving(since)
 
-    def _wait_until_serving(self) -> None:
-        """A KRaft broker opens its client port last, when it is ready to serve."""
+    def _wait_until_serving(self, since: int) -> None:
+        """Its own log says when it serves; its port may answer for another process that took it."""
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
+            if SERVING in self._log(since):
+                return
             if not self.running:
-                raise EmbeddedBrokerError(f"the broker ended while starting; its log ends: {_tail(self._log_text())}")
-            with socket.socket() as probe:
-                probe.settimeout(1.0)
-                if probe.connect_ex((HOST, self._port)) == 0:
-                    return
-            time.sleep(0.05)
+                raise EmbeddedBrokerError(f"the broker ended while starting; its log ends: {_tail(self._log(since))}")
+            time.sleep(0.1)
         raise EmbeddedBrokerError(
             f"the broker does not serve {self.bootstrap_servers} after {START_TIMEOUT:.0f} s; "
-            f"its log ends: {_tail(self._log_text())}"
+            f"its log ends: {_tail(self._log(since))}"
         )
 
     def _terminate(self) -> None:
@@ -194,10 +194,10 @@ class EmbeddedBroker:
             raise EmbeddedBrokerError("the broker has no data directory; call start() first")
         return self._directory
 
-    def _log_text(self) -> str:
+    def _log(self, since: int = 0) -> str:
         if self._directory is None or not self.log_file.exists():
             return ""
-        return self.log_file.read_text(encoding="utf-8", errors="replace")
+        return self.log_file.read_bytes()[since:].decode(errors="replace")
 
 
 def run_until_signal(port: int, ready: Callable[[EmbeddedBroker], None]) -> None:
@@ -313,9 +313,17 @@ def _java_version(binary: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
+    """A port that can be bound now: `wanted`, or any when that is 0."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        if wanted:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the broker does
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise EmbeddedBrokerError(
+                f"port {wanted} on {HOST}: {error.strerror}; give another, or 0 for any"
+            ) from None
         port: int = probe.getsockname()[1]
         return port
 
@@ -325,6 +333,7 @@ def _cluster_id() -> str:
     return base64.urlsafe_b64encode(b"\x01" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
 
 
-def _tail(text: str, lines: int = 8) -> str:
-    last = [line.strip() for line in text.strip().splitlines()[-lines:]]
-    return " | ".join(last) or "(empty)"
+def _tail(text: str, lines: int = 6) -> str:
+    """The last lines, without stack frames: those bury what went wrong."""
+    said = [line.strip()[:300] for line in text.splitlines() if not line.startswith(("\tat ", "\t... "))]
+    return " | ".join(said[-lines:]) or "(empty)"
