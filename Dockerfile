@@ -1,0 +1,44 @@
+# One image for every role: the detector, its jobs, the producers and the consumers.
+#
+#   docker build -t stream-detector .
+#   docker build -t stream-detector --build-arg PIP_EXTRA_INDEX_URL=<an index of CPU builds of torch> .    # smallest
+#   docker build -t stream-detector:cuda --build-arg DEVICE=cuda .                                         # for a GPU
+#
+# Plain Dockerfile syntax only, so that any builder can build it.
+
+ARG PYTHON=python:3.13-slim
+
+FROM ${PYTHON} AS dependencies
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG DEVICE=cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+# The slow layer: it is built again only when these two files change.
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+ && pip install --quiet -c constraints.txt -r requirements.txt
+COPY docker/prune.py ./
+RUN if [ "$DEVICE" = cpu ]; then python prune.py; fi
+
+FROM dependencies AS package
+COPY . .
+RUN pip install --quiet --no-deps --prefix=/package .
+
+FROM ${PYTHON}
+LABEL org.opencontainers.image.title="stream-detector" \
+      org.opencontainers.image.description="GAN-based streaming anomaly detection for Kafka" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# No home and no shell: the containers write nothing but /tmp.
+RUN groupadd --gid 10001 detector \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin detector
+COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=package /package /opt/venv
+# One thread a process: threads that share a core with the Kafka client make both slower.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
+USER 10001:10001
+WORKDIR /tmp
+ENTRYPOINT ["stream-detector"]
+CMD ["run", "-c", "/etc/stream-detector/config.yaml"]
