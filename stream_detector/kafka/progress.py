@@ -51,8 +51,9 @@ def progress(config: Config) -> list[PartitionProgress]:
 def _committed(config: Config, places: list[Place]) -> dict[Place, int]:
     group = config.kafka.group_id
     asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(t, p) for t, p in places])]
+    client = admin(config.kafka)  # must outlive its future, which otherwise never resolves
     try:
-        answer = admin(config.kafka).list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
+        answer = client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
     except KafkaException as error:
         raise translate(error, f"group {group!r}") from None
     return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions if tp.offset >= 0}
