@@ -1,0 +1,103 @@
+"""The partitions this worker owns, and how far it is in each.
+
+An assigned partition is *unplaced* until its start and its threshold are known; an abort makes
+partitions unplaced again. Messages of partitions that are not placed are nobody's.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from stream_detector.records import Message
+from stream_detector.scoring.threshold import RollingThreshold
+
+__all__ = ["Assignment", "Partition"]
+
+Partition = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Position:
+    """Offsets of one partition: what is committed, and the one that follows the last taken."""
+
+    committed: int
+    following: int
+
+
+class Assignment:
+    """Owned partitions with their positions; `thresholds` holds those of the placed ones."""
+
+    def __init__(self) -> None:
+        self.thresholds: dict[Partition, RollingThreshold] = {}
+        self._positions: dict[Partition, Position | None] = {}
+
+    def add(self, partitions: Iterable[Partition]) -> None:
+        """Takes partitions into ownership, unplaced."""
+        for partition in partitions:
+            self._positions[partition] = None
+            self.thresholds.pop(partition, None)
+
+    def drop(self, partitions: Iterable[Partition]) -> None:
+        """Gives partitions up; what was taken from them and not committed is forgotten."""
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            self.thresholds.pop(partition, None)
+
+    def place(self, partition: Partition, offset: int, threshold: RollingThreshold) -> None:
+        """Lets an owned partition go on at `offset`, all before it being done."""
+        if partition in self._positions:
+            self._positions[partition] = Position(offset, offset)
+            self.thresholds[partition] = threshold
+
+    def displace(self, partitions: Iterable[Partition]) -> None:
+        """Makes owned partitions unplaced."""
+        self.add([partition for partition in partitions if partition in self._positions])
+
+    @property
+    def unplaced(self) -> list[Partition]:
+        """Owned partitions whose start is not known yet."""
+        return [partition for partition, position in self._positions.items() if position is None]
+
+    @property
+    def placed(self) -> list[Partition]:
+        """Owned partitions that are being read."""
+        return [partition for partition, position in self._positions.items() if position is not None]
+
+    def take(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages that are next in a placed partition; they count as taken from here on.
+
+        Others belong to partitions given up or reset meanwhile, or were taken before.
+        """
+        taken: list[Message] = []
+        for message in messages:
+            position = self._positions.get((message.topic() or "", message.partition() or 0))
+            offset = message.offset() or 0
+            if position is not None and offset >= position.following:
+                position.following = offset + 1
+                taken.append(message)
+        return taken
+
+    def skip_to(self, partition: Partition, offset: int) -> None:
+        """Nothing to take lies before `offset`: what does is transaction markers or compacted away."""
+        position = self._positions.get(partition)
+        if position is not None:
+            position.following = max(position.following, offset)
+
+    def pending(self) -> dict[Partition, int]:
+        """The offsets to commit: the next to read, of every partition that moved since the last commit."""
+        return {
+            partition: position.following
+            for partition, position in self._positions.items()
+            if position is not None and position.following > position.committed
+        }
+
+    def settle(self, offsets: dict[Partition, int]) -> None:
+        """Marks offsets as committed."""
+        for partition, offset in offsets.items():
+            position = self._positions.get(partition)
+            if position is not None:
+                position.committed = offset
+
+    def following(self, partition: Partition) -> int | None:
+        """The next offset of a placed partition, None for another."""
+        position = self._positions.get(partition)
+        return position.following if position else None

@@ -1,0 +1,51 @@
+"""What a Kafka fault asks for: one classification, used everywhere."""
+
+# ruff: noqa: SLF001 - the names of librdkafka's own error codes begin with an underscore
+
+from enum import StrEnum
+
+from confluent_kafka import KafkaError as Fault
+
+from stream_detector.errors import AuthorizationError, KafkaError
+from stream_detector.kafka.clients import translate
+
+__all__ = ["FENCED", "PURGED", "Verdict", "classify", "explained"]
+
+
+class Verdict(StrEnum):
+    """What to do about a fault of the transactional producer."""
+
+    RETRY = "retry"  # the same call again, with the same arguments
+    ABORT = "abort"  # this transaction is lost, the producer is not
+    FATAL = "fatal"  # this producer is lost; another one must take over
+
+
+PURGED = frozenset({Fault._PURGE_QUEUE, Fault._PURGE_INFLIGHT})
+"""Delivery reports of messages that an abort threw away: no failures."""
+
+FENCED = frozenset({Fault._FENCED, Fault.INVALID_PRODUCER_EPOCH, Fault.PRODUCER_FENCED})
+"""A newer producer took the transactional id, or the broker ended the transaction for its age."""
+
+DENIALS = {
+    Fault.TOPIC_AUTHORIZATION_FAILED: "READ or WRITE on the topic",
+    Fault.GROUP_AUTHORIZATION_FAILED: "READ on the consumer group",
+    Fault.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "WRITE and DESCRIBE on the transactional id",
+    Fault.CLUSTER_AUTHORIZATION_FAILED: "IDEMPOTENT_WRITE on the cluster",
+}
+
+
+def classify(fault: Fault) -> Verdict:
+    """The verdict on a fault; what librdkafka calls neither fatal, abortable nor retriable is fatal."""
+    if fault.fatal():
+        return Verdict.FATAL
+    if fault.txn_requires_abort():
+        return Verdict.ABORT
+    return Verdict.RETRY if fault.retriable() else Verdict.FATAL
+
+
+def explained(fault: Fault, subject: str) -> KafkaError:
+    """This project's error for a fault, `subject` being what was done; names a permission that is missing."""
+    missing = DENIALS.get(fault.code())
+    if missing is None:
+        return translate(fault, subject)
+    return AuthorizationError(f"{subject}: {missing} is missing ({fault.str()}); grant that ACL to this user")

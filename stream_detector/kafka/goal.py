@@ -1,0 +1,40 @@
+"""The end of a bounded run: every offset that existed at its start is committed by the group."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from confluent_kafka import KafkaException
+
+from stream_detector.kafka.assignment import Partition
+from stream_detector.kafka.topics import Watermarks
+
+__all__ = ["Goal"]
+
+INTERVAL = 0.2  # seconds between two looks at what is committed
+
+
+class Goal:
+    """Watches the group's offsets, so that it holds for all workers of the group together."""
+
+    def __init__(
+        self,
+        marks: Mapping[Partition, Watermarks],
+        committed: Callable[[Iterable[Partition]], Mapping[Partition, int]],
+    ) -> None:
+        self._ends = {partition: reach.high for partition, reach in marks.items() if reach.high > reach.low}
+        self._committed = committed
+        self._looked_at = 0.0
+
+    def is_reached(self) -> bool:
+        """Whether all is committed, as far as was seen a moment ago."""
+        if self._ends and time.monotonic() - self._looked_at > INTERVAL:
+            self._look()
+        return not self._ends
+
+    def _look(self) -> None:
+        try:
+            held = self._committed(self._ends)
+        except KafkaException:  # the next look will tell
+            held = {}
+        self._ends = {partition: end for partition, end in self._ends.items() if held.get(partition, -1) < end}
+        self._looked_at = time.monotonic()

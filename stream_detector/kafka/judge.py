@@ -1,0 +1,127 @@
+"""The record road for the worker: what happens when a record makes the scorer fail."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import groupby
+from math import inf
+
+import structlog
+
+from stream_detector.config import Config
+from stream_detector.detector import Outcome, detect, history, limits
+from stream_detector.errors import StreamDetectorError
+from stream_detector.features import Rejection
+from stream_detector.model import DetectorModel
+from stream_detector.records import DeadLetter, Message
+from stream_detector.scoring.threshold import Limits, RollingThreshold
+
+__all__ = ["Judge"]
+
+POISON = Rejection("scoring-error", "the model fails on this record")
+FLAG_ALL = Limits(target_alert_rate=0.1, window=1, warmup=2**62, nominal=-inf, floor=-inf, ceiling=-inf)
+
+Thresholds = Mapping[tuple[str, int], RollingThreshold]
+Place = tuple[str | None, int | None, int | None]
+
+log = structlog.get_logger(__name__)
+
+
+class Judge:
+    """Judges batches with one model; `limit` is the most records it takes at once."""
+
+    def __init__(self, model: DetectorModel, config: Config) -> None:
+        self.model = model
+        self.limit = config.worker.batch_records
+        self.limits = limits(model, config.threshold)
+        self._record = config.record
+        self._quarantined: set[Place] = set()
+
+    def judge(self, messages: Sequence[Message], thresholds: Thresholds) -> Outcome | None:
+        """The batch's outcome; None when it failed and the thresholds may have moved.
+
+        Then the cause is removed (a poisonous record quarantined, or `limit` lowered) and the batch
+        must be taken again from thresholds as before it. Raises when one record fails for no
+        reason of its own.
+        """
+        try:
+            return self._judge_around(messages, thresholds)
+        except StreamDetectorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a record or the device can make the model raise
+            self._isolate(messages, error)
+            return None
+
+    def scores(self, messages: Sequence[Message]) -> list[float]:
+        """The scores of the usable messages, in order; a poisonous one has none."""
+        try:
+            return history(messages, self.model, self._record)
+        except StreamDetectorError:
+            raise
+        except Exception:  # noqa: BLE001 - as above
+            if len(messages) == 1:
+                return []
+            half = len(messages) // 2
+            return self.scores(messages[:half]) + self.scores(messages[half:])
+
+    def lower_limit(self, size: int) -> None:
+        """Takes at most half of `size` records at once from now on."""
+        self.limit = max(1, size // 2)
+        log.warning("batches are too large, taking fewer records at once", batch_records=self.limit)
+
+    def _judge_around(self, messages: Sequence[Message], thresholds: Thresholds) -> Outcome:
+        """The road for all but the quarantined, which become dead letters in their turn."""
+        if not self._quarantined:
+            return detect(messages, self.model, thresholds, self._record)
+        outcome = Outcome((), (), 0)
+        for poisonous, run in groupby(messages, lambda message: _place(message) in self._quarantined):
+            if poisonous:
+                parts = [self._bury(message, thresholds) for message in run]
+            else:
+                parts = [detect(list(run), self.model, thresholds, self._record)]
+            outcome = reduce(_joined, parts, outcome)
+        return outcome
+
+    def _bury(self, message: Message, thresholds: Thresholds) -> Outcome:
+        """A dead letter; if the record has a score it stays in the window, as a rebuild would find it."""
+        thresholds[message.topic() or "", message.partition() or 0].learn(self.scores([message]))
+        return Outcome((), (DeadLetter.of(message, POISON),), 0)
+
+    def _isolate(self, messages: Sequence[Message], error: Exception) -> None:
+        found = list(self._poisonous(messages))
+        for message in found:
+            topic, partition, offset = _place(message)
+            log.error(
+                "a record makes the model fail", topic=topic, partition=partition, offset=offset, error=repr(error)
+            )
+        if not found and len(messages) == 1:
+            raise error
+        if not found:
+            self.lower_limit(len(messages))
+        self._quarantined.update(map(_place, found))
+
+    def _poisonous(self, messages: Sequence[Message]) -> Iterator[Message]:
+        """The messages that fail by themselves, found by halving; each is scored and explained."""
+        if self._is_sound(messages):
+            return
+        if len(messages) == 1:
+            yield messages[0]
+            return
+        half = len(messages) // 2
+        yield from self._poisonous(messages[:half])
+        yield from self._poisonous(messages[half:])
+
+    def _is_sound(self, messages: Sequence[Message]) -> bool:
+        places = {(message.topic() or "", message.partition() or 0) for message in messages}
+        try:
+            detect(messages, self.model, {place: RollingThreshold(FLAG_ALL) for place in places}, self._record)
+        except Exception:  # noqa: BLE001 - the very thing that is looked for
+            return False
+        return True
+
+
+def _place(message: Message) -> Place:
+    return message.topic(), message.partition(), message.offset()
+
+
+def _joined(one: Outcome, other: Outcome) -> Outcome:
+    return Outcome(one.alerts + other.alerts, one.dead_letters + other.dead_letters, one.normal + other.normal)

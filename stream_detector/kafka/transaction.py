@@ -1,0 +1,318 @@
+"""One Kafka transaction after another, as a state machine around the transactional producer.
+
+    DOUBTFUL -> READY -> OPEN -> COMMITTING -> READY     committed
+                         OPEN, COMMITTING -> ABORTING -> READY     aborted
+    and from anywhere back to DOUBTFUL when an outcome is not certain.
+
+A producer in doubt may still have a commit or abort on its way that would end the *next*
+transaction (the client does not speak KIP-890). So it is never used again: another one with the
+same transactional id takes over, which ends whatever was open and fences what is still in flight.
+"""
+
+import struct
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError as Fault
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from stream_detector.errors import FencedError
+from stream_detector.kafka.faults import FENCED, PURGED, Verdict, classify
+from stream_detector.records import Header
+
+__all__ = ["MOVES", "Delivered", "State", "Transaction", "is_member"]
+
+Offsets = Mapping[tuple[str, int], int]
+ErrorCallback = Callable[[Fault], None]
+Delivered = Callable[[Fault | None, Any], None]
+
+FENCED_TWICE = 60.0  # seconds; two fencings within them are no accident
+INIT_SLICE = 2.0  # seconds that one attempt to take over may block
+QUEUE_WAIT = 0.1  # seconds to let a full queue drain
+METADATA = b"CGMDv2:"
+
+log = structlog.get_logger(__name__)
+
+
+class State(StrEnum):
+    """Where the producer stands."""
+
+    READY = "ready"
+    OPEN = "open"
+    COMMITTING = "committing"
+    ABORTING = "aborting"
+    DOUBTFUL = "doubtful"
+    CLOSED = "closed"
+
+
+MOVES: Mapping[State, frozenset[State]] = {
+    State.DOUBTFUL: frozenset({State.READY, State.DOUBTFUL, State.CLOSED}),
+    State.READY: frozenset({State.OPEN, State.DOUBTFUL, State.CLOSED}),
+    State.OPEN: frozenset({State.COMMITTING, State.ABORTING, State.DOUBTFUL}),
+    State.COMMITTING: frozenset({State.READY, State.ABORTING, State.DOUBTFUL}),
+    State.ABORTING: frozenset({State.READY, State.DOUBTFUL}),
+    State.CLOSED: frozenset(),
+}
+"""The legal moves; any other is a programming error."""
+
+
+class Transaction:
+    """The transactional producer of one worker; used by one thread only.
+
+    `connect` makes a producer that reports faults of its connections to the callback given.
+    `timeout` is the broker's transaction timeout, seconds. Faults of Kafka are not raised: they
+    turn up as `state` and `fault` (the last one), except `FencedError`.
+    """
+
+    def __init__(self, connect: Callable[[ErrorCallback], Producer], timeout: float, slot: str) -> None:
+        self.state = State.DOUBTFUL
+        self.fault: Fault | None = None
+        self._connect = connect
+        self._timeout = timeout
+        self._slot = slot
+        self._producer: Producer | None = None
+        self._doomed = False
+        self._shaken = False
+        self._opened_at = 0.0
+        self._fenced_at = -FENCED_TWICE
+
+    def take_over(self) -> bool:
+        """Leaves DOUBTFUL by a new producer; False when that did not succeed yet, to be tried again.
+
+        Blocks at most about 2 s. Raises `FencedError` when the producer was fenced twice in a minute.
+        """
+        producer = self._producer or self._connect(self._on_error)
+        self._producer = producer
+        try:
+            producer.init_transactions(INIT_SLICE)
+        except KafkaException as error:
+            if self._verdict(error) is not Verdict.RETRY:
+                self._discard()
+            return False
+        self._move(State.READY)
+        return True
+
+    def begin(self) -> None:
+        """READY -> OPEN."""
+        self._require(State.READY)
+        self._doomed = False
+        self._opened_at = time.monotonic()
+        try:
+            self._live.begin_transaction()
+        except KafkaException as error:
+            self._verdict(error)
+            self._doubt()
+        else:
+            self._move(State.OPEN)
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[Header],
+        timestamp_ms: int = 0,
+        delivered: Delivered | None = None,
+    ) -> None:
+        """Adds a message to the open transaction; one that cannot be sent dooms the transaction.
+
+        `timestamp_ms` 0 is now. `delivered` is told the message's own outcome, from a later call.
+        """
+        if self.state is not State.OPEN or self._doomed:
+            return
+        send = partial(
+            self._live.produce,
+            topic,
+            key=key,
+            value=value,
+            headers=list(headers),
+            timestamp=timestamp_ms,
+            on_delivery=partial(self._on_delivery, delivered),
+        )
+        try:
+            self._within_queue(send)
+        except KafkaException as error:
+            self._doomed = True
+            if self._verdict(error) is Verdict.FATAL and error.args[0].code() != Fault.MSG_SIZE_TOO_LARGE:
+                self._doubt()
+            if delivered:
+                delivered(error.args[0], None)
+
+    def commit(self, offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
+        """Ends the open transaction with `offsets` (the next to read, by partition); whether it did.
+
+        On False nothing was committed if `state` is READY; if it is DOUBTFUL, only the broker knows.
+        """
+        if self.state is not State.OPEN:
+            return False
+        self._steady()
+        if self._doomed or not self._send_offsets(offsets, membership()):
+            self._roll_back()
+            return False
+        self._move(State.COMMITTING)
+        verdict = self._insist(self._live.commit_transaction)
+        if verdict is Verdict.ABORT:
+            self._roll_back()
+        elif verdict or self._is_shaken():
+            self._doubt()
+        else:
+            self._move(State.READY)
+        return verdict is None
+
+    def abort(self) -> None:
+        """OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; nothing in any other state."""
+        self._steady()
+        self._roll_back()
+
+    def poll(self) -> None:
+        """Serves delivery reports and connection faults."""
+        if self._producer is not None:
+            self._producer.poll(0)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the open transaction began; 0 without one."""
+        return time.monotonic() - self._opened_at if self.state is State.OPEN else 0.0
+
+    def close(self) -> None:
+        """Aborts what is open and lets the producer go."""
+        self.abort()
+        self._discard()
+        self._move(State.CLOSED)
+
+    def _roll_back(self) -> None:
+        if self.state not in {State.OPEN, State.COMMITTING}:
+            return
+        self._move(State.ABORTING)
+        verdict = self._insist(self._live.abort_transaction)
+        if verdict or self._is_shaken():
+            self._doubt()
+        else:
+            self._live.poll(0)  # the reports of what was purged, before the next transaction counts its own
+            self._move(State.READY)
+
+    def _send_offsets(self, offsets: Offsets, membership: bytes | None) -> bool:
+        """Whether the broker took the offsets; retried with the same arguments, as it must be."""
+        if self.state is not State.OPEN or not offsets or min(offsets.values()) < 0 or not is_member(membership):
+            return False
+        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        verdict = self._insist(partial(self._live.send_offsets_to_transaction, places, membership))
+        if verdict is Verdict.FATAL:
+            self._doubt()
+        return verdict is None and not self._doomed
+
+    def _insist(self, call: Callable[[], object]) -> Verdict | None:
+        """Makes a call, again and again while it may be; None when it succeeded."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                verdict = self._verdict(error)
+                if verdict is not Verdict.RETRY or time.monotonic() > deadline:
+                    return verdict
+                self._shaken = True
+            else:
+                return None
+
+    def _verdict(self, error: KafkaException) -> Verdict:
+        fault: Fault = error.args[0]
+        self.fault = fault
+        if fault.code() in FENCED:
+            self._note_fencing(fault)
+        return classify(fault)
+
+    def _note_fencing(self, fault: Fault) -> None:
+        """Raises on a second fencing, unless the transaction was simply too old for the broker."""
+        now = time.monotonic()
+        if now - self._opened_at >= self._timeout and self.state is not State.DOUBTFUL:
+            log.warning("transaction outlived the broker's patience", seconds=round(now - self._opened_at, 1))
+            return
+        if now - self._fenced_at < FENCED_TWICE:
+            self._doubt()
+            raise FencedError(
+                f"transactional id {self._slot!r} was fenced twice within a minute ({fault.name()}): another worker "
+                "runs with the same kafka.slot; give every worker its own, or stop the other one"
+            )
+        self._fenced_at = now
+
+    def _on_error(self, fault: Fault) -> None:
+        """A connection failed: an EndTxn in flight may have been sent twice."""
+        self._shaken = True
+        self.fault = fault
+
+    def _on_delivery(self, delivered: Delivered | None, fault: Fault | None, message: Any) -> None:
+        if fault is None or fault.code() in PURGED:
+            return
+        self._doomed = True
+        self.fault = fault
+        if delivered:
+            delivered(fault, message)
+
+    def _within_queue(self, send: Callable[[], None]) -> None:
+        """Sends, and waits for room when the client's queue is full."""
+        deadline = time.monotonic() + self._timeout
+        while time.monotonic() < deadline:
+            try:
+                send()
+            except BufferError:
+                self._live.poll(QUEUE_WAIT)
+            else:
+                self._live.poll(0)
+                return
+        self._doomed = True
+
+    def _steady(self) -> None:
+        """Forgets connection faults from before the end of the transaction: messages survive those."""
+        self.poll()
+        self._shaken = False
+
+    def _is_shaken(self) -> bool:
+        self.poll()  # connection faults are told here
+        return self._shaken
+
+    def _doubt(self) -> None:
+        self._move(State.DOUBTFUL)
+        self._discard()
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
+            producer.poll(0)
+
+    @property
+    def _live(self) -> Producer:
+        assert self._producer is not None, "no producer: take_over() comes first"
+        return self._producer
+
+    def _require(self, state: State) -> None:
+        if self.state is not state:
+            raise RuntimeError(f"illegal move: the transaction is {self.state}, not {state}")
+
+    def _move(self, state: State) -> None:
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"illegal move of the transaction: {self.state} -> {state}")
+        self.state = state
+
+
+def is_member(membership: bytes | None) -> bool:
+    """Whether group metadata names a live member: the broker does not check a generation of -1.
+
+    The form is librdkafka's own (`CGMDv2:`, generation, group, member); another one passes unchecked.
+    """
+    if not membership:
+        return False
+    if not membership.startswith(METADATA):
+        return True
+    head = len(METADATA)
+    try:
+        (generation,) = struct.unpack_from("=i", membership, head)
+        _group, member, *_rest = membership[head + 4 :].split(b"\0")
+    except (struct.error, ValueError):
+        return True
+    return generation >= 0 and bool(member)

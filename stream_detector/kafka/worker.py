@@ -1,0 +1,234 @@
+"""The worker: telemetry in, alerts and dead letters out, offsets with them, in one transaction.
+
+One thread owns the consumer and the producer. Rebalances interrupt it only inside `receive`.
+"""
+
+import time
+from threading import Event
+
+import structlog
+from confluent_kafka import KafkaException
+
+from stream_detector.config import Config
+from stream_detector.kafka import topics
+from stream_detector.kafka.assignment import Partition
+from stream_detector.kafka.clients import require_broker, slot, transactional_producer
+from stream_detector.kafka.faults import explained
+from stream_detector.kafka.goal import Goal
+from stream_detector.kafka.judge import Judge
+from stream_detector.kafka.outbox import Outbox
+from stream_detector.kafka.patience import Patience
+from stream_detector.kafka.serving import ModelSource, await_model, published
+from stream_detector.kafka.source import Source
+from stream_detector.kafka.summary import Observer, RunSummary, Tally
+from stream_detector.kafka.transaction import State, Transaction
+from stream_detector.model import DetectorModel
+from stream_detector.records import Message
+
+__all__ = ["run"]
+
+IDLE = 0.1  # seconds to wait for a first message; also how soon a stop is noticed
+REPORT = 1.0  # seconds between two reports
+
+log = structlog.get_logger(__name__)
+
+
+def run(
+    config: Config,
+    model_source: ModelSource | None = None,
+    *,
+    until_end: bool = False,
+    stop: Event | None = None,
+    observer: Observer | None = None,
+) -> RunSummary:
+    """Detects anomalies until `stop` is set, or every offset that existed at the start is committed.
+
+    The model comes from the models topic unless `model_source` says otherwise; without one, waits.
+    `observer` is told the summary about once a second. Raises a `KafkaError` or `ModelError` when
+    it cannot go on; what was not committed then is left to the next run.
+    """
+    stop = stop or Event()
+    require_broker(config.kafka)
+    topics.require(config.kafka, (*config.topics.telemetry, config.topics.alerts, config.topics.dead_letters))
+    model = await_model(model_source or published(config), config, stop)
+    if model is None:
+        return RunSummary()
+    return Worker(config, model, observer).work(stop, until_end=until_end)
+
+
+class Worker:
+    """One member of the group, with one model."""
+
+    def __init__(self, config: Config, model: DetectorModel, observer: Observer | None = None) -> None:
+        worker = config.worker
+        self._observer = observer
+        self._interval = worker.commit_interval_ms / 1000
+        self._timeout = worker.transaction_timeout_ms / 1000
+        self._judge = Judge(model, config)
+        self._transaction = Transaction(
+            lambda on_error: transactional_producer(config, on_error=on_error), self._timeout, slot(config.kafka)
+        )
+        self._outbox = Outbox(self._transaction, config.topics)
+        self._source = Source(config, self._judge, self._commit, self._abandon)
+        self._patience = Patience("committing", worker.unavailable_timeout_ms / 1000)
+        self._subject = f"transaction of group {config.kafka.group_id!r}"
+        self._config = config
+        self._tally, self._done = Tally(), Tally()
+        self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
+        self._urgent = False
+        self._commits = self._aborts = self._producers = 0
+        self._reported_at = 0.0
+
+    def work(self, stop: Event, *, until_end: bool) -> RunSummary:
+        """The loop, from joining the group to leaving it."""
+        goal = self._goal() if until_end else None
+        try:
+            self._source.subscribe()
+            while not (stop.is_set() or (goal and goal.is_reached())):
+                self._recover()
+                messages = self._source.receive(self._judge.limit, self._wait())
+                if messages:
+                    self._process(messages)
+                if self._is_due():
+                    self._commit()
+                self._report(REPORT)
+            self._commit()
+        finally:
+            self._close()
+        return self.summary()
+
+    def summary(self) -> RunSummary:
+        """What is committed so far."""
+        source, thresholds = self._source, self._source.assignment.thresholds
+        return RunSummary(
+            records=self._done.records,
+            normal=self._done.normal,
+            flagged=self._done.flagged,
+            dead_lettered=dict(self._done.dead_lettered),
+            commits=self._commits,
+            aborts=self._aborts,
+            recreations=max(0, self._producers - 1),
+            restores=source.restores,
+            rebalances=source.rebalances,
+            offsets_lost=source.offsets_lost,
+            lag=source.lag(),
+            partitions=len(thresholds),
+            warming=sum(threshold.current().warming for threshold in thresholds.values()),
+        )
+
+    def _recover(self) -> None:
+        """A producer in doubt is replaced, then partitions without a start are given one."""
+        if self._patience.waiting:
+            return
+        if self._transaction.state is State.DOUBTFUL:
+            self._source.displace(self._source.assignment.placed)
+            if not self._transaction.take_over():
+                self._failed()
+                return
+            self._producers += 1
+        self._resolve_doubt()
+        self._source.place_next()
+
+    def _wait(self) -> float:
+        """How long the next receive may wait for a first message."""
+        if self._transaction.state is State.OPEN:
+            return min(IDLE, max(0.0, self._interval - self._transaction.age))
+        trouble = self._patience.troubled or self._source.patience.troubled
+        return 0.0 if self._source.assignment.unplaced and not trouble else IDLE
+
+    def _process(self, messages: list[Message]) -> None:
+        """Judges a batch and puts what it gives into the transaction, which begins with it."""
+        self._begin()
+        started = time.monotonic()
+        outcome = self._judge.judge(messages, self._source.assignment.thresholds)
+        if outcome is None:
+            self._abandon()
+            return
+        self._outbox.send(outcome)
+        self._tally.add(outcome)
+        self._urgent = self._urgent or bool(outcome.alerts)
+        if time.monotonic() - started > self._timeout / 2:
+            self._judge.lower_limit(len(messages))
+
+    def _begin(self) -> None:
+        if self._transaction.state is State.READY:
+            self._transaction.begin()
+
+    def _is_due(self) -> bool:
+        """Whether to commit now: at the commit interval, at once when there is an alert."""
+        if not self._source.assignment.pending():
+            return False
+        self._begin()
+        return self._urgent or self._transaction.state is not State.OPEN or self._transaction.age >= self._interval
+
+    def _commit(self) -> None:
+        """Ends the transaction with the offsets of all that was taken; goes back to its start if that fails."""
+        offsets = self._source.assignment.pending()
+        if not offsets:
+            self._transaction.abort()
+            return
+        self._begin()
+        if not self._transaction.commit(offsets, self._source.membership):
+            self._undo(offsets)
+            self._failed()
+            return
+        self._source.assignment.settle(offsets)
+        self._count(self._tally)
+        self._renew()
+        self._patience.succeeded()
+
+    def _abandon(self) -> None:
+        """Drops the open transaction and goes back to its start."""
+        self._transaction.abort()
+        self._undo(self._source.assignment.pending())
+
+    def _undo(self, offsets: dict[Partition, int]) -> None:
+        """What was taken is to be read again; if the outcome is in doubt, the broker will tell from where."""
+        if self._transaction.state is State.DOUBTFUL and self._tally.records:
+            self._in_doubt = offsets, self._tally
+        self._aborts += 1
+        self._renew()
+        self._source.displace(offsets)
+
+    def _renew(self) -> None:
+        self._tally = Tally()
+        self._urgent = False
+
+    def _resolve_doubt(self) -> None:
+        """Counts a transaction after all when its offsets turn out to be committed."""
+        if self._in_doubt is None:
+            return
+        offsets, tally = self._in_doubt
+        try:
+            held = self._source.committed(offsets)
+        except KafkaException:  # the next turn will tell
+            return
+        self._in_doubt = None
+        if all(held.get(partition, -1) >= offset for partition, offset in offsets.items()):
+            self._aborts -= 1
+            self._count(tally)
+
+    def _count(self, tally: Tally) -> None:
+        self._commits += 1
+        self._done.merge(tally)
+
+    def _failed(self) -> None:
+        """Reports the transaction's fault; a loss of membership has none, and heals by itself."""
+        if self._transaction.fault is not None:
+            self._patience.failed(explained(self._transaction.fault, self._subject))
+
+    def _report(self, interval: float) -> None:
+        now = time.monotonic()
+        if self._observer and now - self._reported_at >= interval:
+            self._reported_at = now
+            self._observer.observe(self.summary())
+
+    def _close(self) -> None:
+        """Leaves the group; whatever is still open is aborted."""
+        self._transaction.abort()
+        self._source.close()
+        self._transaction.close()
+
+    def _goal(self) -> Goal:
+        marks = topics.watermarks(self._config.kafka, self._config.topics.telemetry)
+        return Goal(marks, self._source.committed)
