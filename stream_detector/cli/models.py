@@ -1,5 +1,6 @@
 """`models`: the versions on the models topic, and which of them is current."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +39,18 @@ def show(version: VersionArgument = "current", config: ConfigOption = None) -> N
 
     configuration = settings(config)
     model = DetectorModel.from_bytes(registry.fetch(configuration, resolved(configuration, version)))
-    console.print_json(data=model.describe())
+    print(  # noqa: T201 - on standard output, for other programs
+        json.dumps(
+            {
+                "version": model.version,
+                "features": model.schema.to_dict(),
+                "configuration": model.config.model_dump(mode="json"),
+                "metrics": dict(model.metrics),
+                "lineage": dict(model.lineage),
+            },
+            indent=2,
+        )
+    )
 
 
 @models.command()

@@ -21,9 +21,17 @@ def run(
     configuration = settings(config)
     use_threads(configuration)
     from stream_detector.kafka import worker
+    from stream_detector.metrics import WorkerMetrics
 
-    summary = worker.run(configuration, until_end=until_end, stop=stop_on_signal())
-    console.print(str(summary), highlight=False, soft_wrap=True)
+    metrics = WorkerMetrics()
+    metrics.serve(configuration.metrics)
+    done = worker.run(configuration, until_end=until_end, stop=stop_on_signal(), observer=metrics)
+    console.print(
+        f"records={done.records} normal={done.normal} flagged={done.flagged} "
+        f"dead_lettered={sum(done.dead_lettered.values())} commits={done.commits} aborts={done.aborts}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def demo(

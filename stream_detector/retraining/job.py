@@ -6,7 +6,7 @@ read the window -> keep what can be read -> fit, tracking every checkpoint -> ca
 from collections.abc import Callable
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import Any, cast
 
 from stream_detector.config import Config, RecordConfig
 from stream_detector.errors import DataError
@@ -39,7 +39,7 @@ def fit_topics(config: Config, count: int, seed: int, progress: Progress) -> Det
     while (available := recent.available(config)) < count:
         progress(available, count, f"waiting for telemetry: {available:,} of {count:,} records")
         sleep(POLL_SECONDS)
-    messages = recent.newest(config, count)
+    messages = cast("list[Message]", recent.newest(config, count))
     rows, unusable = _usable(messages, config.record)
     schema = config.declared_schema or FeatureSchema.inferred(rows)
     encoded = encode(schema := schema.with_vocabularies(rows), rows, config.record.max_string)

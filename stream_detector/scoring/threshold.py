@@ -56,7 +56,8 @@ class RollingThreshold:
         limits = self.limits
         if self.seen < limits.warmup:
             return Threshold(limits.nominal, warming=True)
-        return Threshold(min(max(self._quantile.get(), limits.floor), limits.ceiling), warming=False)
+        quantile: float = self._quantile.get()  # type: ignore[assignment] # None only before the first score
+        return Threshold(min(max(quantile, limits.floor), limits.ceiling), warming=False)
 
     def learn(self, scores: Iterable[float]) -> None:
         """Takes earlier scores into the window, oldest first, without judging them."""
