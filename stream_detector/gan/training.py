@@ -15,6 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from stream_detector.gan.negatives import noised, swapped
 from stream_detector.gan.networks import ARCHITECTURES, LANE, Gan, Sizes
 from stream_detector.gan.settings import ModelSettings
+from stream_detector.gan.state import TrainingState, Watch
 
 __all__ = ["Progress", "TrainingSet", "sizes_for", "train"]
 
@@ -47,13 +48,19 @@ def sizes_for(settings: ModelSettings, columns: int, context: int) -> Sizes:
 
 
 def train(
-    data: TrainingSet, settings: ModelSettings, seed: int, device: torch.device, progress: Progress | None = None
+    data: TrainingSet,
+    settings: ModelSettings,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Gan, dict[str, float]]:
     """Fit the networks to `data`; returns their running average and the last losses.
 
     Joint training as in ALAD and EGBAD (Zenati et al. 2018), with a reconstruction loss: the
     generator and encoder lower residual + prior and fool the discriminator, which learns to tell
-    real from generated, swapped and noised records, and how much noise was added.
+    real from generated, swapped and noised records, and how much noise was added. `watch` follows
+    the training, and may have it go on where another one was interrupted.
     """
     rng = torch.Generator().manual_seed(seed)
     sizes = sizes_for(settings, data.views.shape[2], data.context.shape[1])
@@ -64,7 +71,8 @@ def train(
     judge = list(gan.discriminator.tensors())
     optimisers = [torch.optim.Adam(group, settings.learning_rate, betas=(0.5, 0.99)) for group in (builder, judge)]
     losses: dict[str, float] = {}
-    for step in range(settings.steps):
+    state = TrainingState(gan, average, optimisers, rng)
+    for step in range(watch.begin(state) if watch else 0, settings.steps):
         for optimiser in optimisers:
             optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, settings.steps)
         batch = _draw(data, settings, sizes, spread, rng)
@@ -78,6 +86,8 @@ def train(
             losses = {"builder_loss": float(built.detach()), "judge_loss": float(judged.detach())}
             if progress is not None:
                 progress(step + 1, settings.steps, f"loss {losses['builder_loss']:.4f}")
+        if watch is not None:
+            watch.after(step + 1, state, {"builder_loss": built.detach(), "judge_loss": judged.detach()})
     return average, losses
 
 
