@@ -50,12 +50,12 @@ class Selection:
 def rows(path: Path, header: Sequence[str] | None = None, text: Collection[str] = ()) -> Iterator[Row]:
     """The rows of a CSV, Parquet or JSON-lines file, one at a time, None where a value is missing.
 
-    `header` names the columns of a CSV file without a header line; columns in `text`, and those
+    `header` names the columns of a file without a header line, which is then CSV whatever its name; columns in `text`, and those
     with anything but numbers in their first 10,000 rows, stay text. Raises `DataError`.
     """
     name = path.name.removesuffix(".gz")
     try:
-        if name.endswith(".csv"):
+        if header or name.endswith(".csv"):
             yield from _typed(_csv(path, header), text)
         elif name.endswith((".jsonl", ".ndjson")):
             yield from _json_lines(path)
