@@ -14,6 +14,8 @@ __all__ = ["Assignment", "Partition"]
 
 Partition = tuple[str, int]
 
+NOTHING = -1  # below any offset
+
 
 @dataclass(slots=True)
 class Position:
@@ -42,10 +44,13 @@ class Assignment:
             self._positions.pop(partition, None)
             self.thresholds.pop(partition, None)
 
-    def place(self, partition: Partition, offset: int, threshold: RollingThreshold) -> None:
-        """Lets an owned partition go on at `offset`, all before it being done."""
+    def place(self, partition: Partition, offset: int, threshold: RollingThreshold, *, committed: bool) -> None:
+        """Lets an owned partition go on at `offset`; one that is not committed will be, with the next commit.
+
+        So a group's first start is on record too, and what retention takes before it was read is noticed.
+        """
         if partition in self._positions:
-            self._positions[partition] = Position(offset, offset)
+            self._positions[partition] = Position(offset if committed else NOTHING, offset)
             self.thresholds[partition] = threshold
 
     def displace(self, partitions: Iterable[Partition]) -> None:

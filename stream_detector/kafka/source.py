@@ -133,25 +133,24 @@ class Source:
         self._consumer.close()
 
     def _place(self, topic: str, partition: int) -> None:
-        start = self._start(topic, partition)
+        start, committed = self._start(topic, partition)
         kafka, judge = self._config.kafka, self._judge
         chunks = window.backwards(kafka, topic, partition, start, judge.limits.window)
         threshold = restored(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
         self._seek(TopicPartition(topic, partition, start))
-        self.assignment.place((topic, partition), start, threshold)
+        self.assignment.place((topic, partition), start, threshold, committed=committed)
         self.restores += 1
         log.debug("reading", topic=topic, partition=partition, offset=start, scores=threshold.seen)
 
-    def _start(self, topic: str, partition: int) -> int:
-        """The committed offset; without one, or behind a gap, the first that is retained."""
+    def _start(self, topic: str, partition: int) -> tuple[int, bool]:
+        """Where to begin, and whether that is committed: without an offset, or with a lost one, it is the first."""
         committed = self.committed([(topic, partition)]).get((topic, partition))
         low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST)
-        if committed is None:
-            return int(low)
-        if low <= committed <= high:
-            return committed
-        self._report_loss(topic, partition, committed, low, high)
-        return int(low)
+        if committed is not None and low <= committed <= high:
+            return committed, True
+        if committed is not None:
+            self._report_loss(topic, partition, committed, low, high)
+        return low, False
 
     def _report_loss(self, topic: str, partition: int, committed: int, low: int, high: int) -> None:
         gap = (

@@ -99,7 +99,7 @@ class Transaction:
     def begin(self) -> None:
         """READY -> OPEN."""
         self._require(State.READY)
-        self._doomed = False
+        self._doomed, self.fault = False, None
         self._opened_at = time.monotonic()
         try:
             self._live.begin_transaction()

@@ -10,6 +10,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from stream_detector.config import Config
+from stream_detector.errors import KafkaError
 from stream_detector.kafka import topics
 from stream_detector.kafka.assignment import Partition
 from stream_detector.kafka.clients import require_broker, slot, transactional_producer
@@ -213,9 +214,11 @@ class Worker:
         self._done.merge(tally)
 
     def _failed(self) -> None:
-        """Reports the transaction's fault; a loss of membership has none, and heals by itself."""
-        if self._transaction.fault is not None:
-            self._patience.failed(explained(self._transaction.fault, self._subject))
+        """Reports why there was no commit, and waits a little longer each time."""
+        fault = self._transaction.fault
+        self._patience.failed(
+            explained(fault, self._subject) if fault else KafkaError(f"{self._subject}: not a member of the group now")
+        )
 
     def _report(self, interval: float) -> None:
         now = time.monotonic()

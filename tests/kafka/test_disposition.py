@@ -1,0 +1,183 @@
+"""Every record ends as exactly one of normal, flagged, dead-lettered, whatever is in it."""
+
+import json
+import time
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from workload import (
+    Running,
+    alerts,
+    committed,
+    dead_letters,
+    ends,
+    everything,
+    feed,
+    fresh_config,
+    record,
+    small_model,
+    telemetry,
+)
+
+RECORDS = 20_000
+SHARE = 100  # one record in so many, of every kind of poison
+LIMIT = 4_096  # bytes
+STAMP = 1_000 * int(time.time()) - 3_599_877  # an hour ago: retention would delete much older records
+ORIGINAL = [("trace", b"\x00\xff"), ("empty", b""), ("none", None)]
+
+POISON = {
+    "undecodable": [
+        b"\x80\xff\x00 bytes",
+        b"",
+        b"{",
+        b'{"features": {"cpu": NaN}}',
+        b'{"features": {"cpu": Infinity}}',
+    ],
+    "not-an-object": [b"[1]", b'"text"', b"3", b"null"],
+    "wrong-type": [record(cpu="fast"), record(cpu=True), record(cpu=[1]), record(kind=3)],
+    "non-finite": [record(cpu=1e308), record(cpu=-1e39)],
+    "too-large": [record(pad="x" * LIMIT)],
+    "too-deep": [json.dumps({"features": {}, "deep": json.loads("[" * 20 + "]" * 20)}).encode()],
+    "string-too-long": [record(kind="k" * 257)],
+    "missing-feature": [record(cpu=None)],
+    "no-features": [b"{}", b'{"features": 3}', b'{"features": null}'],
+    "tombstone": [None],
+}
+
+
+def poisoned():
+    """Telemetry in which one record in 100 is of each kind of poison; and the kinds by position."""
+    values, kinds = list(telemetry(RECORDS, seed=5)), {}
+    for slot, (reason, samples) in enumerate(POISON.items()):
+        for turn, at in enumerate(range(slot * 7, RECORDS, SHARE)):
+            values[at], kinds[at] = samples[turn % len(samples)], reason
+    return values, kinds
+
+
+@pytest.fixture
+def config(broker):
+    return fresh_config(
+        broker, threshold={"window": 1_000, "warmup": 200, "target_alert_rate": 0.01}, record={"max_bytes": LIMIT}
+    )
+
+
+def drain(config):
+    with Running(config, small_model(), until_end=True) as running:
+        return running.join()
+
+
+def as_bytes(message):
+    """All of a record that a dead letter must carry on."""
+    return message.key(), message.value(), message.timestamp()
+
+
+def test_every_record_ends_in_exactly_one_way(config):
+    """Among poison of every kind, normal + flagged + dead-lettered = consumed, and all offsets are committed."""
+    values, kinds = poisoned()
+    feed(config, values, headers=ORIGINAL, timestamp=STAMP)
+    summary = drain(config)
+    found, letters = alerts(config), dead_letters(config)
+    assert summary.records == RECORDS == summary.normal + summary.flagged + sum(summary.dead_lettered.values())
+    assert (summary.flagged, sum(summary.dead_lettered.values())) == (len(found), len(letters))
+    assert not set(found) & set(letters)
+    assert committed(config) == ends(config)
+    assert summary.dead_lettered == {reason: list(kinds.values()).count(reason) for reason in POISON}
+
+
+def test_a_dead_letter_is_its_original_to_the_byte(config):
+    """Key, value, timestamp and every header of the original come through untouched, then the reasons follow."""
+    values, kinds = poisoned()
+    feed(config, values, headers=ORIGINAL, timestamp=STAMP)
+    drain(config)
+    sources = {(m.partition(), m.offset()): m for m in everything(config, config.topics.telemetry[0])}
+    letters = dead_letters(config)
+    assert sorted(letters) == sorted((at % 3, at // 3) for at in kinds)
+    for source, letter in letters.items():
+        assert as_bytes(letter) == as_bytes(sources[source])
+        assert letter.headers()[: len(ORIGINAL)] == ORIGINAL
+        reason = dict(letter.headers())["__connect.errors.exception.class.name"].decode()
+        assert reason == kinds[source[1] * 3 + source[0]]
+
+
+def test_transaction_markers_are_no_records(config):
+    """In a topic written by transactions, some aborted, each committed record counts once and nothing is left over."""
+    producer = Producer(
+        {"bootstrap.servers": config.kafka.bootstrap_servers, "transactional.id": f"feed-{config.kafka.slot}"}
+    )
+    producer.init_transactions(30)
+    values = list(telemetry(1_200, seed=6))
+    for start in range(0, len(values), 100):
+        producer.begin_transaction()
+        for at in range(start, start + 100):
+            producer.produce(config.topics.telemetry[0], values[at], partition=at % 3)
+        if (start // 100) % 3 == 1:
+            producer.abort_transaction(30)
+        else:
+            producer.commit_transaction(30)
+    summary = drain(config)
+    assert summary.records == 800
+    assert committed(config) == ends(config)
+    drain(config)
+    assert len(alerts(config)) == summary.flagged
+
+
+def test_a_dead_letter_too_large_for_its_topic_is_described(config):
+    """What the broker will not take whole goes as its beginning, length and digest; no record is lost for it."""
+    shrink(config, config.topics.dead_letters, 50_000)
+    large = record(pad="x" * 200_000)
+    feed(config, [*telemetry(300, seed=7), large, b"small poison", *telemetry(300, seed=8)])
+    summary = drain(config)
+    letters = list(dead_letters(config).values())
+    assert summary.records == 602
+    assert committed(config) == ends(config)
+    by_size = {dict(letter.headers()).get("stream-detector.truncated.bytes"): letter for letter in letters}
+    assert by_size[None].value() == b"small poison"
+    assert large.startswith(by_size[str(len(large)).encode()].value())
+
+
+def shrink(config, topic, size):
+    from stream_detector.kafka.clients import admin
+
+    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    client = admin(config.kafka)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for future in client.incremental_alter_configs([resource]).values():
+        future.result()
+
+
+@pytest.mark.parametrize("stage", ["score", "explain"])
+def test_a_record_that_breaks_the_model_is_isolated(config, stage):
+    """One record on which the model fails becomes a dead letter; all others are judged as if it were not scored."""
+    values = list(telemetry(3_000, seed=9, anomalies=0.05))
+    values[1_501] = record(cpu=-345.6)  # anomalous, or it would not be explained
+    feed(config, values)
+    model = Brittle(small_model(), stage, breaks_at=values[1_501])
+    with Running(config, model, until_end=True) as running:
+        summary = running.join()
+    letters = dead_letters(config)
+    assert list(letters) == [(1_501 % 3, 1_501 // 3)]
+    assert summary.dead_lettered == {"scoring-error": 1}
+    assert summary.records == 3_000
+    assert committed(config) == ends(config)
+
+
+class Brittle:
+    """A real model that fails on one record, as a model's bug would make it."""
+
+    def __init__(self, model, stage, breaks_at):
+        self._model, self._stage = model, stage
+        self._row = model.score([json.loads(breaks_at)["features"]]).anomaly[0]
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def score(self, X):
+        return self._broken("score", X) or self._model.score(X)
+
+    def explain(self, X):
+        return self._broken("explain", X) or self._model.explain(X)
+
+    def _broken(self, stage, X):
+        if stage == self._stage and len(X) and self._row in self._model.score(X).anomaly:
+            raise ArithmeticError("the model's bug")
