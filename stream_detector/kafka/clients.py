@@ -131,7 +131,7 @@ def slot(kafka: KafkaConfig) -> str:
 
 
 def admin(kafka: KafkaConfig) -> AdminClient:
-    """A client for topics, offsets and groups."""
+    """A client for topics, offsets and groups; keep it while its futures are awaited, they end with it."""
     return AdminClient(common(kafka))
 
 
@@ -254,4 +254,4 @@ def require_broker(kafka: KafkaConfig, timeout: float = 10.0) -> None:
     except KafkaException as error:
         client.poll(0)  # hands over what the connection itself reported
         refused = [fault for fault in faults if TRANSLATION.get(fault.code()) is AuthorizationError]
-        raise translate(refused[0] if refused else error, f"broker {kafka.bootstrap_servers}") from None
+        raise translate(refused[0] if refused else error, f"no answer from {kafka.bootstrap_servers}") from None

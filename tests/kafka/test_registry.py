@@ -1,0 +1,211 @@
+"""Models on Kafka: what is fetched is what was published, and the pointer never names what is not there."""
+
+import hashlib
+import json
+import time
+
+import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+
+from stream_detector.errors import KafkaError, ModelFormatError, ModelNotFoundError, TopicMissingError
+from stream_detector.kafka import registry, window
+from stream_detector.kafka.clients import admin
+
+
+def sha(artifact):
+    return hashlib.sha256(artifact).hexdigest()
+
+
+def test_published_bytes_come_back(make_config):
+    """An artifact far beyond Kafka's default limit is published, pointed to and fetched unchanged."""
+    config = make_config()
+    artifact = b"weights!" * 2_500_000  # 20 MB
+
+    assert registry.current(config) is None
+    pointer = registry.publish(config, artifact, who="job", why="first fit")
+
+    assert pointer.version == sha(artifact)
+    assert (pointer.previous, pointer.who, pointer.why) == (None, "job", "first fit")
+    assert registry.current(config) == pointer
+    assert registry.fetch(config, pointer.version) == artifact
+
+
+def test_pointer_moves_and_moves_back(make_config):
+    """The pointer keeps the way back; pointing again to what serves does not lose it."""
+    config = make_config()
+    first, second = (registry.publish(config, artifact, "job", "fit").version for artifact in (b"one", b"two"))
+
+    assert registry.current(config).previous == first
+    registry.promote(config, second, "me", "again")
+    assert registry.current(config).previous == first
+    registry.promote(config, first, "me", "roll back")
+
+    pointer = registry.current(config)
+    assert (pointer.version, pointer.previous, pointer.why) == (first, second, "roll back")
+
+
+def test_versions_are_listed_oldest_first(make_config, produce):
+    """The list has size, time and which one serves; a deleted version is gone."""
+    config = make_config()
+    artifacts = [b"a", b"bb", b"ccc"]
+    for artifact in artifacts:
+        registry.publish(config, artifact, "job", "fit")
+    registry.promote(config, sha(b"bb"), "me", "better")
+    produce(config, config.topics.models, [None], keys=[b"version/" + sha(b"a").encode()])
+
+    found = registry.versions(config)
+
+    assert [(info.version, info.size, info.current) for info in found] == [
+        (sha(b"bb"), 2, True),
+        (sha(b"ccc"), 3, False),
+    ]
+    assert 0 < found[0].timestamp_ms <= found[1].timestamp_ms
+    with pytest.raises(ModelNotFoundError, match=sha(b"a")):
+        registry.fetch(config, sha(b"a"))
+
+
+def test_refused_artifact_leaves_the_pointer(make_config):
+    """When the artifact is not acknowledged the pointer does not move."""
+    config = make_config(create=False)
+    small = NewTopic(config.topics.models, 1, 1, config={"cleanup.policy": "compact", "max.message.bytes": "1000"})
+    client = admin(config.kafka)  # futures die with their client
+    client.create_topics([small])[config.topics.models].result(30)
+    served = registry.publish(config, b"small", "job", "fits")
+
+    with pytest.raises(KafkaError, match=config.topics.models):
+        registry.publish(config, b"x" * 5_000, "job", "does not fit")
+    for artifact in (b"", b"x" * (registry.MAX_ARTIFACT_BYTES + 1)):
+        with pytest.raises(ModelFormatError, match=f"{len(artifact):,} bytes"):
+            registry.publish(config, artifact, "job", "empty or huge")
+
+    assert registry.current(config) == served
+
+
+def test_artifact_stands_before_its_pointer(make_config):
+    """On the log every pointer comes after the artifact that it names."""
+    config = make_config()
+    for artifact in (b"one", b"two", b"three"):
+        registry.publish(config, artifact, "job", "fit")
+
+    seen = set()
+    for batch in window.read(config.kafka, config.topics.models, 0, 0, 100):
+        for message in batch:
+            if message.key() == b"current":
+                assert json.loads(message.value())["version"] in seen
+            seen.add(message.key().decode().removeprefix("version/"))
+
+
+def test_damaged_artifact_is_refused(make_config, produce):
+    """Bytes that are not what their version says are never handed out, nor pointed to."""
+    config = make_config()
+    version = sha(b"sound")
+    produce(config, config.topics.models, [b"sounD"], keys=[b"version/" + version.encode()])
+
+    for use in (registry.fetch, lambda config, version: registry.promote(config, version, "me", "try")):
+        with pytest.raises(ModelFormatError, match=f"{version} is damaged"):
+            use(config, version)
+
+    assert registry.current(config) is None
+
+
+@pytest.mark.parametrize("version", ["", "abc", "current", "../../etc/passwd", "A" * 64, "a" * 64 + "\n", "%2e%2e%2f"])
+def test_version_is_digits_and_nothing_else(make_config, version):
+    """What is no SHA-256, nor the beginning of one, is refused before anything is asked of the broker."""
+    config = make_config(create=False, bootstrap_servers="127.0.0.1:1")
+
+    for use in (registry.fetch, registry.resolve):
+        with pytest.raises(ModelFormatError, match="64 hexadecimal digits"):
+            use(config, version)
+    with pytest.raises(ModelFormatError, match="64 hexadecimal digits"):
+        registry.fetch(config, "a" * 63)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'{"version": "x"}',
+        json.dumps({"version": "../x", "previous": None, "who": "", "when": "", "why": ""}).encode(),
+        json.dumps({"version": 7, "previous": None, "who": "", "when": "", "why": ""}).encode(),
+    ],
+)
+def test_unsound_pointer_is_an_error_not_a_model(make_config, produce, value):
+    """Garbage under the pointer's key is named by its place, never followed."""
+    config = make_config()
+    produce(config, config.topics.models, [value], keys=[b"current"])
+
+    with pytest.raises(ModelFormatError, match=f"'{config.topics.models}', offset 0"):
+        registry.current(config)
+
+
+def test_beginnings_of_versions_are_resolved(make_config):
+    """A beginning that one version has names it; none or several is an error that says so."""
+    config = make_config()
+    by_prefix, twins, number = {}, (), 0
+    while not twins:
+        artifact = str(number).encode()
+        other = by_prefix.setdefault(sha(artifact)[:4], artifact)
+        twins = (other, artifact) if other != artifact else ()
+        number += 1
+    for artifact in twins:
+        registry.publish(config, artifact, "job", "fit")
+
+    assert registry.resolve(config, sha(twins[0])[:20]) == sha(twins[0])
+    with pytest.raises(ModelNotFoundError, match="2 versions begin"):
+        registry.resolve(config, sha(twins[0])[:4])
+    with pytest.raises(ModelNotFoundError, match="no version begins"):
+        registry.resolve(config, "0" * 64)
+
+
+def test_compacted_topic_is_read_to_its_end(make_config):
+    """After compaction, with holes where old pointers were, current and all versions are still found."""
+    config = make_config()
+    eager = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"}
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in eager.items()]
+    resource = ConfigResource(ResourceType.TOPIC, config.topics.models, incremental_configs=entries)
+    client = admin(config.kafka)
+    client.incremental_alter_configs([resource])[resource].result(30)
+    for number in range(6):
+        registry.publish(config, str(number).encode(), "job", "fit")
+        time.sleep(0.15)  # a segment each
+
+    def records():
+        return sum(len(batch) for batch in window.read(config.kafka, config.topics.models, 0, 0, 1_000))
+
+    deadline = time.monotonic() + 60
+    while records() == 12 and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+    assert records() < 12
+    assert registry.current(config).version == sha(b"5")
+    assert [info.version for info in registry.versions(config)] == [sha(str(number).encode()) for number in range(6)]
+    assert registry.fetch(config, sha(b"0")) == b"0"
+
+
+def test_watch_sees_the_pointer_and_each_move(make_config):
+    """A watch gives the pointer as it stands, then only news, the newest if there are several."""
+    config = make_config()
+    registry.publish(config, b"one", "job", "fit")
+    watch = registry.PointerWatch(config)
+
+    def news():
+        deadline = time.monotonic() + 20
+        while (pointer := watch.poll()) is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return pointer.version
+
+    assert news() == sha(b"one")
+    assert watch.poll() is None
+    registry.publish(config, b"two", "job", "fit")
+    assert news() == sha(b"two")
+    watch.close()
+
+
+def test_missing_models_topic_is_named(make_config):
+    """Without a models topic the error names it and the command that makes it."""
+    config = make_config(create=False)
+
+    with pytest.raises(TopicMissingError, match=f"'{config.topics.models}'.*topics create"):
+        registry.current(config)

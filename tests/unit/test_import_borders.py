@@ -1,0 +1,114 @@
+"""The borders of the design, held on the syntax tree of every source file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("stream_detector", "consumers", "producers")
+FORBIDDEN_EVERYWHERE = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
+WITHOUT_TORCH = ("stream_detector/records.py", "stream_detector/config.py", "stream_detector/kafka/transaction.py")
+PROGRAMS = ("consumers", "producers")
+FOR_PROGRAMS = ("records", "config", "logs", "errors", "kafka")
+RECORD_ROAD = ("records", "features", "normaliser", "detector", "scoring", "model", "gan")
+
+
+def imports(tree):
+    """Dotted names that a module imports, wherever it does; `from a import b` gives a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute here; a relative one would escape this test"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def calls(tree):
+    """Dotted names that are called, with the keyword names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+
+
+def violations(path, source):
+    """What crosses a border in `source`, were it the file at `path` (relative to the checkout, with slashes)."""
+    tree = ast.parse(source)
+    found = []
+    for name in imports(tree):
+        top, inner = name.split(".")[0], name.split(".")[1:2]
+        if top == "confluent_kafka" and not path.startswith("stream_detector/kafka/"):
+            found.append(f"{path}: confluent_kafka belongs in stream_detector/kafka")
+        if top == "torch" and (path in WITHOUT_TORCH or path.startswith(PROGRAMS)):
+            found.append(f"{path}: no torch here")
+        if name.startswith("river") and path != "stream_detector/scoring/threshold.py" and "Quantile" in name:
+            found.append(f"{path}: river's quantile belongs in scoring/threshold")
+        if top == "orjson" and path.startswith(tuple(f"stream_detector/{p}" for p in RECORD_ROAD[1:])):
+            found.append(f"{path}: orjson on the record road belongs in records")
+        if path.startswith(PROGRAMS) and top == "stream_detector" and inner and inner[0] not in FOR_PROGRAMS:
+            found.append(f"{path}: programs may not import {name}")
+        if top in FORBIDDEN_EVERYWHERE:
+            found.append(f"{path}: {top} runs or hides code")
+    for name, keywords in calls(tree):
+        if name in FORBIDDEN_CALLS or keywords.get("allow_pickle") == "True":
+            found.append(f"{path}: {name} runs code from data")
+    return found
+
+
+def sources():
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_every_file_keeps_the_borders():
+    """No file of the engine or of the programs crosses a border."""
+    assert len(sources()) > 10
+    found = [line for path in sources() for line in violations(path.relative_to(ROOT).as_posix(), path.read_text())]
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("stream_detector/detector.py", "import confluent_kafka"),
+        ("stream_detector/cli/run.py", "def f():\n    from confluent_kafka.admin import AdminClient"),
+        ("producers/replay.py", "from confluent_kafka import Producer"),
+        ("stream_detector/records.py", "import torch"),
+        ("stream_detector/config.py", "from torch import nn"),
+        ("stream_detector/kafka/transaction.py", "import torch.cuda"),
+        ("consumers/tail.py", "import torch"),
+        ("stream_detector/detector.py", "from river.stats import RollingQuantile"),
+        ("stream_detector/detector.py", "from river import stats\nimport river.stats.Quantile"),
+        ("stream_detector/features.py", "import orjson"),
+        ("consumers/tail.py", "from stream_detector.model import DetectorModel"),
+        ("producers/replay.py", "from stream_detector import fit"),
+        ("stream_detector/model.py", "import pickle"),
+        ("stream_detector/model.py", "import torch\ntorch.load(f, weights_only=True)"),
+        ("stream_detector/config.py", "import yaml\nyaml.load(text, Loader=yaml.Loader)"),
+        ("stream_detector/gan/fit.py", "import numpy as np\nnp.load(f, allow_pickle=True)"),
+        ("stream_detector/gan/fit.py", "eval(text)"),
+    ],
+)
+def test_planted_violation_is_found(path, source):
+    """Each border, crossed, is reported."""
+    assert violations(path, source)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("stream_detector/kafka/worker.py", "from confluent_kafka import Consumer"),
+        ("stream_detector/model.py", "import torch\nmodel.eval()"),
+        ("stream_detector/records.py", "import orjson"),
+        ("stream_detector/scoring/threshold.py", "from river.stats import RollingQuantile"),
+        (
+            "consumers/tail.py",
+            "from stream_detector.kafka.clients import reader\nfrom stream_detector.records import Alert",
+        ),
+        ("stream_detector/config.py", "import yaml\nyaml.safe_load(text)"),
+    ],
+)
+def test_allowed_import_is_left_alone(path, source):
+    """What the design allows is not reported."""
+    assert violations(path, source) == []
