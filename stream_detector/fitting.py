@@ -10,13 +10,17 @@ from torch import Tensor
 
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema
+from stream_detector.gan.detection import Probe
 from stream_detector.gan.networks import Gan
+from stream_detector.gan.run_directory import RunDirectory, fingerprint
 from stream_detector.gan.settings import ModelConfig
+from stream_detector.gan.tracker import Tracker, measured_steps
 from stream_detector.gan.training import Progress, TrainingSet, train
 from stream_detector.model import WEIGHTS, DetectorModel, Records, as_matrix, pick_device
 from stream_detector.normaliser import Normaliser
 from stream_detector.scoring.calibration import Calibration
 from stream_detector.scoring.discrimination import FeatureSpread
+from stream_detector.scoring.opinions import DetectorOpinions, deciding_opinion
 from stream_detector.scoring.scorer import Scorer
 
 __all__ = ["fit"]
@@ -34,25 +38,39 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
+    run: RunDirectory | None = None,
 ) -> DetectorModel:
     """Fit a model to normal records.
 
     X: float [record, feature] (NaN = missing, codes for categories), or a list of mappings from
     feature name to number, string or None. Without a schema, columns of a matrix are numeric and
     named x0, x1, …; mappings are inferred. `progress` is called with (step, steps, message). The
-    same records, config and seed give the same model version on the same CPU and thread count.
-    Raises `DataError` when there are fewer than 40 records or they cannot be read.
+    same records, config and seed give the same model version on the same CPU and thread count. With
+    `run`, the training is measured, plotted and kept there, and one that was interrupted goes on.
+    Raises `DataError` when there are fewer than 40 records or they cannot be read, `ModelError`
+    when the generator has collapsed.
     """
     config = config or ModelConfig()
     matrix, schema = _read(X, schema)
     if len(matrix) < FEWEST:
         raise DataError(f"{len(matrix)} records are too few to fit a model; give at least {FEWEST}")
+    if run is not None:
+        run.admit(config.model_dump(mode="json"), seed, fingerprint(matrix, schema))
     learn, held = _split(matrix, config.model.holdout, seed)
     normaliser = Normaliser.fit(schema, learn, config.model.views)
     prepared = normaliser(learn)
     data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
     place = pick_device(device)
-    gan, metrics = train(data, config.model, seed, place, progress)
+    tracker = Tracker(
+        Probe.make(normaliser, data, learn, held, seed),
+        DetectorOpinions(config.model.prior),
+        deciding_opinion(config.model.mode),
+        measured_steps(config.model.steps),
+        seed,
+        run,
+    )
+    train(data, config.model, seed, place, progress, tracker)
+    gan, metrics = tracker.best(), tracker.figures()
     scorer = _scorer(normaliser, gan, data, held, config)
     calibration = Calibration.fit(scorer.raw(held), WEIGHTS[config.model.mode])
     return DetectorModel(
@@ -89,9 +107,11 @@ def _scorer(
 ) -> Scorer:
     search = config.search
     spread = FeatureSpread.fit(_features(gan, data, config.model.members))
-    scorer = Scorer(normaliser, gan, spread, NO_SCREEN, config.model.prior, search)
+    unknown = torch.ones(())
+    scorer = Scorer(normaliser, gan, spread, unknown, NO_SCREEN, config.model.prior, search)
+    usual = scorer.usual_residuals(held).to(gan.encoder.weights[0].device)
     screen = float(np.quantile(scorer.start_objectives(held), search.screen)) if search.screen else NO_SCREEN
-    return Scorer(normaliser, gan, spread, screen, config.model.prior, search)
+    return Scorer(normaliser, gan, spread, usual, screen, config.model.prior, search)
 
 
 def _features(gan: Gan, data: TrainingSet, members: int) -> Tensor:

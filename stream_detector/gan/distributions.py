@@ -78,7 +78,8 @@ class _Mixture(Distribution):
         return total
 
     def cdf(self, values: Floats) -> Floats | None:
-        return np.mean([_normal_cdf(values - centre) for centre in self.centres], axis=0)
+        share: Floats = np.mean([_normal_cdf(values - centre) for centre in self.centres], axis=0)
+        return share
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,13 @@ class _Rings(Distribution):
         radius = np.hypot(records[:, 0 : 2 * pairs : 2], records[:, 1 : 2 * pairs : 2])
         density = _log_normal_density((radius - self.radius) / self.width) - log(self.width)
         total: Floats = (density - np.log(2 * pi * radius)).sum(1)
-        return total + _log_normal_density(records[:, 2 * pairs :]).sum(1)
+        rest: Floats = _log_normal_density(records[:, 2 * pairs :]).sum(1)
+        return total + rest
 
 
 def _log_normal_density(values: Floats) -> Floats:
-    return -0.5 * np.square(values) - LOG_ROOT_TWO_PI
+    density: Floats = -0.5 * np.square(values) - LOG_ROOT_TWO_PI
+    return density
 
 
 def _normal_cdf(values: Floats) -> Floats:
@@ -155,13 +158,13 @@ def _student_cdf(values: Floats) -> Floats:
 
 
 def _skewed_log_density(values: Floats) -> Floats:
-    positive = np.maximum(values, np.finfo(np.float64).tiny)
-    return np.where(values > 0, _log_normal_density(np.log(positive)) - np.log(positive), -np.inf)
+    logarithm = np.log(np.maximum(values, np.finfo(np.float64).tiny))
+    return np.where(values > 0, _log_normal_density(logarithm) - logarithm, -np.inf)
 
 
 def _skewed_cdf(values: Floats) -> Floats:
-    positive = np.maximum(values, np.finfo(np.float64).tiny)
-    return np.where(values > 0, _normal_cdf(np.log(positive)), 0.0)
+    logarithm = np.log(np.maximum(values, np.finfo(np.float64).tiny))
+    return np.where(values > 0, _normal_cdf(logarithm), 0.0)
 
 
 DISTRIBUTIONS: Mapping[str, Distribution] = {
