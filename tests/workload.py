@@ -201,6 +201,7 @@ def slotted(config, slot, **worker):
 class Running:
     """A worker in a thread of its own; stopped on leaving the block, its error raised there.
 
+    Without a model it takes the one on the models topic.
     `seen` is the last summary it reported, `summary` the final one.
     """
 
@@ -224,8 +225,9 @@ class Running:
     def _run(self, config, model, options):
         from stream_detector.kafka import worker
 
+        source = (lambda: model) if model else None
         try:
-            self.summary = worker.run(config, lambda: model, stop=self.stop, observer=self, **options)
+            self.summary = worker.run(config, source, stop=self.stop, observer=self, **options)
         except Exception as error:  # noqa: BLE001 - raised again by whoever joins
             self.error = error
 

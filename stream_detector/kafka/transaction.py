@@ -33,6 +33,7 @@ Delivered = Callable[[Fault | None, Any], None]
 FENCED_TWICE = 60.0  # seconds; two fencings within them are no accident
 INIT_SLICE = 2.0  # seconds that one attempt to take over may block
 QUEUE_WAIT = 0.1  # seconds to let a full queue drain
+RETRY_PAUSE = 0.05  # seconds; most retriable calls have waited long enough themselves
 METADATA = b"CGMDv2:"
 
 log = structlog.get_logger(__name__)
@@ -216,6 +217,7 @@ class Transaction:
                 if verdict is not Verdict.RETRY or time.monotonic() > deadline:
                     return verdict
                 self._shaken = True
+                self._live.poll(RETRY_PAUSE)
             else:
                 return None
 

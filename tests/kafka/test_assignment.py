@@ -1,0 +1,110 @@
+"""Positions of owned partitions, and thresholds read back from a log."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_detector.kafka.assignment import Assignment
+from stream_detector.kafka.restore import earlier_scores, restored
+from stream_detector.scoring.threshold import Limits, RollingThreshold
+
+LIMITS = Limits(target_alert_rate=0.1, window=20, warmup=5, nominal=1.0, floor=0.5, ceiling=3.0)
+
+
+@dataclass(frozen=True)
+class At:
+    """A message that is only a place."""
+
+    where: tuple
+    at: int
+
+    def topic(self):
+        return self.where[0]
+
+    def partition(self):
+        return self.where[1]
+
+    def offset(self):
+        return self.at
+
+
+def messages(partition, *offsets):
+    return [At(("t", partition), offset) for offset in offsets]
+
+
+def placed(*partitions, offset=0):
+    assignment = Assignment()
+    assignment.add([("t", partition) for partition in partitions])
+    for partition in partitions:
+        assignment.place(("t", partition), offset, RollingThreshold(LIMITS), committed=True)
+    return assignment
+
+
+def test_the_offset_to_commit_is_the_last_taken_plus_one():
+    """Offsets have gaps; what is committed is one past the last message taken, per partition."""
+    assignment = placed(0, 1, 2)
+    assignment.take(messages(0, 0, 1, 7) + messages(1, 3))
+    assert assignment.pending() == {("t", 0): 8, ("t", 1): 4}
+    assignment.settle(assignment.pending())
+    assert assignment.pending() == {}
+
+
+def test_messages_of_partitions_not_placed_are_nobodys():
+    """What comes from a partition given up, reset or not yet placed is neither judged nor committed."""
+    assignment = placed(0, 1, 2)
+    assignment.drop([("t", 0)])
+    assignment.displace([("t", 1)])
+    assert assignment.take(messages(0, 0) + messages(1, 0) + messages(9, 0)) == []
+    assert assignment.unplaced == [("t", 1)]
+    assert set(assignment.thresholds) == {("t", 2)}
+
+
+def test_nothing_is_taken_twice():
+    """A message below the next offset was taken before."""
+    assignment = placed(0, offset=5)
+    assert [m.offset() for m in assignment.take(messages(0, 4, 5, 5, 6, 3))] == [5, 6]
+
+
+def test_a_first_start_is_committed_before_any_record():
+    """Where a group without an offset begins is put on record with the next commit."""
+    assignment = Assignment()
+    assignment.add([("t", 0)])
+    assignment.place(("t", 0), 0, RollingThreshold(LIMITS), committed=False)
+    assert assignment.pending() == {("t", 0): 0}
+
+
+def test_a_partition_lost_while_it_was_being_placed_stays_lost():
+    """Placing a partition that is not owned any more does nothing."""
+    assignment = placed(0)
+    assignment.drop([("t", 0)])
+    assignment.place(("t", 0), 3, RollingThreshold(LIMITS), committed=True)
+    assert (assignment.placed, assignment.thresholds) == ([], {})
+
+
+LOG = st.lists(st.one_of(st.none(), st.floats(0, 9, width=16)), max_size=120)
+
+
+def chunks(log, step):
+    """The log in chunks, latest first, as a bounded read backwards gives them."""
+    for end in range(len(log), 0, -step):
+        yield log[max(0, end - step) : end]
+
+
+@settings(max_examples=200, deadline=None)
+@given(LOG, st.integers(1, 30), st.integers(1, 40))
+def test_earlier_scores_are_the_last_that_exist(log, step, count):
+    """The last `count` scores before an offset come out in order, however sparse they are and however it is read."""
+    scores = [score for score in log if score is not None]
+    found = earlier_scores(chunks(log, step), lambda chunk: [s for s in chunk if s is not None], count)
+    assert found == scores[-count:]
+
+
+@settings(max_examples=200, deadline=None)
+@given(LOG, st.integers(1, 30))
+def test_a_rebuilt_threshold_equals_the_uninterrupted_one(log, step):
+    """The threshold rebuilt from a log is the one that judged that log record by record, to the bit."""
+    uninterrupted = RollingThreshold(LIMITS)
+    uninterrupted.learn(score for score in log if score is not None)
+    rebuilt = restored(LIMITS, chunks(log, step), lambda chunk: [s for s in chunk if s is not None])
+    assert rebuilt.current() == uninterrupted.current()

@@ -1,0 +1,246 @@
+"""The transaction's state machine, against a producer that fails in every way librdkafka can."""
+
+import struct
+
+import pytest
+from confluent_kafka import KafkaError as Fault
+from confluent_kafka import KafkaException
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_detector.errors import FencedError
+from stream_detector.kafka.faults import Verdict, classify
+from stream_detector.kafka.transaction import MOVES, State, Transaction, is_member
+
+MEMBER = b"CGMDv2:" + struct.pack("=i", 3) + b"group\0member\0\1"
+PLACE = ("telemetry", 0)
+
+FINE = None
+RETRIABLE = Fault(Fault._TIMED_OUT, "late", False, True, False)
+ABORTABLE = Fault(Fault.ILLEGAL_GENERATION, "rebalanced", False, False, True)
+FATAL = Fault(Fault.INVALID_TXN_STATE, "broken", True, False, False)
+UNHEARD_OF = Fault(Fault._STATE, "none of the three", False, False, False)
+FENCED = Fault(Fault._FENCED, "fenced", True, False, False)
+FAULTS = (FINE, FINE, RETRIABLE, ABORTABLE, FATAL, UNHEARD_OF)
+
+
+class Scripted:
+    """A producer whose calls end as told; keeps what a broker would see of them."""
+
+    def __init__(self, script, on_error, events):
+        self.script, self.on_error, self.events = script, on_error, events
+        self.sent = []
+        self.broken_during_commit = False
+
+    def _next(self, name):
+        fault = self.script.pop(0) if self.script else FINE
+        self.events.append((id(self), name, fault))
+        if fault is not FINE:
+            raise KafkaException(fault)
+
+    def init_transactions(self, _timeout):
+        self._next("init")
+
+    def begin_transaction(self):
+        self._next("begin")
+
+    def produce(self, *_args, **_kwargs):
+        self._next("produce")
+
+    def send_offsets_to_transaction(self, offsets, metadata):
+        self.sent.append(([(o.topic, o.partition, o.offset) for o in offsets], metadata))
+        self._next("offsets")
+
+    def commit_transaction(self):
+        if self.broken_during_commit:
+            self.on_error(Fault(Fault._TRANSPORT, "connection lost", False, True, False))
+        self._next("commit")
+
+    def abort_transaction(self):
+        self._next("abort")
+
+    def poll(self, _timeout):
+        return 0
+
+    def purge(self):
+        pass
+
+
+def transaction(script=(), timeout=0.0):
+    """A transaction over scripted producers, all working off one script; and what was called."""
+    events, producers, script = [], [], list(script)
+
+    def connect(on_error):
+        producers.append(Scripted(script, on_error, events))
+        return producers[-1]
+
+    made = Transaction(connect, timeout, "slot")
+    made.events, made.producers = events, producers
+    return made
+
+
+def ready(script=()):
+    made = transaction()
+    assert made.take_over()
+    made.producers[0].script.extend(script)
+    return made
+
+
+def opened(*script):
+    made = ready((FINE, *script))
+    made.begin()
+    return made
+
+
+STEPS = {
+    "take_over": lambda t: t.take_over() if t.state is State.DOUBTFUL else None,
+    "begin": lambda t: t.begin() if t.state is State.READY else None,
+    "produce": lambda t: t.produce("alerts", b"k", b"v", []),
+    "commit": lambda t: t.commit({PLACE: 5}, lambda: MEMBER),
+    "abort": lambda t: t.abort(),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(sorted(STEPS)), max_size=40), st.lists(st.sampled_from(FAULTS), max_size=60))
+def test_no_fault_leads_to_an_illegal_move(steps, script):
+    """Whatever is called and however it fails, only legal moves are made, and `commit` is true only for a commit."""
+    made = transaction(script)
+    for step in steps:
+        before = len(made.events)
+        outcome = STEPS[step](made)
+        calls = [(name, fault) for _, name, fault in made.events[before:]]
+        if step == "commit" and outcome:
+            assert calls[-1] == ("commit", FINE)
+            assert ("offsets", FINE) in calls
+        if step == "commit" and not outcome:
+            assert ("commit", FINE) not in calls
+        assert made.state in {State.READY, State.OPEN, State.DOUBTFUL}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(sorted(STEPS)), max_size=40), st.lists(st.sampled_from(FAULTS), max_size=60))
+def test_a_producer_in_doubt_is_never_used_again(steps, script):
+    """After a commit or abort whose end is uncertain, no transaction begins on the same producer."""
+    made = transaction(script)
+    for step in steps:
+        STEPS[step](made)
+    tainted = set()
+    for producer, name, fault in made.events:
+        assert not (name == "begin" and producer in tainted)
+        if name in {"commit", "abort"} and fault is not FINE and classify(fault) is not Verdict.ABORT:
+            tainted.add(producer)
+
+
+def test_moves_lead_everywhere_and_never_out_of_closed():
+    """From every state but CLOSED there is a way back to READY; from CLOSED there is none at all."""
+    assert not MOVES[State.CLOSED]
+    for state in set(State) - {State.CLOSED}:
+        assert MOVES[state] & {State.READY, State.DOUBTFUL}
+
+
+def test_the_offset_sent_is_the_next_to_read_and_the_metadata_is_asked_once():
+    """Retries of the offsets repeat offsets and group metadata to the byte."""
+    made = opened(RETRIABLE, RETRIABLE, RETRIABLE)
+    made._timeout = 60.0
+    asked = []
+    assert made.commit({PLACE: 5}, lambda: asked.append(1) or MEMBER)
+    assert made.producers[0].sent == [([("telemetry", 0, 5)], MEMBER)] * 4
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    ("script", "done", "state"),
+    [
+        ((FINE, FINE), True, State.READY),
+        ((ABORTABLE, FINE), False, State.READY),
+        ((FATAL,), False, State.DOUBTFUL),
+        ((UNHEARD_OF,), False, State.DOUBTFUL),
+        ((FINE, ABORTABLE, FINE), False, State.READY),
+        ((FINE, ABORTABLE, FATAL), False, State.DOUBTFUL),
+        ((FINE, FATAL), False, State.DOUBTFUL),
+        ((FINE, RETRIABLE), False, State.DOUBTFUL),
+    ],
+)
+def test_each_outcome_of_a_commit_leads_where_it_must(script, done, state):
+    """Committed goes on, aborted goes on, anything uncertain puts the producer in doubt."""
+    made = opened(*script)
+    made._timeout = -1.0  # no time left to retry in
+    assert (made.commit({PLACE: 5}, lambda: MEMBER), made.state) == (done, state)
+
+
+def test_a_commit_that_needed_a_retry_costs_the_producer():
+    """A commit that succeeded at the second call is a commit, but its first request may still be on its way."""
+    made = opened(FINE, RETRIABLE, FINE)
+    made._timeout = 60.0
+    assert made.commit({PLACE: 5}, lambda: MEMBER)
+    assert made.state is State.DOUBTFUL
+
+
+def test_a_connection_lost_during_a_commit_costs_the_producer():
+    """The client repeats a commit by itself on another connection; the first may still be on its way."""
+    made = opened()
+    made.producers[0].broken_during_commit = True
+    assert made.commit({PLACE: 5}, lambda: MEMBER)
+    assert made.state is State.DOUBTFUL
+
+
+def test_a_refused_message_dooms_its_transaction():
+    """A delivery failure noticed at any time aborts the transaction, though the commit itself would succeed."""
+    made = opened()
+    made._on_delivery(None, Fault(Fault.TOPIC_AUTHORIZATION_FAILED), None)
+    assert not made.commit({PLACE: 5}, lambda: MEMBER)
+    assert [name for _, name, _ in made.events][-1] == "abort"
+
+
+@pytest.mark.parametrize("code", [Fault._PURGE_QUEUE, Fault._PURGE_INFLIGHT])
+def test_what_an_abort_purged_is_no_failure(code):
+    """Delivery reports of purged messages do not doom the next transaction."""
+    made = opened()
+    made._on_delivery(None, Fault(code), None)
+    assert made.commit({PLACE: 5}, lambda: MEMBER)
+
+
+@pytest.mark.parametrize(
+    "membership",
+    [None, b"", b"CGMDv2:" + struct.pack("=i", -1) + b"g\0\0\1", b"CGMDv2:" + struct.pack("=i", 4) + b"g\0\0\1"],
+)
+def test_nothing_is_committed_without_membership(membership):
+    """The broker accepts offsets of generation -1 unchecked, so they are never sent."""
+    made = opened()
+    assert not made.commit({PLACE: 5}, lambda: membership)
+    assert made.producers[0].sent == []
+
+
+@given(st.binary(max_size=60))
+def test_foreign_group_metadata_is_let_pass(rest):
+    """Metadata in another form than the known one is not judged, and never an exception."""
+    assert is_member(b"CGMDv9:" + rest)
+    assert is_member(b"CGMDv2:" + rest) in {True, False}
+
+
+def test_fenced_twice_in_a_minute_is_another_worker():
+    """The first fencing is answered by a new producer, a second one soon after by an error that names the slot."""
+    made = opened(FENCED)
+    made._timeout = 60.0
+    made.commit({PLACE: 5}, lambda: MEMBER)
+    assert made.state is State.DOUBTFUL
+    assert made.take_over()
+    made.begin()
+    made.producers[1].script.append(FENCED)
+    with pytest.raises(FencedError, match=r"'slot'.*kafka\.slot"):
+        made.commit({PLACE: 5}, lambda: MEMBER)
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        (Fault(Fault._FENCED, "", True, True, True), Verdict.FATAL),
+        (Fault(Fault._FENCED, "", False, True, True), Verdict.ABORT),
+        (RETRIABLE, Verdict.RETRY),
+        (UNHEARD_OF, Verdict.FATAL),
+    ],
+)
+def test_the_gravest_reading_of_a_fault_wins(fault, verdict):
+    """Fatal before abortable before retriable; what is none of them is fatal."""
+    assert classify(fault) is verdict
