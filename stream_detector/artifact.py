@@ -91,6 +91,7 @@ def unpack(data: bytes) -> Artifact:
 def _tensors(artifact: Artifact) -> dict[str, NDArray[Any]]:
     scorer, calibration = artifact.scorer, artifact.calibration
     tensors: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in scorer.gan.tensors()}
+    tensors["usual"] = scorer.usual.cpu().numpy()
     tensors["spread.mean"] = scorer.spread.mean.cpu().numpy()
     tensors["spread.whitening"] = scorer.spread.whitening.cpu().numpy()
     for part in COLUMN_PARTS:
@@ -130,6 +131,7 @@ def _shapes(layout: Layout, sizes: Sizes, config: ModelConfig) -> Shapes:
         for layer, (fan_in, fan_out) in enumerate(layer_shapes(widths)):
             shapes[f"{name}.{layer}.weight"] = ("float32", (sizes.members, fan_in, fan_out))
             shapes[f"{name}.{layer}.bias"] = ("float32", (sizes.members, 1, fan_out))
+    shapes["usual"] = ("float32", (sizes.members, 1, sizes.columns))
     last = sizes.hidden[-1]
     shapes["spread.mean"] = ("float32", (sizes.members, 1, last))
     shapes["spread.whitening"] = ("float32", (sizes.members, last, last))
@@ -170,6 +172,7 @@ def _scorer(
         Normaliser(layout, config.model.views, *columns),
         Gan.from_tensors(weights, sizes),
         FeatureSpread(weights["spread.mean"], weights["spread.whitening"]),
+        weights["usual"],
         screen,
         config.model.prior,
         config.search,

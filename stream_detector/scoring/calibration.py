@@ -123,6 +123,7 @@ def _fit_one(ordered: Floats) -> tuple[Floats, Floats, float, float]:
         np.round(np.concatenate((np.linspace(0, cut, KNOTS // 2), cut - np.geomspace(1, cut + 1, KNOTS // 2) + 1)))
     ).astype(np.int64)
     raw = np.unique(ordered[grid])
+    raw = raw[np.diff(raw, prepend=-np.inf) > 1e-12 * max(1.0, float(np.abs(raw).max()))]
     # Tied values share the probability of reaching the lowest of them.
     reached = count - np.searchsorted(ordered, raw, side="left")
     nines = -np.log10(reached / (count + 1))

@@ -23,18 +23,25 @@ __all__ = ["Scorer"]
 
 TILE = 256  # rows in every network call
 BLOCK = 32 * TILE  # rows normalised at once, which bounds memory
+ROBUST_ROUNDS = 6
+TAME = 3.0  # columns are cut to this before an expectation is formed
+OUTLYING = 3.0  # times its usual residual, at which a column's weight has fallen to a half
+LEAST_RESIDUAL = 0.02  # of a column, to which smaller usual residuals are raised
 FLOOR = 1e-6  # of an objective, before its logarithm
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """The networks and what scoring needs beside them; `screen` is the mean log objective of the
-    encoder's start above which a record's latent is searched for.
+    """The networks and what scoring needs beside them.
+
+    `usual` [member, 1, column] is the root mean square residual of normal records; `screen` is the
+    mean log objective of the encoder's start above which a record's latent is searched for.
     """
 
     normaliser: Normaliser
     gan: Gan
     spread: FeatureSpread
+    usual: Tensor
     screen: float
     prior: float
     search: InversionSettings
@@ -55,21 +62,34 @@ class Scorer:
         return np.concatenate(parts)
 
     @torch.inference_mode()
+    def usual_residuals(self, matrix: NDArray[np.float32]) -> Tensor:
+        """Root mean square residual of each column at the encoder's start, [member, 1, column]."""
+        total, count = torch.zeros(()), torch.zeros(())
+        for problem in self._tiles(self.normaliser(matrix)):
+            generated = self.gan.generate(start(self.gan, problem).latent, problem.context)
+            total = total + ((generated - problem.records) * problem.present).square().sum(1, keepdim=True).cpu()
+            count = count + problem.present.sum(1, keepdim=True).cpu()
+        return (total / count.clamp_min(1) + LEAST_RESIDUAL**2).sqrt()
+
+    @torch.inference_mode()
     def expect(self, matrix: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Expected features and unexplained parts, both float64 [record, feature].
 
         Expected values are G(z*) in the input's units, of the members of the first view; the
-        unexplained part of a feature is the squared residual of its columns, over all members.
+        unexplained part of a feature is the squared residual of its columns, each in units of what
+        is usual there, over all members.
+        Here z* is a robust fit: columns that fit badly lose their weight (Geman and McClure 1985),
+        so that one wild feature does not drag the expectation of the others along.
         """
         layout = self.normaliser.layout
         owners = layout.owners()[layout.judged()]
         expected, unexplained = [], []
         for block in _blocks(matrix):
             normalised = self.normaliser(block)
-            found = self._invert(normalised)
-            generated = self._generate(found.latent, normalised)
+            generated = torch.cat([self._robust(problem) for problem in self._tiles(normalised)], 1)
+            generated = generated[:, : len(block)].cpu()
             first = generated[: self._per_view].mean(0).numpy()
-            residual = (self._members(normalised.views) - generated).numpy() * normalised.present
+            residual = ((self._members(normalised.views) - generated) / self.usual.cpu()).numpy() * normalised.present
             squared = np.square(residual.astype(np.float64)).mean(0)
             by_feature = np.zeros((len(block), len(layout.gaps)))
             np.add.at(by_feature.T, owners, squared.T)
@@ -121,12 +141,18 @@ class Scorer:
             latent[:, rows] = found.latent[:, : len(rows)]
             objective[:, rows] = found.objective[:, : len(rows)]
 
-    def _generate(self, latent: Tensor, normalised: Normalised) -> Tensor:
-        tiles = [
-            self.gan.generate(_tile(latent[:, tile * TILE : (tile + 1) * TILE]), problem.context)
-            for tile, problem in enumerate(self._tiles(normalised))
-        ]
-        return torch.cat(tiles, 1)[:, : latent.shape[1]].cpu()
+    def _robust(self, problem: Problem) -> Tensor:
+        """What the generator makes of the columns that fit, [member, record, column]."""
+        tame = replace(problem, records=problem.records.clamp(-TAME, TAME))
+        found = start(self.gan, tame)
+        for _ in range(ROBUST_ROUNDS):
+            residual = self.gan.generate(found.latent, problem.context) - problem.records
+            weighted = replace(
+                problem, present=problem.present / (1 + (residual / self.usual / OUTLYING).square()).sqrt()
+            )
+            begun = replace(found, objective=torch.full_like(found.objective, torch.inf))
+            found = refine(self.gan, weighted, begun, 1, self.search.damping)
+        return self.gan.generate(found.latent, problem.context)
 
     def _tiles(self, normalised: Normalised) -> Iterator[Problem]:
         device = self.gan.encoder.weights[0].device
@@ -145,7 +171,8 @@ class Scorer:
     def to(self, device: torch.device) -> "Scorer":
         """The same scorer with its networks on `device`."""
         spread = FeatureSpread(self.spread.mean.to(device), self.spread.whitening.to(device))
-        return replace(self, gan=self.gan.map(lambda tensor: tensor.to(device)), spread=spread)
+        gan = self.gan.map(lambda tensor: tensor.to(device))
+        return replace(self, gan=gan, spread=spread, usual=self.usual.to(device))
 
     @property
     def _per_view(self) -> int:

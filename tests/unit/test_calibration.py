@@ -1,0 +1,71 @@
+"""Scores mean tail probabilities, and keep their order without end."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_detector.scoring.calibration import Calibration, TailTable, significant
+
+FINITE = st.floats(-1e6, 1e6)
+
+
+def normal_scores(count=20_000, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, 1))
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.1, 0.01, 0.001])
+def test_nines_are_tail_probabilities_of_other_normal_records(probability):
+    """Of normal records not used for the calibration, a share p scores -log10 p nines or more."""
+    nines = TailTable.fit(normal_scores())(normal_scores(200_000, seed=1))[:, 0]
+    share = (nines >= -np.log10(probability)).mean()
+    assert probability / 1.6 < share < probability * 1.6
+
+
+@given(st.lists(FINITE, min_size=20, max_size=300), st.lists(FINITE, min_size=2, max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_nines_never_fall_as_the_raw_score_rises(learnt, scores):
+    """For any calibration data, ties included, a higher raw score has no lower nines, and all are finite."""
+    table = TailTable.fit(np.array(learnt)[:, None])
+    nines = table(np.sort(scores)[:, None])[:, 0]
+    assert np.isfinite(nines).all()
+    assert (nines >= 0).all()
+    assert (np.diff(nines) >= -1e-12).all()
+
+
+def test_far_anomalies_still_rank():
+    """Beyond everything seen, each raw score ten times higher scores strictly higher, to 6 digits."""
+    table = TailTable.fit(normal_scores())
+    nines = significant(table(10.0 ** np.arange(1, 30)[:, None])[:, 0])
+    assert (np.diff(nines) > 0).all()
+
+
+def test_a_common_value_is_not_a_rare_one():
+    """A raw score that most normal records share counts as common, however many there are of it."""
+    table = TailTable.fit(np.array([[1.0]] * 90 + [[2.0]] * 10))
+    assert table(np.array([[1.0]]))[0, 0] < 0.1
+
+
+def test_quantile_is_exceeded_by_its_share():
+    """A model's held-out normal records exceed `quantile(p)` with share p."""
+    raw = np.random.default_rng(0).normal(size=(10_000, 6))
+    calibration = Calibration.fit(raw, (1.0, 1.0))
+    anomaly = calibration(raw, (1.0, 1.0))[2]
+    for probability in (0.1, 0.01):
+        assert abs((anomaly > calibration.quantile(probability)).mean() / probability - 1) < 0.15
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0, -0.1, float("nan")])
+def test_quantile_refuses_what_is_no_tail(probability):
+    """A tail probability outside (0, 1) is an error, not a number."""
+    with pytest.raises(ValueError, match="tail probability"):
+        Calibration.fit(np.random.default_rng(0).normal(size=(50, 3)), (1.0, 1.0)).quantile(probability)
+
+
+@given(st.floats(1e-6, 1e8), st.sampled_from([-1, 0, 1]))
+def test_six_digits_are_kept(size, sign):
+    """Rounding to 6 significant digits changes a value by at most 5 in the seventh, and twice is once."""
+    value = np.array([size * sign])
+    rounded = significant(value)
+    assert abs(rounded[0] - value[0]) <= 6e-6 * abs(value[0])
+    assert significant(rounded.astype(np.float64)) == rounded

@@ -1,0 +1,42 @@
+"""The discriminator's two measures."""
+
+import numpy as np
+import torch
+from small_models import correlated, numeric
+
+from stream_detector.scoring.discrimination import FeatureSpread, judge
+
+
+def test_distance_is_mahalanobis():
+    """The distance is that of the features' mean and covariance, as NumPy computes it."""
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 500, 4, generator=rng) @ torch.randn(4, 4, generator=rng)
+    spread = FeatureSpread.fit(features)
+    centred = (features - features.mean(1, keepdim=True))[0].double().numpy()
+    covariance = np.cov(centred.T)
+    covariance += np.eye(4) * 1e-3 * covariance.diagonal().mean()
+    exact = np.einsum("ij,jk,ik->i", centred, np.linalg.inv(covariance), centred)
+    ours = ((features - spread.mean) @ spread.whitening).square().sum(2)[0].numpy()
+    np.testing.assert_allclose(ours, exact, rtol=1e-3)
+
+
+def test_collinear_features_have_a_distance():
+    """Features that are constant or copies of each other give finite distances."""
+    features = torch.ones(2, 50, 8)
+    features[:, :, 0] = torch.arange(50.0)
+    features[:, :, 1] = torch.arange(50.0)
+    spread = FeatureSpread.fit(features)
+    assert torch.isfinite(spread.whitening).all()
+
+
+def test_both_measures_rise_with_noise():
+    """Noised records are, on average, less real and farther away than the records they were made from."""
+    model = numeric()
+    normalised = model.scorer.normaliser(np.nan_to_num(correlated(300, 3)))
+    records = torch.from_numpy(normalised.views).repeat_interleave(model.config.model.members, 0)
+    noise = torch.randn(records.shape, generator=torch.Generator().manual_seed(0))
+    context = torch.zeros(len(records), 300, 0)
+    clean = judge(model.scorer.gan, model.scorer.spread, records, context)
+    dirty = judge(model.scorer.gan, model.scorer.spread, records + noise, context)
+    for before, after in zip(clean, dirty, strict=True):
+        assert after.mean() > before.mean()
