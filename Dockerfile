@@ -8,6 +8,11 @@
 
 ARG PYTHON=python:3.13-slim
 
+# Of pyproject.toml only this list matters below, so that other changes to it do not fetch everything again.
+FROM ${PYTHON} AS requirements
+COPY pyproject.toml /
+RUN python -c "import tomllib; print(*tomllib.load(open('/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /requirements.txt
+
 FROM ${PYTHON} AS dependencies
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -16,10 +21,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
-# The slow layer: it is built again only when these two files change.
-COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
- && pip install --quiet -c constraints.txt -r requirements.txt
+COPY --from=requirements /requirements.txt ./
+COPY constraints.txt ./
+RUN pip install --quiet -c constraints.txt -r requirements.txt
 COPY docker/prune.py ./
 RUN if [ "$DEVICE" = cpu ]; then python prune.py; fi
 
