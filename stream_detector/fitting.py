@@ -73,9 +73,19 @@ def fit(
     gan, metrics = tracker.best(), tracker.figures()
     scorer = _scorer(normaliser, gan, data, held, config)
     calibration = Calibration.fit(scorer.raw(held), WEIGHTS[config.model.mode])
-    return DetectorModel(
+    model = DetectorModel(
         scorer, calibration, config, {**metrics, "records": float(len(learn)), "held_out": float(len(held))}, lineage={}
     )
+    if run is not None:
+        _keep(model, run)
+    return model
+
+
+def _keep(model: DetectorModel, run: RunDirectory) -> None:
+    from stream_detector.gan.plots import save_plots  # noqa: PLC0415 - matplotlib is optional
+
+    model.save(run.path / "model.safetensors")
+    save_plots(run)
 
 
 def _read(

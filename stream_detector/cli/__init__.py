@@ -7,7 +7,9 @@ import typer
 from stream_detector.cli.fit import fit, score
 from stream_detector.cli.inspect import status, validate
 from stream_detector.cli.models import models
+from stream_detector.cli.report import report
 from stream_detector.cli.run import broker, demo, run
+from stream_detector.cli.study import study
 from stream_detector.cli.topics import topics
 from stream_detector.errors import StreamDetectorError
 
@@ -21,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, fit, score, run, validate, status, broker):
+for command in (demo, fit, score, run, validate, status, broker, study, report):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(topics, name="topics")

@@ -1,13 +1,16 @@
 """`fit` and `score`: from data to a model, and from a model and data to scores."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream_detector.cli.common import ConfigOption, console, operator, progress_bar, settings, use_threads
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stream_detector.gan.run_directory import RunDirectory
 
 __all__ = ["fit", "score"]
 
@@ -23,24 +26,32 @@ def fit(
     publish: Annotated[bool, typer.Option("--publish", help="Make it the current model on the models topic.")] = False,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing when a current model exists.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration's seed.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", help="Folder in which the training keeps a run directory of its own.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Run directory of an interrupted fit; goes on where it stopped.")
+    ] = None,
 ) -> None:
     """Fits a model on normal records, from a file or from the telemetry topics."""
     if (file is None) != from_topic:
         raise ConfigError("give either a FILE of normal records or --from-topic")
-    if out is None and not publish:
-        raise ConfigError("say where the model goes: --out MODEL, --publish, or both")
+    if out is None and not publish and run_dir is None and resume is None:
+        raise ConfigError("say where the model goes: --out MODEL, --publish, --run-dir FOLDER, or several of them")
     configuration = settings(config)
     if if_missing and _published(configuration):
         return
     use_threads(configuration)
     from stream_detector.retraining.job import fit_file, fit_topics
 
-    chosen = configuration.seed if seed is None else seed
+    chosen, run = _run(configuration, seed, run_dir, resume)
     with progress_bar() as progress:
         if file is not None:
-            model = fit_file(file, configuration, chosen, progress)
+            model = fit_file(file, configuration, chosen, progress, run)
         else:
-            model = fit_topics(configuration, records, chosen, progress)
+            model = fit_topics(configuration, records, chosen, progress, run)
+    if run is not None:
+        console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)
     if out is not None:
         model.save(out)
         console.print(f"wrote {out}: version {model.version}", highlight=False, soft_wrap=True)
@@ -66,6 +77,20 @@ def score(
     columns = {"inversion": scores.inversion, "discriminator": scores.discriminator, "anomaly": scores.anomaly}
     write_columns(out, columns)
     console.print(f"wrote {out}: {len(scores.anomaly):,} records", highlight=False, soft_wrap=True)
+
+
+def _run(
+    configuration: Config, seed: int | None, parent: Path | None, resume: Path | None
+) -> "tuple[int, RunDirectory | None]":
+    """Seed and run directory: a new one in `parent`, or the one to resume, which has its own seed."""
+    from stream_detector.gan.run_directory import RunDirectory
+    from stream_detector.retraining.job import new_run
+
+    if resume is not None:
+        run = RunDirectory.open(resume)
+        return run.seed if seed is None else seed, run
+    chosen = configuration.seed if seed is None else seed
+    return chosen, new_run(parent, configuration, chosen) if parent else None
 
 
 def _published(configuration: Config) -> bool:

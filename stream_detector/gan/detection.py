@@ -25,16 +25,22 @@ OPERATING_RATE = 0.01  # of held-out normal records: with a few hundred of them 
 class Probe:
     """The records that a training is measured on, the same at every step.
 
-    `held` float32 [record, feature] are held-out normal records in the input's units; `records`
-    holds them and the anomalies made from them, normalised, and `sizes` [record] says which is
-    which: 0 = normal, else the anomaly's size in standard deviations. `reference` are training records.
+    `matrix` float32 [record, feature] are held-out normal records and anomalies made from them, in
+    the input's units; `sizes` [record] says which is which: 0 = normal, else the anomaly's size in
+    standard deviations. `records` are the same, normalised; `reference` are training records.
     """
 
     normaliser: Normaliser
-    held: NDArray[np.float32]
-    records: TrainingSet
+    matrix: NDArray[np.float32]
     sizes: Floats
+    records: TrainingSet
     reference: TrainingSet
+
+    @property
+    def held(self) -> NDArray[np.float32]:
+        """The normal ones; they come first."""
+        held: NDArray[np.float32] = self.matrix[self.sizes == 0]
+        return held
 
     @classmethod
     def make(
@@ -56,11 +62,12 @@ class Probe:
             rows = normal[rng.integers(len(normal), size=ANOMALY_ROWS)]
             parts.append(displaced(rows, spread, context, size, rng))
             sizes.append(np.full(ANOMALY_ROWS, size))
-        prepared = normaliser(np.concatenate(parts))
+        matrix = np.concatenate(parts)
+        prepared = normaliser(matrix)
         records = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
         few = slice(0, REFERENCE_ROWS)
         reference = TrainingSet(data.views[:, few], data.context[few], data.present[few])
-        return cls(normaliser, normal, records, np.concatenate(sizes), reference)
+        return cls(normaliser, matrix, np.concatenate(sizes), records, reference)
 
 
 Opinions = Callable[[Gan, Probe], Mapping[str, Floats]]

@@ -15,7 +15,7 @@ __all__ = ["FeatureFit", "JointFit", "feature_fit", "is_collapsed", "joint_fit"]
 Floats = NDArray[np.float64]
 COMPONENTS = 8
 NEIGHBOURS = 5
-LEAST_RADIUS = 0.1  # of the mean distance of real records: repeated records have no neighbourhood of their own
+LEAST_RADIUS = 0.05  # of the mean distance of real records: repeated records have no neighbourhood of their own
 COLLAPSED_COVERAGE = 0.15  # of real records with a generated one near them; a sound generator reaches 0.5 and more
 COLLAPSED_DIVERSITY = 0.5  # of the real records' mean distance from each other
 
@@ -36,8 +36,8 @@ class JointFit:
 
     `energy`: energy distance over its largest value, in [0, 1], 0 = the same distribution.
     `coverage` and `density` (Naeem et al. 2020): share of real records with a generated one in
-    their neighbourhood, in [0, 1], and how many real neighbourhoods a generated record is in,
-    relative to what is expected, 1 = as real ones. `precision` (Kynkaanniemi et al. 2019): share of
+    their neighbourhood, in [0, 1], and in how many real neighbourhoods a generated record is,
+    against a real one; 1 = as many. `precision` (Kynkaanniemi et al. 2019): share of
     generated records in any real neighbourhood, in [0, 1]. `diversity`: mean distance of generated
     records from each other over that of real ones; 0 = all the same.
     """
@@ -73,10 +73,11 @@ def joint_fit(real: Floats, generated: Floats) -> JointFit:
     nearest = min(NEIGHBOURS, len(real) - 1)
     radius = np.maximum(np.sort(among, axis=1)[:, nearest], LEAST_RADIUS * apart)
     inside = across <= radius[:, None]
+    others = float((among <= radius[:, None]).sum(0).mean()) - 1
     return JointFit(
         energy=float(np.clip((2 * between - apart - inner) / (2 * between), 0, 1)),
         coverage=float(inside.any(1).mean()),
-        density=float(inside.sum(0).mean() / nearest),
+        density=float(inside.sum(0).mean()) / others,
         precision=float(inside.any(0).mean()),
         diversity=inner / apart,
     )

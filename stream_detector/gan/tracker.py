@@ -30,9 +30,9 @@ LEAST_APART = 50  # steps between two measurements, on average
 JOINT = ("energy", "coverage", "density", "precision", "diversity")
 
 
-def measured_steps(steps: int, count: int | None = None) -> tuple[int, ...]:
+def measured_steps(steps: int) -> tuple[int, ...]:
     """The steps at which a training of `steps` is measured: half early, geometric; half even, to the last."""
-    count = count or max(2, min(MEASUREMENTS, steps // LEAST_APART))
+    count = max(2, min(MEASUREMENTS, steps // LEAST_APART))
     late = np.linspace(0, steps, count - count // 2 + 1)[1:]
     early = np.geomspace(min(max(1, steps / 50), late[0]), late[0], count // 2 + 1)[:-1]
     return tuple(np.unique(np.round(np.concatenate((early, late))).astype(int)).tolist())
@@ -92,17 +92,20 @@ class Tracker:
             self._run.save_state(step, state.tensors())
 
     def best(self) -> Gan:
-        """The averaged networks at the sweet spot.
+        """The averaged networks at the sweet spot; the training is over.
 
         Raises `ModelError` when their generator has collapsed: it could not explain normal records.
         """
-        chosen = self._snapshots[self.sweet_spot.step]
-        fits = Generated.draw(chosen, self._probe, self._seed).joint(self._probe)
+        chosen = self._snapshots[self.finish().step]
+        _refuse_collapsed(Generated.draw(chosen, self._probe, self._seed).joint(self._probe))
+        return chosen
+
+    def finish(self) -> SweetSpot:
+        """The sweet spot of a training that is over, kept in the run directory."""
         if self._run is not None and self._events is not None:
             self._events.close()
             self._run.save_json("sweet_spot", {**asdict(self.sweet_spot), "opinion": self._decides})
-        _refuse_collapsed(fits)
-        return chosen
+        return self.sweet_spot
 
     @property
     def sweet_spot(self) -> SweetSpot:

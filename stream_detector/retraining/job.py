@@ -1,6 +1,6 @@
 """The model road: records in, a fitted model out.
 
-read the window -> keep what can be read -> fit, tracking every checkpoint -> calibrate
+read the window -> keep what can be read -> fit, tracking every checkpoint -> pick the sweet spot -> calibrate
 """
 
 from collections.abc import Callable
@@ -12,26 +12,31 @@ from stream_detector.config import Config, RecordConfig
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema, encode
 from stream_detector.fitting import fit
+from stream_detector.gan.run_directory import RunDirectory
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.kafka import recent
 from stream_detector.model import DetectorModel
 from stream_detector.records import Message, raw, read
 from stream_detector.tables import read_table
 
-__all__ = ["fit_file", "fit_topics"]
+__all__ = ["fit_file", "fit_topics", "new_run"]
 
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 1.0
 
 
-def fit_file(path: Path, config: Config, seed: int, progress: Progress) -> DetectorModel:
+def fit_file(
+    path: Path, config: Config, seed: int, progress: Progress, run: RunDirectory | None = None
+) -> DetectorModel:
     """A model of the normal records in a table; raises `DataError` when they cannot be used."""
     table = read_table(path)
     progress(0, 1, f"{path.name}: {len(table):,} records")
-    return fit(table, config.declared_schema, _model_config(config), seed, config.worker.device, progress)
+    return fit(table, config.declared_schema, _model_config(config), seed, config.worker.device, progress, run)
 
 
-def fit_topics(config: Config, count: int, seed: int, progress: Progress) -> DetectorModel:
+def fit_topics(
+    config: Config, count: int, seed: int, progress: Progress, run: RunDirectory | None = None
+) -> DetectorModel:
     """A model of the newest `count` records of the telemetry topics, waiting until there are as many.
 
     The artifact's lineage names the offsets. Raises `DataError` when too few of them can be read.
@@ -49,8 +54,13 @@ def fit_topics(config: Config, count: int, seed: int, progress: Progress) -> Det
             f"{unusable:,} of {len(messages):,} records of {', '.join(config.topics.telemetry)} cannot be read; "
             "check record.features_path and features against what the topic holds"
         )
-    model = fit(encoded.matrix, schema, _model_config(config), seed, config.worker.device, progress)
+    model = fit(encoded.matrix, schema, _model_config(config), seed, config.worker.device, progress, run)
     return model.with_lineage({"offsets": _offsets(messages), "unusable": unusable})
+
+
+def new_run(parent: Path, config: Config, seed: int) -> RunDirectory:
+    """A folder in `parent` for one fit with this configuration and seed; raises `ConfigError`."""
+    return RunDirectory.create(parent, _model_config(config).model_dump(mode="json"), seed)
 
 
 def _usable(messages: list[Message], record: RecordConfig) -> tuple[list[dict[str, Any]], int]:

@@ -1,0 +1,23 @@
+"""`report`: one page about one training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_detector.cli.common import console
+
+__all__ = ["report"]
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory, as `fit --run-dir` and `study` make.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write; default: RUN/report.html.")] = None,
+) -> None:
+    """Writes one self-contained HTML page: configuration, sweet spot, figures and plots of a training."""
+    from stream_detector.gan.report import report as page
+    from stream_detector.gan.run_directory import RunDirectory
+
+    target = out or run / "report.html"
+    target.write_text(page(RunDirectory.open(run)), encoding="utf-8")
+    console.print(f"wrote {target}", highlight=False, soft_wrap=True)

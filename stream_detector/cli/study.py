@@ -1,0 +1,48 @@
+"""`study`: the sweet spot, shown where the truth is known."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from stream_detector.cli.common import console, progress_bar
+
+__all__ = ["study"]
+
+
+def study(
+    distribution: Annotated[
+        str, typer.Option(help="normal, uniform, student, lognormal, mixture, correlated or rings.")
+    ] = "mixture",
+    architecture: Annotated[str, typer.Option(help="Shape of the networks: mlp, shallow, deep or funnel.")] = "mlp",
+    features: Annotated[int, typer.Option(min=1, max=200, help="Features of a record.")] = 4,
+    records: Annotated[int, typer.Option(min=100, max=1_000_000, help="Records to train on.")] = 5000,
+    steps: Annotated[int, typer.Option(min=100, max=1_000_000, help="Training steps.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    run_dir: Annotated[Path, typer.Option("--run-dir", help="Folder in which the run gets its own.")] = Path("runs"),
+    resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this interrupted run.")] = None,
+) -> None:
+    """Trains a plain GAN on a known distribution and shows when its discriminator detects, and when no more."""
+    import torch
+
+    from stream_detector.gan.run_directory import RunDirectory
+    from stream_detector.gan.study import StudySettings
+    from stream_detector.gan.study import study as carry_out
+
+    torch.set_num_threads(1)
+    if resume:
+        run = RunDirectory.open(resume)
+        settings, seed = StudySettings.from_run(run), run.seed
+    else:
+        settings = StudySettings.checked(distribution, architecture, features, records, steps)
+        run = RunDirectory.create(run_dir, settings.to_dict(), seed)
+    with progress_bar() as progress:
+        spot, findings = carry_out(settings, seed, run, progress)
+    table = Table("size", "first step", f"sweet spot ({spot.step:,})", "worst after it", "last step", "true density")
+    for one in findings:
+        areas = (one.first, one.sweet_spot, one.worst_after, one.last, one.density)
+        table.add_row(f"{one.size:g}", *(f"{area:.3f}" for area in areas))
+    table.title = "AUC by size of the anomalies, standard deviations"
+    console.print(table)
+    console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)

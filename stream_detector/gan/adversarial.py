@@ -1,0 +1,66 @@
+"""A plain GAN (Goodfellow et al. 2014): generator against discriminator, and nothing else.
+
+Not what the detector is fitted by. Its discriminator sees no negatives but the generator's records,
+so the better the generator, the less it knows: this is what the study of the sweet spot shows.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from stream_detector.gan.networks import Gan
+from stream_detector.gan.settings import ModelSettings
+from stream_detector.gan.state import TrainingState, Watch
+from stream_detector.gan.training import TrainingSet, sizes_for
+
+__all__ = ["train_adversarially"]
+
+REPORTED = 50  # steps between two reports of progress
+AVERAGING = 0.9  # decay a step: the discriminator as it is now, without the last batch's whim
+
+
+def train_adversarially(
+    data: TrainingSet, settings: ModelSettings, seed: int, progress: Callable[[int, int, str], None], watch: Watch
+) -> None:
+    """Train for `settings.steps`, on the CPU; the encoder stays as it is. `watch` follows and may resume."""
+    rng = torch.Generator().manual_seed(seed)
+    sizes = sizes_for(settings, data.views.shape[2], 0)
+    gan = Gan.random(sizes, rng).map(Tensor.requires_grad_)
+    generator, discriminator = list(gan.generator.tensors()), list(gan.discriminator.tensors())
+    optimisers = [
+        torch.optim.Adam(group, settings.learning_rate, betas=(0.5, 0.99)) for group in (generator, discriminator)
+    ]
+    average = gan.map(lambda tensor: tensor.detach().clone())
+    state = TrainingState(gan, average, optimisers, rng)
+    for step in range(watch.begin(state), settings.steps):
+        rows = torch.randint(0, data.views.shape[1], (sizes.members, settings.batch), generator=rng)
+        latent = torch.randn(sizes.members, settings.batch, sizes.latent, generator=rng)
+        real, context = data.views[0][rows], data.context[rows]
+        fake = gan.generate(latent, context)
+        judged = softplus(_verdict(gan, real, context)).mean() + softplus(-_verdict(gan, fake.detach(), context)).mean()
+        _descend(optimisers[1], discriminator, judged)
+        made = softplus(_verdict(gan, fake, context)).mean()
+        _descend(optimisers[0], generator, made)
+        _follow(average, gan)
+        watch.after(step + 1, state, {"generator_loss": made.detach(), "discriminator_loss": judged.detach()})
+        if step % REPORTED == REPORTED - 1 or step == settings.steps - 1:
+            progress(step + 1, settings.steps, f"loss {float(judged.detach()):.3f}")
+
+
+def _verdict(gan: Gan, records: Tensor, context: Tensor) -> Tensor:
+    """Logit of "generated", [member, record]."""
+    return gan.judge(records, context)[0][..., 0]
+
+
+def _descend(optimiser: torch.optim.Optimizer, group: list[Tensor], loss: Tensor) -> None:
+    for tensor, gradient in zip(group, torch.autograd.grad(loss, group), strict=True):
+        tensor.grad = gradient
+    optimiser.step()
+
+
+@torch.no_grad()
+def _follow(average: Gan, gan: Gan) -> None:
+    for (_, held), (_, tensor) in zip(average.tensors(), gan.tensors(), strict=True):
+        held.lerp_(tensor, 1 - AVERAGING)
