@@ -9,24 +9,20 @@ for production: one replica, and no security.
 import base64
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Self
 
 from stream_detector.errors import EmbeddedBrokerError
 from stream_detector.kafka.jvm import java
 
-__all__ = ["EmbeddedBroker", "run_until_signal"]
+__all__ = ["EmbeddedBroker"]
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 120.0  # seconds; an idle machine needs four, an overloaded one thirty
@@ -191,33 +187,6 @@ class EmbeddedBroker:
         if self._directory is None or not self.log_file.exists():
             return ""
         return self.log_file.read_bytes()[since:].decode(errors="replace")
-
-
-def run_until_signal(port: int, ready: Callable[[EmbeddedBroker], None]) -> None:
-    """Runs a broker on `port` (0: a free one) until SIGINT or SIGTERM, in the main thread.
-
-    `ready` is called once it serves. Raises `EmbeddedBrokerError` when it does not start, or dies.
-    """
-    with _stop_signal() as stop, EmbeddedBroker(port) as broker:
-        ready(broker)
-        while not stop.wait(0.2):
-            if not broker.running:
-                raise EmbeddedBrokerError(f"the broker died; its log ends: {_tail(broker.log_file.read_text())}")
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    stop = threading.Event()
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _properties(port: int, controller: int, data: Path) -> dict[str, str | int | bool]:

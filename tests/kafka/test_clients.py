@@ -1,5 +1,8 @@
 """Clients: quiet, plain about what is wrong, and fenced as exactly-once demands."""
 
+import subprocess
+import sys
+
 import pytest
 from confluent_kafka import KafkaError as Fault
 from confluent_kafka import KafkaException
@@ -29,6 +32,20 @@ def test_unreachable_broker_is_one_plain_line(capfd):
     assert "\n" not in message
     assert capfd.readouterr() == ("", "")
     assert not clients.reachable(NOWHERE, timeout=0.5)
+
+
+def test_clients_keep_off_stderr():
+    """A program that has set up no logging sees nothing from librdkafka, however the broker fails."""
+    script = """
+from stream_detector.config import KafkaConfig
+from stream_detector.kafka.clients import plain_producer
+producer = plain_producer(KafkaConfig(bootstrap_servers="127.0.0.1:1"))
+for _ in range(10):
+    producer.poll(0.1)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_reachable_broker_is_found(make_config):

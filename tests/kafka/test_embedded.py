@@ -17,9 +17,12 @@ from stream_detector.kafka.clients import reachable, require_broker, transaction
 from stream_detector.kafka.embedded import EmbeddedBroker
 
 OWNER = """
-import sys
-from stream_detector.kafka.embedded import run_until_signal
-run_until_signal(0, lambda broker: print(broker.bootstrap_servers, broker.pid, flush=True))
+import signal, sys, time
+from stream_detector.kafka.embedded import EmbeddedBroker
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+with EmbeddedBroker() as broker:
+    print(broker.bootstrap_servers, broker.pid, flush=True)
+    time.sleep(300)
 """
 
 

@@ -128,6 +128,8 @@ def test_version_is_digits_and_nothing_else(make_config, version):
         b"[]",
         b'{"version": "x"}',
         json.dumps({"version": "../x", "previous": None, "who": "", "when": "", "why": ""}).encode(),
+        json.dumps({"version": "../x", "previous": "a" * 64, "who": "", "when": "", "why": ""}).encode(),
+        json.dumps({"version": "a" * 64, "previous": "../x", "who": "", "when": "", "why": ""}).encode(),
         json.dumps({"version": 7, "previous": None, "who": "", "when": "", "why": ""}).encode(),
     ],
 )

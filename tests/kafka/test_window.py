@@ -4,7 +4,7 @@ from itertools import accumulate
 
 import pytest
 from confluent_kafka import TopicPartition
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stream_detector.config import KafkaConfig
@@ -55,6 +55,8 @@ def backwards(config, end, step):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(-3, END + 3), end=st.integers(-3, END + 3), step=st.integers(1, END + 3))
+@example(start=-1, end=END, step=END)  # -1 and -2 mean end and beginning to the client
+@example(start=-2, end=3, step=1)
 def test_range_is_exact(gappy, start, end, step):
     """Forwards, and backwards in chunks of any size, a range holds its committed records in order, once."""
     assert read(gappy, start, end) == [offset for offset in COMMITTED if start <= offset < end]
