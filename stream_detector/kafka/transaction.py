@@ -171,8 +171,7 @@ class Transaction:
 
     def poll(self) -> None:
         """Serves delivery reports and connection faults."""
-        if self._producer is not None:
-            self._producer.poll(0)
+        self._serve(0)
 
     @property
     def age(self) -> float:
@@ -193,7 +192,7 @@ class Transaction:
         if verdict or self._is_shaken():
             self._doubt()
         else:
-            self._live.poll(0)  # the reports of what was purged, before the next transaction counts its own
+            self._serve(0)  # the reports of what was purged, before the next transaction counts its own
             self._move(State.READY)
 
     def _send_offsets(self, offsets: Offsets, membership: bytes | None) -> bool:
@@ -217,7 +216,7 @@ class Transaction:
                 if verdict is not Verdict.RETRY or time.monotonic() > deadline:
                     return verdict
                 self._shaken = True
-                self._live.poll(RETRY_PAUSE)
+                self._serve(RETRY_PAUSE)
             else:
                 return None
 
@@ -262,11 +261,20 @@ class Transaction:
             try:
                 send()
             except BufferError:
-                self._live.poll(QUEUE_WAIT)
+                self._serve(QUEUE_WAIT)
             else:
-                self._live.poll(0)
+                self._serve(0)
                 return
         self._doomed = True
+
+    def _serve(self, seconds: float) -> None:
+        """Lets the client call back; a fault that ended the producer is raised here first, and again by the next call."""
+        try:
+            if self._producer is not None:
+                self._producer.poll(seconds)
+        except KafkaException as error:
+            self._doomed = self._shaken = True
+            self.fault = error.args[0]
 
     def _steady(self) -> None:
         """Forgets connection faults from before the end of the transaction: messages survive those."""
@@ -285,7 +293,6 @@ class Transaction:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
-            producer.poll(0)
 
     @property
     def _live(self) -> Producer:

@@ -76,7 +76,7 @@ class Worker:
         self._config = config
         self._tally, self._done = Tally(), Tally()
         self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
-        self._urgent = False
+        self._urgent = self._slow = False
         self._commits = self._aborts = self._producers = 0
         self._reported_at = 0.0
 
@@ -148,8 +148,14 @@ class Worker:
         self._outbox.send(outcome)
         self._tally.add(outcome)
         self._urgent = self._urgent or bool(outcome.alerts)
-        if time.monotonic() - started > self._timeout / 2:
-            self._judge.lower_limit(len(messages))
+        self._heed_pace(time.monotonic() - started, len(messages))
+
+    def _heed_pace(self, seconds: float, records: int) -> None:
+        """Batches must be well within the transaction's time; one slow batch may be a frozen process, two are not."""
+        slow = seconds > self._timeout / 2
+        if slow and self._slow:
+            self._judge.lower_limit(records)
+        self._slow = slow
 
     def _begin(self) -> None:
         if self._transaction.state is State.READY:

@@ -1,0 +1,56 @@
+"""Faults, injected from outside into real workers on a real broker."""
+
+from pathlib import Path
+
+import pytest
+from workload import alerts, dead_letters, feed, fresh_config, slotted, small_model, telemetry
+
+HERE = Path(__file__).parent
+THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
+IMPATIENT = {
+    "session_timeout_ms": 6_000,
+    "transaction_timeout_ms": 3_000,
+    "commit_interval_ms": 50,
+    "batch_records": 64,
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.broker)
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def values():
+    """Telemetry with anomalies and with poison, enough that a fault always finds some on its way."""
+    found = list(telemetry(9_000, seed=11, anomalies=0.03))
+    found[40::89] = [b"poison"] * len(found[40::89])
+    return found
+
+
+@pytest.fixture
+def config(broker):
+    """Short timeouts, so that what is dead is noticed within seconds; the model is published."""
+    from stream_detector.kafka import registry
+
+    made = fresh_config(broker, threshold=THRESHOLD, worker=IMPATIENT)
+    registry.publish(made, small_model().to_bytes(), "test", "faults")
+    return made
+
+
+@pytest.fixture(scope="session")
+def oracle(broker, values):
+    """What one worker leaves that nothing happens to: alerts and dead letters by partition and offset."""
+    from stream_detector.kafka import worker
+
+    config = fresh_config(broker, threshold=THRESHOLD)
+    feed(config, values)
+    worker.run(slotted(config, "oracle"), small_model, until_end=True)
+    return left_by(config)
+
+
+def left_by(config):
+    """Alerts and dead letters, each checked to be there once; the letters by value."""
+    return alerts(config), {source: letter.value() for source, letter in dead_letters(config).items()}
