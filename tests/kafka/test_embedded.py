@@ -147,6 +147,20 @@ def test_a_port_lost_to_another_process_is_replaced(monkeypatch):
             require_broker(KafkaConfig(bootstrap_servers=broker.bootstrap_servers))
 
 
+@pytest.mark.parametrize(
+    ("version", "used"), [("1.8.0_392", False), ("11.0.2", False), ("17.0.15", True), ("25", True)]
+)
+def test_java_must_be_new_enough(tmp_path, monkeypatch, version, used):
+    """JAVA_HOME's Java is used from 17 on; an older one is passed over."""
+    binary = tmp_path / "bin" / "java"
+    binary.parent.mkdir()
+    binary.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-01-01' >&2\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+
+    assert (jvm._java_binary.__wrapped__() == str(binary)) is used
+
+
 def test_missing_java_names_the_remedy(monkeypatch):
     """Without any Java the error says which version is needed and how to get one."""
     monkeypatch.setenv("PATH", "/nonexistent")
