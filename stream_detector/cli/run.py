@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from stream_detector.cli.common import ConfigOption, console, settings, use_threads
+from stream_detector.errors import EmbeddedBrokerError
 
 __all__ = ["broker", "demo", "run"]
+
+ALIVE = 0.5  # seconds between two looks whether the broker lives
 
 
 def run(
@@ -52,7 +55,9 @@ def broker(
     stop = stop_on_signal()
     with EmbeddedBroker(port=port) as embedded:
         console.print(f"Kafka listens at {embedded.bootstrap_servers} (log: {embedded.log_file}); Ctrl-C stops it")
-        stop.wait()
+        while not stop.wait(ALIVE):
+            if not embedded.running:
+                raise EmbeddedBrokerError(f"the broker ended by itself; its log says why: {embedded.log_file}")
 
 
 def stop_on_signal() -> Event:
