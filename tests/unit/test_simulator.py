@@ -86,6 +86,16 @@ def test_all_kinds_come_and_none_touches_the_training_part(faulty):
     assert {fault: fault.records for fault in covered} == covered
 
 
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32))
+def test_no_fault_is_cut_off_by_the_end(seed):
+    """Every fault of a bounded stream has all its records in it."""
+    samples = list(simulate(Simulation(seed=seed, entities=2, period=60, faults=20, records=400)))
+
+    for fault in {s.fault for s in samples if s.fault}:
+        assert sum(s.fault == fault for s in samples) == fault.records
+
+
 def test_the_number_of_faults_is_about_what_was_asked_for(faulty):
     """8 faults per 1,000 records over 7,500 records: entities that rest cost some of the 60."""
     assert 30 <= len({s.fault for s in faulty if s.fault}) <= 75
@@ -139,6 +149,15 @@ def test_a_broken_correlation_stays_within_the_usual_range(faulty):
         usual = metric(normal, name)
         if sample.features[name] is not None:
             assert np.nanmin(usual) * 0.9 <= sample.features[name] <= np.nanmax(usual) * 1.1
+
+
+def test_a_broken_correlation_is_far_from_what_its_company_says(faulty, healthy):
+    """Its value is about as far from the healthy one as two different hours of a day are, or more."""
+    spreads = {m.name: m.spread for m in METRICS}
+    for sample in (s for s in faulty if s.fault and s.fault.kind is FaultKind.CORRELATION):
+        name = sample.fault.features[0]
+        if sample.features[name] is not None:
+            assert abs(sample.features[name] - healthy[sample.id].features[name]) > spreads[name]
 
 
 def test_a_category_fault_is_out_of_vocabulary(faulty):

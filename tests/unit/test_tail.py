@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -114,6 +114,8 @@ def test_hostile_features_cannot_reach_the_terminal():
     assert not any(character in text for character in "\x1b\x9b\u202e\r")
 
 
+@example(float("nan"))
+@example(float("inf"))
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_any_score_can_be_put_in_words(score):
     """No score, however odd, breaks the wording."""
