@@ -18,10 +18,10 @@ __all__ = ["DEEP"]
 
 SVDD_STEPS = 6_000
 SVDD_BATCH = 32
-ALAD_SETTINGS = {"epochs": 600, "spectral_normalization": True, "add_recon_loss": True}
+ALAD_SETTINGS = {"epochs": 400, "spectral_normalization": True, "add_recon_loss": True}
 ALAD_ROWS = 5_000
 ANOGAN_EPOCHS = 200
-ANOGAN_ROWS = 250
+ANOGAN_ROWS = 150
 
 
 def _seeded(seed: int, rows: int | None, train: Matrix) -> Matrix:
@@ -77,7 +77,7 @@ DEEP = (
         _alad,
         {**PYOD, **ALAD_SETTINGS, "rows": ALAD_ROWS},
         is_gan=True,
-        note="PyOD's, given more than it ships with: 600 steps of 32 records instead of 200, spectral norm, "
+        note="PyOD's, given more than it ships with: 400 steps of 32 records instead of 200, spectral norm, "
         "reconstruction loss; at most 5,000 training records, for it shuffles them all at every step",
     ),
     Method(
@@ -86,7 +86,7 @@ DEEP = (
         _anogan,
         {**PYOD, "epochs": ANOGAN_EPOCHS, "rows": ANOGAN_ROWS},
         is_gan=True,
-        note="PyOD's, which takes 20 steps a training record and none at scoring; so at most 250 training records "
+        note="PyOD's, which takes 20 steps a training record and none at scoring; so at most 150 training records "
         "and 200 epochs instead of 500",
     ),
 )

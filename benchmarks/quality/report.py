@@ -10,7 +10,7 @@ from benchmarks.quality.data import PROTOCOL
 from benchmarks.quality.method import Method
 from benchmarks.quality.plot import plot_ranks
 from benchmarks.quality.store import Store
-from benchmarks.quality.summary import Measure, Row, best, ranks, summarise
+from benchmarks.quality.summary import Measure, Row, best, difference, ranks, summarise
 
 __all__ = ["write"]
 
@@ -18,7 +18,10 @@ TITLES: dict[Measure, str] = {"auroc": "AUROC", "auprc": "AUPRC"}
 
 
 def write(title: str, methods: Sequence[Method], store: Store, stem: Path) -> str:
-    """Write `<stem>.md` and `<stem>.png`; returns the table of means and the last line."""
+    """Write `<stem>.md` and `<stem>.png`; returns the table of means and the last line.
+
+    The first method is what the others are compared with.
+    """
     rows = summarise(methods, store)
     if not rows:
         return "no results yet"
@@ -32,7 +35,17 @@ def write(title: str, methods: Sequence[Method], store: Store, stem: Path) -> st
         image = (
             f"![mean ranks]({plot.name})\n\nMethods whose whiskers do not overlap differ at the 5 % level (Nemenyi)."
         )
-    parts = [f"# {title}", _protocol(rows), "## Means", means, image, *tables, _notes(rows), f"```\n{last}\n```"]
+    parts = [
+        f"# {title}",
+        _protocol(rows),
+        "## Means",
+        means,
+        image,
+        _differences(rows, methods[0].name),
+        *tables,
+        _notes(rows),
+        f"```\n{last}\n```",
+    ]
     stem.with_suffix(".md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     return f"{means}\n\n{last}"
 
@@ -72,6 +85,21 @@ def _speed(row: Row) -> list[str]:
     fits = [result.fit_s for result in row.results]
     speeds = [result.per_s for result in row.results]
     return [f"{np.median(fits):.1f}", f"{max(fits):.1f}", f"{np.median(speeds):,.0f}"]
+
+
+def _differences(rows: Sequence[Row], name: str) -> str:
+    """Every row against the one of this name, pair by pair."""
+    reference = next((row for row in rows if row.name == name), None)
+    others = [row for row in rows if row is not reference]
+    if reference is None or not others:
+        return ""
+    lines = []
+    for row in others:
+        pairs = [difference(row, reference, measure) for measure in TITLES]
+        lines.append([row.name, *(f"{mean:+.4f} ± {error:.4f}" for mean, error, _ in pairs), str(pairs[0][2])])
+    table = _table(["method", *TITLES.values(), "sets"], lines)
+    explained = "Mean over the sets that both were run on ± its standard error; below 0 = worse."
+    return f"## Differences to {name}\n\n{explained}\n\n{table}"
 
 
 def _per_set(rows: Sequence[Row], measure: Measure) -> str:

@@ -11,7 +11,7 @@ from scipy.stats import rankdata, studentized_range
 from benchmarks.quality.method import Method
 from benchmarks.quality.store import Result, Store
 
-__all__ = ["Measure", "Ranks", "Row", "best", "critical_difference", "ranks", "summarise"]
+__all__ = ["Measure", "Ranks", "Row", "best", "critical_difference", "difference", "ranks", "summarise"]
 
 Measure = Literal["auroc", "auprc"]
 
@@ -90,6 +90,21 @@ def best(rows: Sequence[Row], measure: Measure) -> Row | None:
     """The row with the highest mean among those that were run on the most sets."""
     most = max((len(row.sets) for row in rows), default=0)
     return max((row for row in rows if len(row.sets) == most), key=lambda row: row.mean(measure), default=None)
+
+
+def difference(row: Row, reference: Row, measure: Measure) -> tuple[float, float, int]:
+    """How much higher than the reference: mean over common sets, its standard error, number of sets.
+
+    Only pairs of the same set and seed, hence the same split, are compared.
+    """
+    both = [{(r.dataset, r.seed): getattr(r, measure) for r in each.results} for each in (row, reference)]
+    common = sorted(both[0].keys() & both[1].keys())
+    by_set: dict[str, list[float]] = {}
+    for pair in common:
+        by_set.setdefault(pair[0], []).append(both[0][pair] - both[1][pair])
+    means = [_mean(values) for values in by_set.values()]
+    error = float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan")
+    return _mean(means), error, len(means)
 
 
 def _mean(values: Sequence[float]) -> float:

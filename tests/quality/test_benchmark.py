@@ -1,6 +1,7 @@
 """The quality benchmark: what it promises about splits, resuming and its tables."""
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from benchmarks.quality.data import PROTOCOL, split
 from benchmarks.quality.method import Method
 from benchmarks.quality.scaling import SCALINGS, fit_scaling
 from benchmarks.quality.store import Result, Store
-from benchmarks.quality.summary import critical_difference, ranks, summarise
+from benchmarks.quality.summary import critical_difference, difference, ranks, summarise
 
 RNG = np.random.default_rng(0)
 
@@ -74,7 +75,8 @@ def test_a_split_is_capped_and_depends_on_the_seed_alone():
 
 
 def test_what_is_done_is_not_run_again(data):
-    """A second run fits nothing; one more seed fits that seed alone; other settings fit all again."""
+    """A second run fits nothing; one more seed fits that seed alone; other settings fit all again and replace the former
+    results."""
     calls = Counter()
     assert run(data, [method(calls=calls)], "--seeds", "1") == 0
     assert run(data, [method(calls=calls)], "--seeds", "2") == 0
@@ -82,7 +84,8 @@ def test_what_is_done_is_not_run_again(data):
     changed = method(calls=calls, settings={"sign": 1.0, "power": 2})
     assert run(data, [changed], "--seeds", "1") == 0
     assert calls["distance", 0] == 4
-    assert {result.digest for result in Store(data / "results" / "quality").read(changed)} == {changed.digest}
+    lines = (data / "results" / "quality" / "distance.jsonl").read_text().splitlines()
+    assert {json.loads(line)["digest"] for line in lines} == {changed.digest}
 
 
 def test_rewording_code_is_not_a_change_of_method(tmp_path):
@@ -140,6 +143,18 @@ def test_ranks_are_shared_by_equals_and_leave_out_the_incomplete(tmp_path):
         )
     ranked = ranks(summarise(methods, store), "auroc")
     assert dict(zip(ranked.names, ranked.means.tolist(), strict=True)) == {"a": 1.75, "b": 2.25, "c": 2.0}
+
+
+def test_methods_are_compared_on_the_same_splits(tmp_path):
+    """A difference is between equal sets and seeds; what only one of the two was run on is left out."""
+    store = Store(tmp_path)
+    figures = {"a": {("x", 0): 0.9, ("x", 1): 0.7, ("y", 0): 0.6}, "b": {("x", 0): 0.8, ("y", 0): 0.3, ("z", 0): 0.1}}
+    for key, runs in figures.items():
+        each = method(key)
+        store.append(each, [Result(key, each.digest, *pair, v, v, 1.0, 1.0, "m") for pair, v in runs.items()])
+    rows = {row.name: row for row in summarise([method(key) for key in figures], store)}
+    mean, error, sets = difference(rows["a"], rows["b"], "auroc")
+    assert (round(mean, 6), round(error, 6), sets) == (0.2, 0.1, 2)
 
 
 def test_the_critical_difference_is_the_published_one():
