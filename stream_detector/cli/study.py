@@ -14,9 +14,9 @@ __all__ = ["study"]
 def study(
     distribution: Annotated[
         str, typer.Option(help="normal, uniform, student, lognormal, mixture, correlated or rings.")
-    ] = "mixture",
+    ] = "correlated",
     architecture: Annotated[str, typer.Option(help="Shape of the networks: mlp, shallow, deep or funnel.")] = "mlp",
-    features: Annotated[int, typer.Option(min=1, max=200, help="Features of a record.")] = 4,
+    features: Annotated[int, typer.Option(min=1, max=200, help="Features of a record.")] = 2,
     records: Annotated[int, typer.Option(min=100, max=1_000_000, help="Records to train on.")] = 5000,
     steps: Annotated[int, typer.Option(min=100, max=1_000_000, help="Training steps.")] = 4000,
     seed: Annotated[int, typer.Option(min=0)] = 0,

@@ -5,7 +5,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,7 +17,17 @@ __all__ = ["TITLES", "save_plots"]
 Rows = list[dict[str, Any]]
 RED, GREY, BLUE = "#c2362b", "#777777", "#1f6fb4"
 DPI = 110
-STYLE = {"spines.top": False, "spines.right": False}
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 9,
+    "legend.frameon": False,
+}
 JOINT = {"coverage": BLUE, "precision": "#3a923a", "diversity": "#9467bd", "energy": RED}
 
 TITLES: Mapping[str, str] = {
@@ -36,10 +46,11 @@ TITLES: Mapping[str, str] = {
 def save_plots(run: RunDirectory) -> None:
     """Draw every plot of `run` that its tables have the rows for, as plots/NAME.png."""
     tables, spot = run.load_tables(), run.load_json("sweet_spot")
-    for name, figure in _figures(tables, spot):
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI)
-        run.save_plot(name, buffer.getvalue())
+    with rc_context(STYLE):
+        for name, figure in _figures(tables, spot):
+            buffer = BytesIO()
+            figure.savefig(buffer, format="png", dpi=DPI)
+            run.save_plot(name, buffer.getvalue())
 
 
 def _figures(tables: Tables, spot: Mapping[str, Any] | None) -> Iterator[tuple[str, Figure]]:
@@ -67,7 +78,7 @@ def _sweet_spot(spot: Mapping[str, Any]) -> Figure:
     axes.plot(spot["steps"], spot["smoothed"], color=BLUE, linewidth=2, label="smoothed")
     _mark(axes, spot["step"])
     axes.set(xscale="log", xlabel="step", ylabel="mean AUC over sizes", title=f"judged by “{spot['opinion']}”")
-    axes.legend(frameon=False)
+    axes.legend()
     return figure
 
 
@@ -131,7 +142,7 @@ def _goodness(tables: Tables, chosen: int | None) -> Figure:
     joint.set(xscale="log", ylim=(0, None), xlabel="step", title="jointly")
     for axes in (distances, joint):
         _mark(axes, chosen)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend()
     return figure
 
 
@@ -170,7 +181,7 @@ def _over_training(tables: Tables, chosen: int | None, draw: Callable[..., None]
     features = list(dict.fromkeys(feature for feature, _ in rows))
     steps = sorted({step for _, step in rows if step})
     shown = sorted({*steps[:: max(1, len(steps) // 5)], chosen or steps[-1]})
-    figure, panels = _panels(len(features), height=2.5, columns=4)
+    figure, panels = _panels(len(features), height=2.6, columns=3)
     for axes, feature in zip(panels, features, strict=True):
         for at, step in enumerate(shown):
             colour = RED if step == chosen else colormaps["Blues"](0.25 + 0.6 * at / len(shown))
@@ -201,16 +212,12 @@ def _panels(count: int, height: float, columns: int = 3) -> tuple[Figure, list[A
     rows = -(-count // columns)
     figure = Figure(figsize=(max(7.0, 3.4 * columns), height * rows), layout="constrained")
     panels = [figure.add_subplot(rows, columns, at + 1) for at in range(count)]
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-        axes.title.set_fontsize(10)
     return figure, panels
 
 
 def _legend(figure: Figure, axes: Axes, title: str | None) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, title=title, loc="outside lower center", ncols=8, frameon=False, fontsize=8)
+    figure.legend(handles, labels, title=title, loc="outside lower center", ncols=8)
 
 
 def _mark(axes: Axes, chosen: int | None) -> None:

@@ -39,9 +39,9 @@ class StudySettings:
     training records and of training steps.
     """
 
-    distribution: str = "mixture"
+    distribution: str = "correlated"
     architecture: Architecture = "mlp"
-    features: int = 4
+    features: int = 2
     records: int = 5000
     steps: int = 4000
 

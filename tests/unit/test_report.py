@@ -1,0 +1,146 @@
+"""A run directory holds all of a training, and its report is one page that needs nothing else."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import yaml
+from pyarrow import parquet
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
+
+from stream_detector.cli import app
+from stream_detector.errors import ConfigError
+from stream_detector.gan.plots import TITLES
+from stream_detector.gan.report import report
+from stream_detector.gan.run_directory import RunDirectory
+
+QUICK = "model: {steps: 100, hidden: 16, members: 1, views: [standard], batch: 32, latent: 2}\n"
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The run directory of a fit from the command line, on a table with a hostile column name."""
+    folder = tmp_path_factory.mktemp("fit")
+    rng = np.random.default_rng(0)
+    lines = [
+        f'"{HOSTILE.replace(chr(34), chr(34) * 2)}",b,c',
+        *(",".join(map(str, row)) for row in rng.normal(size=(150, 3))),
+    ]
+    (folder / "normal.csv").write_text("\n".join(lines))
+    (folder / "config.yaml").write_text(QUICK)
+    arguments = [
+        "fit",
+        str(folder / "normal.csv"),
+        "-c",
+        str(folder / "config.yaml"),
+        "--run-dir",
+        str(folder / "runs"),
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (path,) = (folder / "runs").iterdir()
+    return RunDirectory.open(path)
+
+
+class Page(HTMLParser):
+    """Tags, sources and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.sources, self.words = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in {"src", "href", "data", "action"}]
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def test_a_run_holds_everything(run):
+    """Configuration, seed, checkpoints, state, results, events, plots, sweet spot and model are there, none a pickle."""
+    assert re.fullmatch(r"\d{8}T\d{6}Z-seed0-[0-9a-f]{8}", run.path.name)
+    described = yaml.safe_load((run.path / "run.yaml").read_text())
+    assert described["configuration"]["model"]["steps"] == 100
+    assert {"seed", "environment", "data"} <= described.keys()
+    names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
+    assert {"run.yaml", "state.safetensors", "sweet_spot.json", "model.safetensors"} <= names
+    assert {f"plots/{name}.png" for name in TITLES} <= names
+    steps = json.loads((run.path / "sweet_spot.json").read_bytes())["steps"]
+    assert {f"checkpoints/step-{step:08d}.safetensors" for step in steps} <= names
+    assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".partial"))]
+
+
+def test_results_are_parquet_by_step(run):
+    """Every table has a step in each row; detection has every opinion and size at every measured step."""
+    tables = {path.stem: parquet.read_table(path) for path in (run.path / "results").iterdir()}
+    assert tables.keys() == {"detection", "losses", "scores", "features", "joint", "quantiles"}
+    assert all("step" in table.column_names for table in tables.values())
+    steps = set(tables["joint"]["step"].to_pylist())
+    rows = tables["detection"].to_pylist()
+    assert {row["opinion"] for row in rows} == {"verdict", "inversion", "discriminator", "combined"}
+    assert len(rows) == len(steps) * 4 * 6
+    assert set(tables["features"]["feature"].to_pylist()) == {HOSTILE, "b", "c"}
+
+
+def test_tensorboard_reads_the_events(run):
+    """TensorBoard's own reader finds the losses, the areas and the generator's figures at every measured step."""
+    events = EventAccumulator(str(run.events)).Reload()
+    steps = json.loads((run.path / "sweet_spot.json").read_bytes())["steps"]
+    for tag in ("loss/builder_loss", "auc_combined/size_1", "generator/coverage", "generator/mean_ks"):
+        assert [event.step for event in events.Scalars(tag)] == steps
+
+
+def test_the_report_needs_nothing_else_and_escapes_everything(run):
+    """The page fetches nothing and runs nothing, whatever the features are called."""
+    text = report(run)
+    page = Page(text)
+    assert "script" not in page.tags
+    assert HOSTILE in page.words
+    assert len(page.sources) == len(TITLES)
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert not re.search(r"https?://|url\(|@import", text)
+    for word in ("sweet spot", "model.steps", "coverage", "Kolmogorov", "seed0"):
+        assert word in page.words
+
+
+def test_an_interrupted_training_has_a_report(run, tmp_path):
+    """Without a sweet spot the page says how far the training came."""
+    copy = RunDirectory(tmp_path)
+    (tmp_path / "run.yaml").write_bytes((run.path / "run.yaml").read_bytes())
+    first = run.load_json("sweet_spot")["steps"][0]
+    copy.save_tables(run.load_tables(first))
+    assert f"Not finished: measured up to step {first}." in Page(report(copy)).words
+
+
+def test_report_command_writes_the_page(run, tmp_path):
+    """`report RUN` writes RUN/report.html, or the file named."""
+    for arguments, target in (([], run.path / "report.html"), (["-o", str(tmp_path / "p.html")], tmp_path / "p.html")):
+        assert CliRunner().invoke(app, ["report", str(run.path), *arguments]).exit_code == 0
+        assert target.read_text().startswith("<!doctype html>")
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    """A folder that holds no run, or one with nothing measured, is an error that says so."""
+    with pytest.raises(ConfigError, match=r"holds no run\.yaml"):
+        RunDirectory.open(tmp_path)
+    with pytest.raises(ConfigError, match="nothing has been measured"):
+        report(RunDirectory.create(tmp_path, {}, 0))
+
+
+def test_two_runs_of_one_second_get_folders_of_their_own(tmp_path):
+    """Runs with the same configuration and seed never share a folder."""
+    assert len({RunDirectory.create(tmp_path, {"a": 1}, 0).path for _ in range(4)}) == 4
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
+    """Without the extra, asking for a run says what to install."""
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ConfigError, match=r"tensorboard.*stream-detector\[training\]"):
+        RunDirectory.create(tmp_path, {}, 0)
