@@ -17,7 +17,7 @@ __all__ = ["TITLES", "save_plots"]
 Rows = list[dict[str, Any]]
 RED, GREY, BLUE = "#c2362b", "#777777", "#1f6fb4"
 DPI = 110
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,
@@ -217,7 +217,8 @@ def _panels(count: int, height: float, columns: int = 3) -> tuple[Figure, list[A
 
 def _legend(figure: Figure, axes: Axes, title: str | None) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, title=title, loc="outside lower center", ncols=8)
+    columns = int(figure.get_figwidth() // 1.7)
+    figure.legend(handles, labels, title=title, loc="outside lower center", ncols=max(columns, 1))
 
 
 def _mark(axes: Axes, chosen: int | None) -> None:

@@ -14,6 +14,7 @@ from stream_detector.features import FeatureSchema, Kind
 __all__ = ["SIZES", "Spread", "displaced"]
 
 SIZES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # standard deviations
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 Records = NDArray[np.float32]
 
 
@@ -53,7 +54,8 @@ def displaced(
     moved = normal + size * spread.width * shift
     others = np.take_along_axis(normal, rng.integers(len(normal), size=normal.shape), axis=0)
     swapped = np.where(rng.random(normal.shape) < 1 - np.exp(-size), others, normal)
-    return np.where(touched, np.where(spread.discrete, swapped, moved), normal).astype(np.float32)
+    chosen = np.where(touched, np.where(spread.discrete, swapped, moved), normal)
+    return np.clip(chosen, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
 
 
 def _touched(shape: tuple[int, ...], context: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:

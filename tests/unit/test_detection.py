@@ -86,3 +86,11 @@ def test_a_rare_wild_value_does_not_set_the_width():
     spread = Spread.of(FeatureSchema.numbered(1), column)
     assert spread.width[0] == pytest.approx(1, abs=0.1)
     assert np.isnan(displaced(column, spread, [False], 1.0, np.random.default_rng(0))[1, 0])
+
+
+def test_huge_values_stay_finite():
+    """Moving a value near the end of float32 gives a finite one."""
+    normal = np.linspace(-3e38, 3e38, 50, dtype=np.float32)[:, None]
+    assert np.isfinite(
+        displaced(normal, Spread.of(FeatureSchema.numbered(1), normal), [False], 8.0, np.random.default_rng(0))
+    ).all()

@@ -77,6 +77,18 @@ def test_a_run_holds_everything(run):
     assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".partial"))]
 
 
+def test_fit_command_resumes_its_own_run_only(run, tmp_path):
+    """`fit --resume RUN` ends with the run's model; with another configuration it is refused in one line."""
+    table, config = (str(run.path.parents[1] / name) for name in ("normal.csv", "config.yaml"))
+    out = tmp_path / "model.safetensors"
+    arguments = ["fit", table, "--resume", str(run.path), "--out", str(out)]
+    assert CliRunner().invoke(app, [*arguments, "-c", config]).exit_code == 0
+    assert out.read_bytes() == (run.path / "model.safetensors").read_bytes()
+    refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, ConfigError)
+    assert "another configuration or seed" in str(refused.exception)
+
+
 def test_results_are_parquet_by_step(run):
     """Every table has a step in each row; detection has every opinion and size at every measured step."""
     tables = {path.stem: parquet.read_table(path) for path in (run.path / "results").iterdir()}
@@ -120,10 +132,10 @@ def test_an_interrupted_training_has_a_report(run, tmp_path):
 
 
 def test_report_command_writes_the_page(run, tmp_path):
-    """`report RUN` writes RUN/report.html, or the file named."""
-    for arguments, target in (([], run.path / "report.html"), (["-o", str(tmp_path / "p.html")], tmp_path / "p.html")):
-        assert CliRunner().invoke(app, ["report", str(run.path), *arguments]).exit_code == 0
-        assert target.read_text().startswith("<!doctype html>")
+    """`report RUN -o FILE` writes the page there."""
+    target = tmp_path / "page.html"
+    assert CliRunner().invoke(app, ["report", str(run.path), "-o", str(target)]).exit_code == 0
+    assert target.read_text().startswith("<!doctype html>")
 
 
 def test_what_is_no_run_is_refused(tmp_path):
