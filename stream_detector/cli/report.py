@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stream_detector.cli.common import console
+from stream_detector.errors import ConfigError
 
 __all__ = ["report"]
 
@@ -19,5 +20,9 @@ def report(
     from stream_detector.gan.run_directory import RunDirectory
 
     target = out or run / "report.html"
-    target.write_text(page(RunDirectory.open(run)), encoding="utf-8")
+    text = page(RunDirectory.open(run))
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written ({error.strerror}); give another file with --out") from None
     console.print(f"wrote {target}", highlight=False, soft_wrap=True)

@@ -217,8 +217,9 @@ def _panels(count: int, height: float, columns: int = 3) -> tuple[Figure, list[A
 
 def _legend(figure: Figure, axes: Axes, title: str | None) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    columns = int(figure.get_figwidth() // 1.7)
-    figure.legend(handles, labels, title=title, loc="outside lower center", ncols=max(columns, 1))
+    inches = 0.55 + 0.075 * max(map(len, labels))
+    columns = max(1, int(figure.get_figwidth() // inches))
+    figure.legend(handles, labels, title=title, loc="outside lower center", ncols=columns)
 
 
 def _mark(axes: Axes, chosen: int | None) -> None:

@@ -21,7 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 th, td { text-align: left; padding: .18rem .9rem .18rem 0; border-bottom: 1px solid #e4e4e4; overflow-wrap: anywhere; }
 th { font-weight: 600; color: #555; } td.n, th.n { text-align: right; }
 figure { margin: .6rem 0 1.4rem; } img { max-width: 100%; height: auto; }
-.two { display: flex; flex-wrap: wrap; gap: 0 3rem; }
+.two { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; }
 """
 
 Row = Sequence[Any]

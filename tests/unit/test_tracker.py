@@ -108,6 +108,8 @@ def test_a_killed_training_resumes_to_the_same_bits(finished, tmp_path):
     done, _ = run.load_state()
     assert 0 < done < SMALL.steps
     assert run.load_json("sweet_spot") is None
+    torn = {name: [*rows, {**rows[-1], "step": done + 1}] for name, rows in run.load_tables().items()}
+    run.save_tables(torn)  # as if killed between writing the tables and the state
     resumed = fit(correlated(200), config=CONFIG, device="cpu", run=run)
     assert resumed.version == finished[1].version
     assert run.load_tables() == finished[0].load_tables()
