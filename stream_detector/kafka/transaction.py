@@ -9,6 +9,7 @@ transaction (the client does not speak KIP-890). So it is never used again: anot
 same transactional id takes over, which ends whatever was open and fences what is still in flight.
 """
 
+import json
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -28,12 +29,17 @@ __all__ = ["MOVES", "Delivered", "State", "Transaction", "is_member"]
 
 Offsets = Mapping[tuple[str, int], int]
 ErrorCallback = Callable[[Fault], None]
+StatsCallback = Callable[[str], None]
+Connect = Callable[[ErrorCallback, StatsCallback], Producer]
 Delivered = Callable[[Fault | None, Any], None]
 
 FENCED_TWICE = 60.0  # seconds; two fencings within them are no accident
 INIT_SLICE = 2.0  # seconds that one attempt to take over may block
 QUEUE_WAIT = 0.1  # seconds to let a full queue drain
 RETRY_PAUSE = 0.05  # seconds; most retriable calls have waited long enough themselves
+QUICK = 0.05  # seconds; the client repeats a request that got no answer later than this
+STATS_WAIT = 2.0  # seconds; statistics come far more often
+COORDINATOR = "TxnCoordinator"  # librdkafka's name for the connection
 METADATA = b"CGMDv2:"
 
 log = structlog.get_logger(__name__)
@@ -64,12 +70,12 @@ MOVES: Mapping[State, frozenset[State]] = {
 class Transaction:
     """The transactional producer of one worker; used by one thread only.
 
-    `connect` makes a producer that reports faults of its connections to the callback given.
+    `connect` makes a producer that reports connection faults and statistics to the callbacks given.
     `timeout` is the broker's transaction timeout, seconds. Faults of Kafka are not raised: they
     turn up as `state` and `fault` (the last one), except `FencedError`.
     """
 
-    def __init__(self, connect: Callable[[ErrorCallback], Producer], timeout: float, slot: str) -> None:
+    def __init__(self, connect: Connect, timeout: float, slot: str) -> None:
         self.state = State.DOUBTFUL
         self.fault: Fault | None = None
         self._connect = connect
@@ -78,6 +84,8 @@ class Transaction:
         self._producer: Producer | None = None
         self._doomed = False
         self._shaken = False
+        self._stats = ""
+        self._reports = 0
         self._opened_at = 0.0
         self._fenced_at = -FENCED_TWICE
 
@@ -86,7 +94,7 @@ class Transaction:
 
         Blocks at most about 2 s. Raises `FencedError` when the producer was fenced twice in a minute.
         """
-        producer = self._producer or self._connect(self._on_error)
+        producer = self._producer or self._connect(self._on_error, self._on_stats)
         self._producer = producer
         try:
             producer.init_transactions(INIT_SLICE)
@@ -155,10 +163,10 @@ class Transaction:
             self._roll_back()
             return False
         self._move(State.COMMITTING)
-        verdict = self._insist(self._live.commit_transaction)
+        verdict = self._end(self._live.commit_transaction)
         if verdict is Verdict.ABORT:
             self._roll_back()
-        elif verdict or self._is_shaken():
+        elif verdict or self._shaken:
             self._doubt()
         else:
             self._move(State.READY)
@@ -188,8 +196,8 @@ class Transaction:
         if self.state not in {State.OPEN, State.COMMITTING}:
             return
         self._move(State.ABORTING)
-        verdict = self._insist(self._live.abort_transaction)
-        if verdict or self._is_shaken():
+        verdict = self._end(self._live.abort_transaction)
+        if verdict or self._shaken:
             self._doubt()
         else:
             self._serve(0)  # the reports of what was purged, before the next transaction counts its own
@@ -204,6 +212,23 @@ class Transaction:
         if verdict is Verdict.FATAL:
             self._doubt()
         return verdict is None and not self._doomed
+
+    def _end(self, call: Callable[[], object]) -> Verdict | None:
+        """Ends the transaction, and finds out whether the client repeated that request by itself."""
+        before, started = self._stats, time.monotonic()
+        verdict = self._insist(call)
+        slow = time.monotonic() - started > QUICK
+        self._serve(0)
+        if slow and not self._shaken and coordinator_faults(self._fresh_stats()) != coordinator_faults(before):
+            self._shaken = True
+        return verdict
+
+    def _fresh_stats(self) -> str:
+        """Statistics from after this moment; none is a sign of trouble, too."""
+        stale, deadline = self._reports, time.monotonic() + STATS_WAIT
+        while self._reports == stale and time.monotonic() < deadline:
+            self._serve(RETRY_PAUSE)
+        return self._stats if self._reports != stale else ""
 
     def _insist(self, call: Callable[[], object]) -> Verdict | None:
         """Makes a call, again and again while it may be; None when it succeeded."""
@@ -246,6 +271,10 @@ class Transaction:
         self._shaken = True
         self.fault = fault
 
+    def _on_stats(self, stats: str) -> None:
+        self._stats = stats
+        self._reports += 1
+
     def _on_delivery(self, delivered: Delivered | None, fault: Fault | None, message: Any) -> None:
         if fault is None or fault.code() in PURGED:
             return
@@ -281,10 +310,6 @@ class Transaction:
         self.poll()
         self._shaken = False
 
-    def _is_shaken(self) -> bool:
-        self.poll()  # connection faults are told here
-        return self._shaken
-
     def _doubt(self) -> None:
         self._move(State.DOUBTFUL)
         self._discard()
@@ -307,6 +332,15 @@ class Transaction:
         if state not in MOVES[self.state]:
             raise RuntimeError(f"illegal move of the transaction: {self.state} -> {state}")
         self.state = state
+
+
+def coordinator_faults(stats: str) -> tuple[int, int] | None:
+    """How often the coordinator's connection was lost, and a request to it timed out; None when unknown."""
+    try:
+        coordinator = json.loads(stats)["brokers"][COORDINATOR]
+        return coordinator["disconnects"], coordinator["req_timeouts"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def is_member(membership: bytes | None) -> bool:

@@ -67,7 +67,9 @@ class Worker:
         self._timeout = worker.transaction_timeout_ms / 1000
         self._judge = Judge(model, config)
         self._transaction = Transaction(
-            lambda on_error: transactional_producer(config, on_error=on_error), self._timeout, slot(config.kafka)
+            lambda on_error, on_stats: transactional_producer(config, on_error=on_error, on_stats=on_stats),
+            self._timeout,
+            slot(config.kafka),
         )
         self._outbox = Outbox(self._transaction, config.topics)
         self._source = Source(config, self._judge, self._commit, self._abandon)

@@ -70,7 +70,7 @@ def transaction(script=(), timeout=0.0):
     """A transaction over scripted producers, all working off one script; and what was called."""
     events, producers, script = [], [], list(script)
 
-    def connect(on_error):
+    def connect(on_error, _on_stats):
         producers.append(Scripted(script, on_error, events))
         return producers[-1]
 

@@ -1,0 +1,100 @@
+"""Brokers that go away, answers that never come, groups that never rest: nothing is lost, nothing comes twice."""
+
+import random
+import threading
+import time
+
+import pytest
+from conftest import IMPATIENT, THRESHOLD, left_by
+from proxy import Proxy
+from workload import Running, committed, ends, feed, fresh_config, slotted, small_model, until
+
+from stream_detector.errors import BrokerUnavailableError
+from stream_detector.kafka.embedded import EmbeddedBroker
+
+
+def is_drained(config):
+    return committed(config) == ends(config)
+
+
+def trickle(config, values, pause=0.2, size=150):
+    """Feeds values in slices in the background."""
+
+    def write():
+        for start in range(0, len(values), size):
+            feed(config, values[start : start + size])
+            time.sleep(pause)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_broker_restarted_and_killed(private_broker, oracle, values):
+    """A broker that restarts, and one that is killed and comes back, cost time and nothing else."""
+    config = fresh_config(private_broker, threshold=THRESHOLD, worker=IMPATIENT)
+    third = len(values) // 3
+    with Running(config, small_model()) as running:
+        feed(config, values[:third])
+        until(lambda: running.seen.records > 0, "the worker works")
+        private_broker.restart()
+        feed(config, values[third : 2 * third])
+        until(lambda: is_drained(config), "all is committed after the restart")
+        private_broker.kill()
+        private_broker.restart()
+        feed(config, values[2 * third :])
+        until(lambda: is_drained(config), "all is committed after the kill")
+    assert left_by(config) == oracle
+
+
+def test_a_broker_that_stays_away_ends_the_run(private_broker):
+    """After `unavailable_timeout_ms` without a broker the worker gives up, and says what to check."""
+    config = fresh_config(private_broker, worker=IMPATIENT | {"unavailable_timeout_ms": 3_000})
+    with pytest.raises(BrokerUnavailableError, match="bootstrap_servers"):
+        left_alone(config, private_broker)
+
+
+def left_alone(config, broker):
+    with Running(config, small_model()) as running:
+        until(lambda: running.seen.partitions == 3, "the worker reads")
+        broker.kill()
+        running.join()
+
+
+def test_answers_to_commits_that_never_come(oracle, values):
+    """Connections cut after the commit was sent: the producer is replaced, and the broker's word is taken."""
+    proxy = Proxy()
+    address = f"PLAINTEXT://127.0.0.1:{proxy.port}"
+    with EmbeddedBroker(properties={"advertised.listeners": address}) as broker:
+        proxy.target = int(broker.bootstrap_servers.rpartition(":")[2])
+        config = fresh_config(broker, threshold=THRESHOLD, worker=IMPATIENT)
+        writer = trickle(config, values)
+        with Running(config, small_model()) as running:
+            for _ in range(5):
+                before = running.seen.commits
+                until(lambda before=before: running.seen.commits > before, "the worker commits")
+                proxy.cut = 1
+                until(lambda: not proxy.cut, "a commit was cut off")
+            writer.join()
+            until(lambda: is_drained(config), "all is committed")
+        assert running.summary.recreations >= 5
+        assert running.summary.records == len(values)
+        assert left_by(config) == oracle
+    proxy.close()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_group_that_never_rests(broker, oracle, values, protocol):
+    """Workers that join and leave all the time leave what one undisturbed worker leaves, and get on with it."""
+    config = fresh_config(broker, threshold=THRESHOLD, worker=IMPATIENT | {"group_protocol": protocol})
+    rng, joined = random.Random(23), 0
+    writer = trickle(config, values)
+    with Running(slotted(config, "steady"), small_model()) as steady:
+        while writer.is_alive():
+            with Running(slotted(config, f"guest-{joined % 3}"), small_model()):
+                time.sleep(rng.uniform(0.3, 2.0))
+            joined += 1
+        until(lambda: is_drained(config), "all is committed")
+    assert joined >= 4
+    assert steady.summary.rebalances > 4
+    assert left_by(config) == oracle
