@@ -23,7 +23,7 @@ class ModelSettings(BaseModel):
     )
     architecture: Architecture = Field("mlp", description="Shape of the hidden layers, by name.")
     views: tuple[View, ...] = Field(
-        ("range", "standard"), min_length=1, max_length=2, description="Scalings of the features, each with networks."
+        ("range",), min_length=1, max_length=2, description="Scalings of the features, each with networks."
     )
     members: int = Field(2, ge=1, le=16, description="Independent sets of networks per view.")
     hidden: int | None = Field(
@@ -36,7 +36,7 @@ class ModelSettings(BaseModel):
     batch: int = Field(256, ge=16, le=65_536, description="Records per training step and member.")
     learning_rate: float = Field(2e-3, gt=0, le=0.1, description="Adam's first learning rate; it decays to 0.")
     prior: float = Field(
-        0.02, ge=0, le=10, description="Weight of the squared latent beside the squared residual, in fit and search."
+        0.2, ge=0, le=10, description="Weight of the squared latent beside the squared residual, in fit and search."
     )
     adversarial: float = Field(0.05, ge=0, le=10, description="Weight of fooling the discriminator, in fitting.")
     averaging: float = Field(0.995, ge=0, lt=1, description="Decay a step of the running average of the weights.")
