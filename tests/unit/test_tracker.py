@@ -49,10 +49,11 @@ def test_the_model_holds_the_networks_of_the_sweet_spot(finished):
 
 
 def test_an_earlier_checkpoint_is_used_when_it_detects_better(monkeypatch):
-    """When the last checkpoint is spoilt, the fit goes back to one that was not."""
-    original = Tracker.after
+    """When the last checkpoint is spoilt, the fit goes back to one that was not, as it was then."""
+    original, then = Tracker.after, {}
 
     def spoil(self, step, state, losses):
+        then[step] = {name: tensor.clone() for name, tensor in state.average.tensors()}
         if step > 60:
             spoilt = state.average.map(torch.zeros_like)
             state = replace(state, average=spoilt)
@@ -60,7 +61,9 @@ def test_an_earlier_checkpoint_is_used_when_it_detects_better(monkeypatch):
 
     monkeypatch.setattr(Tracker, "after", spoil)
     model = fit(correlated(200), config=CONFIG, device="cpu")
-    assert model.metrics["sweet_spot_step"] < 60
+    chosen = model.metrics["sweet_spot_step"]
+    assert chosen < 60
+    assert all(torch.equal(then[chosen][name], tensor) for name, tensor in model.scorer.gan.tensors())
 
 
 def collapse(gan: Gan) -> Gan:
