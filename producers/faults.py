@@ -41,7 +41,7 @@ RECORDS = {  # shortest and longest, records of one entity
     FaultKind.CORRELATION: (8, 24),
     FaultKind.CATEGORY: (2, 8),
 }
-STUCK_DAYS = (0.3, 0.6)  # a frozen value looks right until its company has moved on
+STUCK_DAYS = (0.4, 0.8)  # a frozen value looks right until its company has moved on
 SIZE = {FaultKind.SPIKE: (3.0, 6.0), FaultKind.DRIFT: (3.0, 5.0)}  # in daily spreads
 UNSEEN = ("unresponsive", "crash-loop", "read-only")
 SPREADS = {metric.name: metric.spread for metric in METRICS}
