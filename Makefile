@@ -1,7 +1,7 @@
 # Every target sets up what it needs: a .venv in the checkout with everything pyproject.toml names.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help python setup demo test test-compose test-faults lint format bench-kddcup99 constraints clean
+.PHONY: help python setup demo test test-compose test-faults lint format bench-kddcup99 bench-quality constraints clean
 
 EXTRAS := broker,training,dev,bench
 BIN := .venv/bin
@@ -59,6 +59,9 @@ format: setup ## put the style right where a tool can
 
 bench-kddcup99: setup ## KDDCUP99 in file order through Kafka; the data is found by STREAM_DETECTOR_DATA
 	$(BIN)/python -m benchmarks.kddcup99
+
+bench-quality: setup ## the detector and its peers on public data sets; goes on where it stopped
+	$(BIN)/python -m benchmarks.quality
 
 constraints: ## take the newest version of everything into constraints.txt
 	@python=$$($(MAKE) -s --no-print-directory python) || exit 1; "$$python" -m venv --clear build/newest
