@@ -75,7 +75,9 @@ def test_narrow_latents_and_repeated_records_are_no_collapse():
     rng = RNG(0)
     wide = rng.normal(size=(400, 500)) + 0.25 * rng.normal(size=(400, 4)) @ rng.normal(size=(4, 500))
     axes = np.linalg.svd(wide, full_matrices=False)[2][:4]
-    assert not is_collapsed(joint_fit(wide, wide[::-1] @ axes.T @ axes))
+    narrow = joint_fit(wide, wide[::-1] @ axes.T @ axes)
+    assert not is_collapsed(narrow)
+    assert narrow.diversity > 0.8
     repeated = rng.integers(0, 2, size=(400, 3)).astype(float)
     blurred = repeated[::-1] + 0.02 * rng.normal(size=(400, 3))
     assert joint_fit(repeated, blurred).coverage > 0.9
