@@ -48,7 +48,7 @@ def follow(
                 continue
             if (fault := message.error()) is None:
                 yield cast("Message", message)
-            elif fault.code() != Fault._PARTITION_EOF:
+            elif fault.code() != Fault._PARTITION_EOF:  # noqa: SLF001 - so named by librdkafka
                 _bear(fault, topic)
             elif not endless:
                 unfinished.discard(message.partition())
