@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 
 from stream_detector.config import Config, KafkaConfig
 from stream_detector.errors import TopicMissingError
-from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, admin, translate
+from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, admin, require_broker, translate
 
 __all__ = ["TopicResult", "Watermarks", "create", "end_offsets", "require", "watermarks"]
 
@@ -57,6 +57,7 @@ def create(config: Config) -> list[TopicResult]:
 
     Raises `AuthorizationError`, `BrokerUnavailableError` or another `KafkaError` naming the topic.
     """
+    require_broker(config.kafka)  # which names the address when nothing answers there
     client = admin(config.kafka)
     shapes = _shapes(config)
     new = [NewTopic(name, count, config.topics.replication, config=settings) for name, count, settings in shapes]
