@@ -9,8 +9,6 @@ transaction (the client does not speak KIP-890). So it is never used again: anot
 same transactional id takes over, which ends whatever was open and fences what is still in flight.
 """
 
-import json
-import struct
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -22,10 +20,12 @@ from confluent_kafka import KafkaError as Fault
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from stream_detector.errors import FencedError
+from stream_detector.kafka.bounded import bounded
+from stream_detector.kafka.evidence import coordinator_faults, is_member
 from stream_detector.kafka.faults import FENCED, PURGED, Verdict, classify
 from stream_detector.records import Header
 
-__all__ = ["MOVES", "Delivered", "State", "Transaction", "is_member"]
+__all__ = ["MOVES", "Delivered", "State", "Transaction"]
 
 Offsets = Mapping[tuple[str, int], int]
 ErrorCallback = Callable[[Fault], None]
@@ -37,10 +37,9 @@ FENCED_TWICE = 60.0  # seconds; two fencings within them are no accident
 INIT_SLICE = 2.0  # seconds that one attempt to take over may block
 QUEUE_WAIT = 0.1  # seconds to let a full queue drain
 RETRY_PAUSE = 0.05  # seconds; most retriable calls have waited long enough themselves
+GRACE = 5.0  # seconds beyond its own time limit that a call of the client may take
 QUICK = 0.05  # seconds; the client repeats a request that got no answer later than this
 STATS_WAIT = 2.0  # seconds; statistics come far more often
-COORDINATOR = "TxnCoordinator"  # librdkafka's name for the connection
-METADATA = b"CGMDv2:"
 
 log = structlog.get_logger(__name__)
 
@@ -102,12 +101,18 @@ class Transaction:
             if self._verdict(error) is not Verdict.RETRY:
                 self._discard()
             return False
+        self._steady()
+        self._stats = ""
         self._move(State.READY)
         return True
 
     def begin(self) -> None:
-        """READY -> OPEN."""
+        """READY -> OPEN, or DOUBTFUL when the connection did not last."""
         self._require(State.READY)
+        self._serve(0)
+        if self._shaken:  # the brokers were away meanwhile, and the client may hold on to a coordinator that is gone
+            self._doubt()
+            return
         self._doomed, self.fault = False, None
         self._opened_at = time.monotonic()
         try:
@@ -163,7 +168,7 @@ class Transaction:
             self._roll_back()
             return False
         self._move(State.COMMITTING)
-        verdict = self._end(self._live.commit_transaction)
+        verdict = self._end(partial(self._live.commit_transaction, self._timeout))
         if verdict is Verdict.ABORT:
             self._roll_back()
         elif verdict or self._shaken:
@@ -174,12 +179,9 @@ class Transaction:
 
     def abort(self) -> None:
         """OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; nothing in any other state."""
-        self._steady()
-        self._roll_back()
-
-    def poll(self) -> None:
-        """Serves delivery reports and connection faults."""
-        self._serve(0)
+        if self.state is State.OPEN:
+            self._steady()
+            self._roll_back()
 
     @property
     def age(self) -> float:
@@ -196,7 +198,7 @@ class Transaction:
         if self.state not in {State.OPEN, State.COMMITTING}:
             return
         self._move(State.ABORTING)
-        verdict = self._end(self._live.abort_transaction)
+        verdict = self._end(partial(self._live.abort_transaction, self._timeout))
         if verdict or self._shaken:
             self._doubt()
         else:
@@ -208,8 +210,8 @@ class Transaction:
         if self.state is not State.OPEN or not offsets or min(offsets.values()) < 0 or not is_member(membership):
             return False
         places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
-        verdict = self._insist(partial(self._live.send_offsets_to_transaction, places, membership))
-        if verdict is Verdict.FATAL:
+        verdict = self._insist(partial(self._live.send_offsets_to_transaction, places, membership, self._timeout / 2))
+        if verdict in {Verdict.FATAL, Verdict.RETRY}:  # the coordinator does not answer: nor would it to an abort
             self._doubt()
         return verdict is None and not self._doomed
 
@@ -219,23 +221,23 @@ class Transaction:
         verdict = self._insist(call)
         slow = time.monotonic() - started > QUICK
         self._serve(0)
-        if slow and not self._shaken and coordinator_faults(self._fresh_stats()) != coordinator_faults(before):
-            self._shaken = True
+        if slow and not self._shaken:
+            self._shaken = not self._have_fresh_stats() or coordinator_faults(self._stats) != coordinator_faults(before)
         return verdict
 
-    def _fresh_stats(self) -> str:
-        """Statistics from after this moment; none is a sign of trouble, too."""
+    def _have_fresh_stats(self) -> bool:
+        """Whether statistics from after this moment came; that none do is a sign of trouble, too."""
         stale, deadline = self._reports, time.monotonic() + STATS_WAIT
         while self._reports == stale and time.monotonic() < deadline:
             self._serve(RETRY_PAUSE)
-        return self._stats if self._reports != stale else ""
+        return self._reports != stale
 
     def _insist(self, call: Callable[[], object]) -> Verdict | None:
         """Makes a call, again and again while it may be; None when it succeeded."""
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                call()
+                bounded(call, self._timeout + GRACE)
             except KafkaException as error:
                 verdict = self._verdict(error)
                 if verdict is not Verdict.RETRY or time.monotonic() > deadline:
@@ -307,7 +309,7 @@ class Transaction:
 
     def _steady(self) -> None:
         """Forgets connection faults from before the end of the transaction: messages survive those."""
-        self.poll()
+        self._serve(0)
         self._shaken = False
 
     def _doubt(self) -> None:
@@ -332,30 +334,3 @@ class Transaction:
         if state not in MOVES[self.state]:
             raise RuntimeError(f"illegal move of the transaction: {self.state} -> {state}")
         self.state = state
-
-
-def coordinator_faults(stats: str) -> tuple[int, int] | None:
-    """How often the coordinator's connection was lost, and a request to it timed out; None when unknown."""
-    try:
-        coordinator = json.loads(stats)["brokers"][COORDINATOR]
-        return coordinator["disconnects"], coordinator["req_timeouts"]
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def is_member(membership: bytes | None) -> bool:
-    """Whether group metadata names a live member: the broker does not check a generation of -1.
-
-    The form is librdkafka's own (`CGMDv2:`, generation, group, member); another one passes unchecked.
-    """
-    if not membership:
-        return False
-    if not membership.startswith(METADATA):
-        return True
-    head = len(METADATA)
-    try:
-        (generation,) = struct.unpack_from("=i", membership, head)
-        _group, member, *_rest = membership[head + 4 :].split(b"\0")
-    except (struct.error, ValueError):
-        return True
-    return generation >= 0 and bool(member)

@@ -235,10 +235,13 @@ class Worker:
             self._observer.observe(self.summary())
 
     def _close(self) -> None:
-        """Leaves the group; whatever is still open is aborted."""
-        self._transaction.abort()
-        self._source.close()
-        self._transaction.close()
+        """Leaves the group; what was taken and is not committed is nobody's, least of all for the last callback."""
+        assignment = self._source.assignment
+        assignment.drop((*assignment.placed, *assignment.unplaced))
+        try:
+            self._source.close()
+        finally:
+            self._transaction.close()
 
     def _goal(self) -> Goal:
         marks = topics.watermarks(self._config.kafka, self._config.topics.telemetry)

@@ -147,19 +147,27 @@ def shrink(config, topic, size):
 
 
 @pytest.mark.parametrize("stage", ["score", "explain"])
-def test_a_record_that_breaks_the_model_is_isolated(config, stage):
-    """One record on which the model fails becomes a dead letter; all others are judged as if it were not scored."""
+def test_a_record_that_breaks_the_model_is_isolated(config, broker, stage):
+    """One record on which the model fails becomes a dead letter; all others are judged as if nothing had happened.
+
+    If it can be scored it has its place in the window, so that a threshold rebuilt later is the same.
+    """
     values = list(telemetry(3_000, seed=9, anomalies=0.05))
-    values[1_501] = record(cpu=-345.6)  # anomalous, or it would not be explained
+    poison, place = record(cpu=-345.6), (1_501 % 3, 1_501 // 3)  # anomalous, or it would not be explained
+    values[1_501] = poison
     feed(config, values)
-    model = Brittle(small_model(), stage, breaks_at=values[1_501])
-    with Running(config, model, until_end=True) as running:
+    with Running(config, Brittle(small_model(), stage, breaks_at=poison), until_end=True) as running:
         summary = running.join()
-    letters = dead_letters(config)
-    assert list(letters) == [(1_501 % 3, 1_501 // 3)]
+    assert list(dead_letters(config)) == [place]
     assert summary.dead_lettered == {"scoring-error": 1}
     assert summary.records == 3_000
     assert committed(config) == ends(config)
+    undisturbed = fresh_config(broker, threshold=config.threshold.model_dump())
+    feed(undisturbed, values if stage == "explain" else [*values[:1_501], b"no score", *values[1_502:]])
+    drain(undisturbed)
+    expected = alerts(undisturbed)
+    expected.pop(place, None)
+    assert alerts(config) == expected
 
 
 class Brittle:

@@ -19,7 +19,7 @@ from workload import (
     until,
 )
 
-from stream_detector.errors import ModelSchemaError, OffsetsLostError, TopicMissingError
+from stream_detector.errors import ModelError, ModelSchemaError, OffsetsLostError, TopicMissingError
 from stream_detector.kafka import registry, worker
 from stream_detector.kafka.clients import admin
 
@@ -160,6 +160,36 @@ class Late:
         place = TopicPartition(self._config.topics.telemetry[0], 0, self._delete_to)
         [future] = client.delete_records([place]).values()
         future.result()
+        return self._model.score(X)
+
+
+def test_a_run_that_breaks_commits_nothing_unfinished(config, broker):
+    """An error in the middle leaves offsets as of the last commit: the next run judges the rest, and nothing twice."""
+    values = list(telemetry(3_000, seed=5, anomalies=0.1))
+    undisturbed = fresh_config(broker, threshold=THRESHOLD)
+    for each in (config, undisturbed):
+        feed(each, values)
+    broken = Running(slotted(config, "broken", batch_records=64), Broken(small_model(), batches=5))
+    with pytest.raises(ModelError), broken:
+        broken.join()
+    for each in (config, undisturbed):
+        drain(each)
+    assert alerts(config) == alerts(undisturbed)
+
+
+class Broken:
+    """A real model that gives up after a few batches."""
+
+    def __init__(self, model, batches):
+        self._model, self._left = model, batches
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def score(self, X):
+        self._left -= 1
+        if self._left < 0:
+            raise ModelError("the model gives up")
         return self._model.score(X)
 
 
