@@ -9,7 +9,7 @@ __all__ = ["one_in", "view"]
 FEATURES = 4  # shown of each alert; the others are counted
 BAR = 16  # cells
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-ARROWS = {"high": "▲", "low": "▼", "unexpected": "◆", "missing": "○"}
+ARROWS = {"high": "▲", "low": "▼", "expected": "◇", "unexpected": "◆", "missing": "○"}
 COLOURS = {"critical": "bold white on red", "major": "bold red", "minor": "bold yellow", "warning": "bold cyan"}
 RAREST = 9.0  # nines; beyond it a number says no more than "never seen"
 

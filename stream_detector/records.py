@@ -88,7 +88,7 @@ class Contribution:
 
     `value` and `expected` are in the input's units (a category by its name, None = missing);
     `contribution` is in [0, 1] and sums to 1 over a record; `direction` is `high`, `low`,
-    `unexpected` (a category) or `missing`.
+    `expected` or `unexpected` (a category), or `missing`.
     """
 
     feature: str

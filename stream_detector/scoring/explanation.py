@@ -10,7 +10,7 @@ from stream_detector.features import FeatureSchema, Kind
 
 __all__ = ["Direction", "Explanation", "FeatureExplanation", "Value", "explain"]
 
-Direction = Literal["high", "low", "unexpected", "missing"]
+Direction = Literal["high", "low", "expected", "unexpected", "missing"]
 Value = float | str | None
 UNSEEN = "(unseen)"  # how a category that fitting never saw is named
 
@@ -47,6 +47,8 @@ def explain(
     feature's unexplained part, 0 or more, in any unit. Features that are context are left out.
     """
     judged = np.array([not feature.context for feature in schema.features])
+    categorical = np.array([feature.kind is Kind.CATEGORICAL for feature in schema.features])
+    surprise = np.where(categorical & (observed == expected), 0.0, surprise)  # the very category that was expected
     total = (surprise * judged).sum(1, keepdims=True)
     even = np.broadcast_to(judged / judged.sum(), surprise.shape)
     shares = np.where(total > 0, surprise * judged / np.where(total > 0, total, 1.0), even)
@@ -92,5 +94,5 @@ def _direction(schema: FeatureSchema, feature: int, observed: float, expected: f
     if np.isnan(observed):
         return "missing"
     if schema.features[feature].kind is Kind.CATEGORICAL:
-        return "unexpected"
+        return "expected" if observed == expected else "unexpected"
     return "high" if observed >= expected else "low"

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from small_models import correlated, mixed, mixed_rows, numeric
 
+from stream_detector.features import Feature, FeatureSchema, Kind
+from stream_detector.scoring.explanation import explain
+
 
 def by_name(explanation):
     return {feature.name: feature for feature in explanation.features}
@@ -48,3 +51,14 @@ def test_a_gap_is_said_to_be_missing():
     spare = by_name(mixed().explain([row])[0])["spare"]
     assert (spare.value, spare.direction) == (None, "missing")
     assert np.isfinite(spare.expected)
+
+
+def test_the_very_category_that_was_expected_is_no_surprise():
+    """A category equal to its expectation has no share, whatever its columns' residual."""
+    schema = FeatureSchema((Feature("load"), Feature("host", Kind.CATEGORICAL, vocabulary=("a", "b"))))
+    observed, expected = np.array([[9.0, 1.0]], dtype=np.float32), np.array([[2.0, 1.0]])
+    (explanation,) = explain(schema, observed, expected, np.array([[1.0, 5.0]]))
+    assert [(f.name, f.contribution, f.direction) for f in explanation.features] == [
+        ("load", 1.0, "high"),
+        ("host", 0.0, "expected"),
+    ]
