@@ -42,7 +42,13 @@ def start(directory: Path, **options) -> subprocess.Popen:
     environment.pop("KAFKA_BOOTSTRAP_SERVERS", None)
     command = [str(Path(sys.executable).with_name("stream-detector")), "demo"]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, **options
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a background job ignores it
+        **options,
     )
 
 
