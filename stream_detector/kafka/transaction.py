@@ -177,6 +177,18 @@ class Transaction:
             self._move(State.READY)
         return verdict is None
 
+    def sweep(self, offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
+        """Sends offsets and aborts them; whether that went well. From READY; to be done once by each new producer.
+
+        A request of the producer before this one may reach the group's coordinator after its
+        transaction was ended: the broker then holds offsets that no one will commit or abort, and
+        the group waits for ever. The marker of this abort ends them, and keeps later ones out.
+        """
+        self.begin()
+        taken = self._send_offsets(offsets, membership())
+        self.abort()
+        return taken and self.state is State.READY
+
     def abort(self) -> None:
         """OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; nothing in any other state."""
         if self.state is State.OPEN:

@@ -78,7 +78,7 @@ class Worker:
         self._config = config
         self._tally, self._done = Tally(), Tally()
         self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
-        self._urgent = self._slow = False
+        self._urgent = self._slow = self._swept = False
         self._commits = self._aborts = self._producers = 0
         self._reported_at = 0.0
 
@@ -129,8 +129,19 @@ class Worker:
                 self._failed()
                 return
             self._producers += 1
+            self._swept = False
         self._resolve_doubt()
-        self._source.place_next()
+        if self._sweep():
+            self._source.place_next()
+
+    def _sweep(self) -> bool:
+        """Makes sure that committed offsets can be asked for, once by each producer; whether they can."""
+        unplaced = self._source.assignment.unplaced
+        if not self._swept and unplaced:
+            self._swept = self._transaction.sweep({unplaced[0]: 0}, self._source.membership)
+            if not self._swept:
+                self._failed()
+        return self._swept
 
     def _wait(self) -> float:
         """How long the next receive may wait for a first message."""

@@ -187,6 +187,21 @@ def test_a_connection_lost_during_a_commit_costs_the_producer():
     assert made.state is State.DOUBTFUL
 
 
+def test_a_sweep_sends_offsets_and_takes_them_back():
+    """What a predecessor left open in the group is ended by an abort that covers the group, never by a commit."""
+    made = ready()
+    assert made.sweep({PLACE: 0}, lambda: MEMBER)
+    assert [name for _, name, _ in made.events] == ["init", "begin", "offsets", "abort"]
+    assert made.state is State.READY
+
+
+def test_a_sweep_that_fails_is_not_done():
+    """A sweep counts only when the offsets were taken and the abort is certain."""
+    assert not ready([FINE, ABORTABLE]).sweep({PLACE: 0}, lambda: MEMBER)
+    assert not ready([FINE, FINE, FATAL]).sweep({PLACE: 0}, lambda: MEMBER)
+    assert not ready().sweep({PLACE: 0}, lambda: None)
+
+
 def test_a_refused_message_dooms_its_transaction():
     """A delivery failure noticed at any time aborts the transaction, though the commit itself would succeed."""
     made = opened()
