@@ -133,7 +133,8 @@ def test_lost_offsets_are_counted_when_told_to_go_on(config):
     [lost] = [entry for entry in logs if entry["event"].startswith("offsets lost")]
     assert (lost["committed"], lost["low"], lost["log_level"]) == (300, 500, "error")
     assert (summary.offsets_lost, summary.records) == (200, 100)
-    assert committed(config) == ends(config)
+    first = (config.topics.telemetry[0], 0)  # the others are empty: nothing has to be committed there
+    assert committed(config)[first] == ends(config)[first]
 
 
 def test_offsets_lost_under_way_are_noticed(config):
