@@ -1,20 +1,19 @@
-"""What librdkafka tells only between the lines: who we are to the group, and what its coordinator went through."""
+"""What librdkafka tells only between the lines: who we are to the group, and what its connections went through."""
 
 import json
 import struct
 
-__all__ = ["coordinator_faults", "is_member"]
+__all__ = ["connection_faults", "is_member"]
 
 METADATA = b"CGMDv2:"
-COORDINATOR = "TxnCoordinator"  # librdkafka's name for the connection
 
 
-def coordinator_faults(stats: str) -> tuple[int, int]:
-    """How often the coordinator's connection was lost, and a request to it timed out; zeros when not told."""
+def connection_faults(stats: str) -> tuple[int, int]:
+    """How often connections to brokers were lost, and requests timed out; zeros when not told."""
     try:
-        coordinator = json.loads(stats)["brokers"][COORDINATOR]
-        return coordinator["disconnects"], coordinator["req_timeouts"]
-    except (ValueError, KeyError, TypeError):
+        brokers = json.loads(stats)["brokers"].values()
+        return sum(each["disconnects"] for each in brokers), sum(each["req_timeouts"] for each in brokers)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return 0, 0
 
 

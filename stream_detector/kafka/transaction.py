@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from stream_detector.errors import FencedError
 from stream_detector.kafka.bounded import bounded
-from stream_detector.kafka.evidence import coordinator_faults, is_member
+from stream_detector.kafka.evidence import connection_faults, is_member
 from stream_detector.kafka.faults import FENCED, PURGED, Verdict, classify
 from stream_detector.records import Header
 
@@ -83,7 +83,8 @@ class Transaction:
         self._producer: Producer | None = None
         self._doomed = False
         self._shaken = False
-        self._stats = ""
+        self._stats = self._before = ""
+        self._slow = False
         self._reports = 0
         self._opened_at = 0.0
         self._fenced_at = -FENCED_TWICE
@@ -101,8 +102,8 @@ class Transaction:
             if self._verdict(error) is not Verdict.RETRY:
                 self._discard()
             return False
-        self._steady()
         self._stats = ""
+        self._steady()
         self._move(State.READY)
         return True
 
@@ -185,8 +186,9 @@ class Transaction:
         the group waits for ever. The marker of this abort ends them, and keeps later ones out.
         """
         self.begin()
+        self._steady()
         taken = self._send_offsets(offsets, membership())
-        self.abort()
+        self._roll_back()
         return taken and self.state is State.READY
 
     def abort(self) -> None:
@@ -228,13 +230,13 @@ class Transaction:
         return verdict is None and not self._doomed
 
     def _end(self, call: Callable[[], object]) -> Verdict | None:
-        """Ends the transaction, and finds out whether the client repeated that request by itself."""
-        before, started = self._stats, time.monotonic()
+        """Ends the transaction, and finds out whether the client repeated a request of the end by itself."""
         verdict = self._insist(call)
-        slow = time.monotonic() - started > QUICK
         self._serve(0)
-        if slow and not self._shaken:
-            self._shaken = not self._have_fresh_stats() or coordinator_faults(self._stats) != coordinator_faults(before)
+        if self._slow and not self._shaken:
+            self._shaken = not self._have_fresh_stats() or connection_faults(self._stats) != connection_faults(
+                self._before
+            )
         return verdict
 
     def _have_fresh_stats(self) -> bool:
@@ -248,6 +250,7 @@ class Transaction:
         """Makes a call, again and again while it may be; None when it succeeded."""
         deadline = time.monotonic() + self._timeout
         while True:
+            started = time.monotonic()
             try:
                 bounded(call, self._timeout + GRACE)
             except KafkaException as error:
@@ -257,6 +260,7 @@ class Transaction:
                 self._shaken = True
                 self._serve(RETRY_PAUSE)
             else:
+                self._slow = self._slow or time.monotonic() - started > QUICK
                 return None
 
     def _verdict(self, error: KafkaException) -> Verdict:
@@ -322,7 +326,8 @@ class Transaction:
     def _steady(self) -> None:
         """Forgets connection faults from before the end of the transaction: messages survive those."""
         self._serve(0)
-        self._shaken = False
+        self._shaken = self._slow = False
+        self._before = self._stats
 
     def _doubt(self) -> None:
         self._move(State.DOUBTFUL)

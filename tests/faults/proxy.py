@@ -4,16 +4,17 @@ import socket
 import struct
 import threading
 
-END_TXN = 26  # Kafka's number for the request that commits or aborts
+END_TXN, OFFSETS = 26, 28  # Kafka's numbers for the request that commits or aborts, and for the one before it
 
 
 class Proxy:
-    """Forwards to `target` port; `cut` more connections break before the answer to an EndTxn comes through.
+    """Forwards to `target` port; `cut` more connections break before the answer to a `request` comes through.
 
     The broker has executed the request by then; the client never hears of it.
     """
 
-    def __init__(self):
+    def __init__(self, request=END_TXN):
+        self.request = request
         self.cut = 0
         self.target = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -42,7 +43,7 @@ class Proxy:
         try:
             while head := self._exactly(client, 4):
                 body = self._exactly(client, struct.unpack(">i", head)[0])
-                if self.cut and struct.unpack_from(">h", body)[0] == END_TXN:
+                if self.cut and struct.unpack_from(">h", body)[0] == self.request:
                     self.cut -= 1
                     lost.set()
                 broker.sendall(head + body)

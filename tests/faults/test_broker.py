@@ -6,7 +6,7 @@ import time
 
 import pytest
 from conftest import IMPATIENT, THRESHOLD, left_by
-from proxy import Proxy
+from proxy import END_TXN, OFFSETS, Proxy
 from workload import Running, committed, ends, feed, fresh_config, slotted, small_model, until
 
 from stream_detector.errors import BrokerUnavailableError
@@ -61,9 +61,10 @@ def left_alone(config, broker):
         running.join()
 
 
-def test_answers_to_commits_that_never_come(oracle, values):
-    """Connections cut after the commit was sent: the producer is replaced, and the broker's word is taken."""
-    proxy = Proxy()
+@pytest.mark.parametrize("request_lost", [END_TXN, OFFSETS])
+def test_answers_to_commits_that_never_come(oracle, values, request_lost):
+    """Connections cut after offsets or commit were sent: the producer is replaced, and the broker's word is taken."""
+    proxy = Proxy(request_lost)
     address = f"PLAINTEXT://127.0.0.1:{proxy.port}"
     with EmbeddedBroker(properties={"advertised.listeners": address}) as broker:
         proxy.target = int(broker.bootstrap_servers.rpartition(":")[2])
