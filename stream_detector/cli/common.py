@@ -15,9 +15,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stream_detector import logs
 from stream_detector.config import Config, load_config
 
-__all__ = ["ConfigOption", "WhyOption", "console", "operator", "progress_bar", "settings", "use_threads"]
+__all__ = ["ConfigOption", "WhyOption", "answers", "console", "operator", "progress_bar", "settings", "use_threads"]
 
 console = Console(stderr=True)
+"""For what happens on the way; it never mixes with an answer."""
+answers = Console()
+"""For what was asked for, on standard output, so that it can be piped."""
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file (YAML); without one, the defaults serve.")

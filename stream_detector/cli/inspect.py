@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from stream_detector.cli.common import ConfigOption, console, settings
+from stream_detector.cli.common import ConfigOption, answers, settings
 
 __all__ = ["status", "validate"]
 
@@ -16,7 +16,7 @@ def validate(config: ConfigOption = None) -> None:
     configuration = settings(config)
     topics, threshold = configuration.topics, configuration.threshold
     names = ", ".join(feature.name for feature in configuration.features) or "those of the model"
-    console.print(
+    answers.print(
         f"valid. Reads {', '.join(topics.telemetry)} at {configuration.kafka.bootstrap_servers} as group "
         f"{configuration.kafka.group_id}; alerts to {topics.alerts}, dead letters to {topics.dead_letters}. "
         f"Features: {names}. Flags about 1 in {1 / threshold.target_alert_rate:,.0f} normal records.",
@@ -42,10 +42,10 @@ def status(
     model = (
         f"{pointer.version[:16]} ({pointer.who}: {pointer.why})" if pointer else "none; make one: stream-detector fit"
     )
-    console.print(f"model: {model}", highlight=False)
+    answers.print(f"model: {model}", highlight=False)
     table = Table("topic", "partition", "committed", "end", "lag")
     for p in partitions:
         table.add_row(
             p.topic, str(p.partition), "-" if p.committed is None else f"{p.committed:,}", f"{p.end:,}", f"{p.lag:,}"
         )
-    console.print(table)
+    answers.print(table)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from stream_detector.cli.common import ConfigOption, WhyOption, console, operator, settings
+from stream_detector.cli.common import ConfigOption, WhyOption, answers, console, operator, settings
 from stream_detector.config import Config
 from stream_detector.errors import ModelNotFoundError
 
@@ -28,7 +28,7 @@ def list_(config: ConfigOption = None) -> None:
     for info in registry.versions(settings(config)):
         published = datetime.fromtimestamp(info.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
         table.add_row(info.version[:16], published, f"{info.size:,} B", "*" if info.current else "")
-    console.print(table)
+    answers.print(table)
 
 
 @models.command()

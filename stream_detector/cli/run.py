@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stream_detector.cli.common import ConfigOption, console, settings, use_threads
+from stream_detector.cli.common import ConfigOption, answers, settings, use_threads
 from stream_detector.errors import EmbeddedBrokerError
 
 __all__ = ["broker", "demo", "run"]
@@ -29,7 +29,7 @@ def run(
     metrics = WorkerMetrics()
     metrics.serve(configuration.metrics)
     done = worker.run(configuration, until_end=until_end, stop=stop_on_signal(), observer=metrics)
-    console.print(
+    answers.print(
         f"records={done.records} normal={done.normal} flagged={done.flagged} "
         f"dead_lettered={sum(done.dead_lettered.values())} commits={done.commits} aborts={done.aborts}",
         highlight=False,
@@ -54,7 +54,7 @@ def broker(
 
     stop = stop_on_signal()
     with EmbeddedBroker(port=port) as embedded:
-        console.print(f"Kafka listens at {embedded.bootstrap_servers} (log: {embedded.log_file}); Ctrl-C stops it")
+        answers.print(f"Kafka listens at {embedded.bootstrap_servers} (log: {embedded.log_file}); Ctrl-C stops it")
         while not stop.wait(ALIVE):
             if not embedded.running:
                 raise EmbeddedBrokerError(f"the broker ended by itself; its log says why: {embedded.log_file}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from stream_detector.cli.common import console, progress_bar
+from stream_detector.cli.common import answers, console, progress_bar
 
 __all__ = ["study"]
 
@@ -44,5 +44,5 @@ def study(
         areas = (one.first, one.sweet_spot, one.worst_after, one.last, one.density)
         table.add_row(f"{one.size:g}", *(f"{area:.3f}" for area in areas))
     table.title = "AUC by size of the anomalies, standard deviations"
-    console.print(table)
+    answers.print(table)
     console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import typer
 
-from stream_detector.cli.common import ConfigOption, console, settings
+from stream_detector.cli.common import ConfigOption, answers, settings
 
 __all__ = ["topics"]
 
@@ -20,4 +20,4 @@ def create(config: ConfigOption = None) -> None:
     from stream_detector.kafka.topics import create as create_topics
 
     for name, state, warning in create_topics(settings(config)):
-        console.print(f"{name}: {state}{'; ' + warning if warning else ''}", highlight=False, soft_wrap=True)
+        answers.print(f"{name}: {state}{'; ' + warning if warning else ''}", highlight=False, soft_wrap=True)
