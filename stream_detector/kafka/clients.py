@@ -36,6 +36,7 @@ __all__ = [
     "reader",
     "require_broker",
     "slot",
+    "transactional_id",
     "transactional_producer",
     "translate",
     "worker_consumer",
@@ -131,6 +132,11 @@ def slot(kafka: KafkaConfig) -> str:
     return kafka.slot or f"{socket.gethostname()}-{os.getpid()}"
 
 
+def transactional_id(kafka: KafkaConfig) -> str:
+    """The name of this worker's transactions; with the group in it, so that two groups never fence each other."""
+    return f"stream-detector.{kafka.group_id}.{slot(kafka)}"
+
+
 def admin(kafka: KafkaConfig) -> AdminClient:
     """A client for topics, offsets and groups; keep it while its futures are awaited, they end with it."""
     return AdminClient(common(kafka))
@@ -208,7 +214,7 @@ def transactional_producer(
     return Producer(
         common(config.kafka)
         | {
-            "transactional.id": f"stream-detector.{config.kafka.group_id}.{slot(config.kafka)}",
+            "transactional.id": transactional_id(config.kafka),
             "transaction.timeout.ms": timeout,
             "message.timeout.ms": timeout * 4 // 5,  # a lost message shows before the broker aborts the transaction
             "socket.timeout.ms": max(timeout // 2, 500),  # so does a lost request

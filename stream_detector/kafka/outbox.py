@@ -23,18 +23,24 @@ log = structlog.get_logger(__name__)
 
 
 class Outbox:
-    """Sends outcomes; remembers what size of dead letter the broker will not take."""
+    """Sends outcomes; remembers what size of dead letter the broker will not take.
+
+    `used` are the topics that messages of the last batch went to.
+    """
 
     def __init__(self, transaction: Transaction, topics: TopicsConfig) -> None:
+        self.used: tuple[str, ...] = ()
         self._transaction = transaction
         self._topics = topics
         self._refused_bytes = sys.maxsize
 
     def send(self, outcome: Outcome) -> None:
         """Puts a batch's alerts and dead letters into the open transaction."""
-        for alert in outcome.alerts:
+        alerts, letters = outcome.alerts, outcome.dead_letters
+        self.used = (self._topics.alerts,) * bool(alerts) + (self._topics.dead_letters,) * bool(letters)
+        for alert in alerts:
             self._send_alert(alert)
-        for letter in outcome.dead_letters:
+        for letter in letters:
             self._send_letter(letter)
 
     def _send_alert(self, alert: Alert) -> None:
@@ -56,7 +62,7 @@ class Outbox:
             return
         if topic == self._topics.dead_letters and fault.code() in TOO_LARGE and size > 2 * KEPT_BYTES:
             self._refused_bytes = min(self._refused_bytes, size)
-        log.warning("message refused", topic=topic, bytes=size, fault=fault.name())
+        log.debug("message refused", topic=topic, bytes=size, fault=fault.name())
 
 
 def envelope(letter: DeadLetter) -> DeadLetter:

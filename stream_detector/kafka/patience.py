@@ -47,11 +47,14 @@ class Patience:
     def failed(self, error: KafkaError) -> None:
         """The work failed. Raises the error when patience is at its end.
 
-        A missing permission does not come by waiting: the third `AuthorizationError` in a row is raised.
+        A missing permission does not come by waiting: the third `AuthorizationError` in a row is raised,
+        even when something else that is permitted succeeds in between.
         """
         now = time.monotonic()
-        if self._since is None or now - self._last > CALM:
-            self._since, self._pause, self._denials = now, FIRST_PAUSE, 0
+        if now - self._last > CALM:
+            self._since, self._denials = None, 0
+        if self._since is None:
+            self._since, self._pause = now, FIRST_PAUSE
         self._last, self._pause = now, min(2 * self._pause, LONGEST_PAUSE)
         self._denials = self._denials + 1 if isinstance(error, AuthorizationError) else 0
         if self._denials >= DENIALS_IN_A_ROW or now - self._since > self._limit:

@@ -231,13 +231,15 @@ class Source:
             self.displace([partition])
         elif fault.code() == Fault._MAX_POLL_EXCEEDED:
             log.warning("worker.max_poll_interval_ms exceeded; the partitions went to other workers")
+        elif message.topic() and not fault.fatal():
+            self.patience.failed(explained(fault, f"topic {message.topic()!r}, partition {message.partition()}"))
         else:
             self._faults.append(fault)
 
     def _heed_faults(self) -> None:
         """Connection faults are trouble until the broker answers again."""
         faults, self._faults[:] = list(self._faults), []
-        subject = f"broker {self._config.kafka.bootstrap_servers}"
+        subject = f"group {self._config.kafka.group_id!r}, broker {self._config.kafka.bootstrap_servers}"
         for fault in faults:
             if fault.fatal():
                 raise explained(fault, subject)

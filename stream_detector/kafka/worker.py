@@ -13,7 +13,7 @@ from stream_detector.config import Config
 from stream_detector.errors import KafkaError
 from stream_detector.kafka import topics
 from stream_detector.kafka.assignment import Partition
-from stream_detector.kafka.clients import require_broker, slot, transactional_producer
+from stream_detector.kafka.clients import require_broker, slot, transactional_id, transactional_producer
 from stream_detector.kafka.faults import explained
 from stream_detector.kafka.goal import Goal
 from stream_detector.kafka.judge import Judge
@@ -74,7 +74,7 @@ class Worker:
         self._outbox = Outbox(self._transaction, config.topics)
         self._source = Source(config, self._judge, self._commit, self._abandon)
         self._patience = Patience("committing", worker.unavailable_timeout_ms / 1000)
-        self._subject = f"transaction of group {config.kafka.group_id!r}"
+        self._subject = f"transactional id {transactional_id(config.kafka)!r}, group {config.kafka.group_id!r}"
         self._config = config
         self._tally, self._done = Tally(), Tally()
         self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
@@ -235,8 +235,9 @@ class Worker:
     def _failed(self) -> None:
         """Reports why there was no commit, and waits a little longer each time."""
         fault = self._transaction.fault
+        subject = ", ".join((self._subject, *map(repr, self._outbox.used)))
         self._patience.failed(
-            explained(fault, self._subject) if fault else KafkaError(f"{self._subject}: not a member of the group now")
+            explained(fault, subject) if fault else KafkaError(f"{subject}: not a member of the group now")
         )
 
     def _report(self, interval: float) -> None:
