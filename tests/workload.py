@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 
 KINDS = ("web", "db", "cache")
+THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
+IMPATIENT = {  # what is dead is noticed within seconds
+    "session_timeout_ms": 6_000,
+    "transaction_timeout_ms": 3_000,
+    "commit_interval_ms": 50,
+    "batch_records": 64,
+}
 MODEL_CONFIG = {"model": {"steps": 60, "members": 1, "hidden": 16}}
 
 
@@ -172,6 +179,11 @@ def dead_letters(config):
     sources = Counter(map(source_of, found))
     assert not [source for source, times in sources.items() if times > 1], "dead letters seen more than once"
     return {source_of(letter): letter for letter in found}
+
+
+def left_by(config):
+    """Alerts and dead letters, each checked to be there once; the letters by value."""
+    return alerts(config), {source: letter.value() for source, letter in dead_letters(config).items()}
 
 
 def committed(config):

@@ -3,16 +3,9 @@
 from pathlib import Path
 
 import pytest
-from workload import alerts, dead_letters, feed, fresh_config, slotted, small_model, telemetry
+from workload import IMPATIENT, THRESHOLD, feed, fresh_config, left_by, slotted, small_model, telemetry
 
 HERE = Path(__file__).parent
-THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
-IMPATIENT = {
-    "session_timeout_ms": 6_000,
-    "transaction_timeout_ms": 3_000,
-    "commit_interval_ms": 50,
-    "batch_records": 64,
-}
 
 
 def pytest_collection_modifyitems(items):
@@ -49,8 +42,3 @@ def oracle(broker, values):
     feed(config, values)
     worker.run(slotted(config, "oracle"), small_model, until_end=True)
     return left_by(config)
-
-
-def left_by(config):
-    """Alerts and dead letters, each checked to be there once; the letters by value."""
-    return alerts(config), {source: letter.value() for source, letter in dead_letters(config).items()}

@@ -5,9 +5,20 @@ import threading
 import time
 
 import pytest
-from conftest import IMPATIENT, THRESHOLD, left_by
 from proxy import END_TXN, OFFSETS, Proxy
-from workload import Running, committed, ends, feed, fresh_config, slotted, small_model, until
+from workload import (
+    IMPATIENT,
+    THRESHOLD,
+    Running,
+    committed,
+    ends,
+    feed,
+    fresh_config,
+    left_by,
+    slotted,
+    small_model,
+    until,
+)
 
 from stream_detector.errors import BrokerUnavailableError
 from stream_detector.kafka.embedded import EmbeddedBroker

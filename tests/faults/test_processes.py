@@ -6,9 +6,8 @@ import threading
 import time
 
 import pytest
-from conftest import left_by
 from processes import Process
-from workload import committed, ends, feed, until
+from workload import committed, ends, feed, left_by, until
 
 
 @pytest.fixture
