@@ -177,7 +177,8 @@ def dead_letters(config):
     """Dead letters by source, each seen exactly once."""
     found = everything(config, config.topics.dead_letters)
     sources = Counter(map(source_of, found))
-    assert not [source for source, times in sources.items() if times > 1], "dead letters seen more than once"
+    repeated = [(source_of(m), m.partition(), m.offset(), m.timestamp()) for m in found if sources[source_of(m)] > 1]
+    assert not repeated, f"dead letters seen more than once (source, partition, offset, time): {repeated[:8]}"
     return {source_of(letter): letter for letter in found}
 
 

@@ -34,4 +34,7 @@ def bounded(call: Callable[[], object], limit: float) -> None:
         message = f"the client did not return within {limit:.0f} s"
         raise KafkaException(Fault(Fault._TIMED_OUT, message, True, False, False)) from None  # noqa: SLF001
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # or the exception, this frame and the producer would keep each other alive

@@ -89,7 +89,7 @@ def test_answers_to_commits_that_never_come(oracle, values, request_lost):
                 until(lambda: not proxy.cut, "a commit was cut off")
             writer.join()
             until(lambda: is_drained(config), "all is committed")
-        assert running.summary.recreations >= 5
+        assert running.summary.recreations >= 3  # two cuts may hit one producer
         assert running.summary.records == len(values)
         assert left_by(config) == oracle
     proxy.close()
