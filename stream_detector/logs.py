@@ -13,11 +13,11 @@ from typing import Any
 import structlog
 
 from stream_detector.config import LogConfig
+from stream_detector.records import CONTROL
 
 __all__ = ["configure"]
 
 SECRET = re.compile(r"password|secret|token|sasl\.jaas|ssl\.key", re.IGNORECASE)
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 LONGEST = 500
 
 

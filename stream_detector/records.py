@@ -19,6 +19,7 @@ from stream_detector.config import RecordConfig
 from stream_detector.features import FeatureSchema, Rejection, encode
 
 __all__ = [
+    "CONTROL",
     "Alert",
     "Contribution",
     "DeadLetter",
@@ -40,6 +41,7 @@ CONNECT = "__connect.errors."
 EVENT_TYPE = "stream-detector.anomaly.v1"
 MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that text from outside may not bring to a terminal or a log line."""
 
 
 class Message(Protocol):
