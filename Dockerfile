@@ -9,9 +9,10 @@
 ARG PYTHON=python:3.13-slim
 
 # Of pyproject.toml only this list matters below, so that other changes to it do not fetch everything again.
+# With what a tracked training needs: retraining keeps its runs, with their plots.
 FROM ${PYTHON} AS requirements
 COPY pyproject.toml /
-RUN python -c "import tomllib; print(*tomllib.load(open('/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /requirements.txt
+RUN python -c "import tomllib; p = tomllib.load(open('/pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['training'], sep='\n')" > /requirements.txt
 
 FROM ${PYTHON} AS dependencies
 ARG PIP_INDEX_URL
@@ -35,9 +36,10 @@ FROM ${PYTHON}
 LABEL org.opencontainers.image.title="stream-detector" \
       org.opencontainers.image.description="GAN-based streaming anomaly detection for Kafka" \
       org.opencontainers.image.licenses="Apache-2.0"
-# No home and no shell: the containers write nothing but /tmp.
+# No home and no shell: the containers write nothing but /tmp, and retraining its runs.
 RUN groupadd --gid 10001 detector \
- && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin detector
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin detector \
+ && install --directory --owner=10001 --group=10001 /var/lib/stream-detector
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=package /package /opt/venv
 # One thread a process: threads that share a core with the Kafka client make both slower.

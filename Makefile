@@ -1,9 +1,9 @@
 # Every target sets up what it needs: a .venv in the checkout with everything pyproject.toml names.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help python setup demo test test-compose test-faults lint format bench-kddcup99 bench-quality constraints clean
+.PHONY: help python setup demo test test-compose test-faults lint format bench-kddcup99 bench-quality bench-drift bench-speed bench-gpu constraints clean
 
-EXTRAS := broker,training,dev,bench
+EXTRAS := broker,training,arrow,avro,dev,bench
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # A name on the PATH proves little: version managers leave shims that only print an error, and some systems
@@ -62,6 +62,17 @@ bench-kddcup99: setup ## KDDCUP99 in file order through Kafka; the data is found
 
 bench-quality: setup ## the detector and its peers on public data sets; goes on where it stopped
 	$(BIN)/python -m benchmarks.quality
+
+bench-drift: setup ## drift, retraining and a hot swap under load, on a real broker; about five minutes
+	$(BIN)/python -m benchmarks.drift
+
+bench-speed: export OMP_NUM_THREADS = 1
+
+bench-speed: setup ## the worker against its ceiling, the scorer, peers, latency, memory, formats: what has no result yet
+	$(BIN)/python -m benchmarks.speed
+
+bench-gpu: setup ## the scorer and the pipeline on a GPU
+	$(BIN)/python -m benchmarks.speed --parts h --again
 
 constraints: ## take the newest version of everything into constraints.txt
 	@python=$$($(MAKE) -s --no-print-directory python) || exit 1; "$$python" -m venv --clear build/newest

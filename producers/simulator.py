@@ -36,7 +36,8 @@ class Simulation:
 
     `entities` ≥ 1 report in turn, `period` ≥ 8 times a day each. `faults` is the number of faults
     per 1,000 records, on average (0 = all normal, at most 50); none touches the first
-    `normal_first` records. A stream of `records` records has no fault that would outlast it.
+    `normal_first` records. A stream of `records` records has no fault that would outlast it. From
+    record `release` on, metrics relate to load otherwise than before, for good: concept drift.
     """
 
     seed: int = 0
@@ -46,6 +47,7 @@ class Simulation:
     normal_first: int = 0
     records: int | None = None
     start: str = START
+    release: int | None = None
 
     def __post_init__(self) -> None:
         limits = {"seed": (0, 2**63), "entities": (1, 10_000), "period": (8, 86_400_000), "faults": (0, 50)}
@@ -84,7 +86,8 @@ def simulate(simulation: Simulation) -> Iterator[Sample]:
 
 def _samples(simulation: Simulation) -> Iterator[Sample]:
     weather, mischief = (np.random.default_rng(part) for part in np.random.SeedSequence(simulation.seed).spawn(2))
-    fleet = Fleet(weather, simulation.entities, simulation.period)
+    release = None if simulation.release is None else -(-simulation.release // simulation.entities)
+    fleet = Fleet(weather, simulation.entities, simulation.period, release)
     faults = _faults(simulation, mischief, fleet.names)
     coming = next(faults, None)
     active: dict[str, Fault] = {}
@@ -154,6 +157,7 @@ def _run(arguments: argparse.Namespace) -> None:
         normal_first=arguments.normal_first,
         records=arguments.records,
         start=arguments.start,
+        release=arguments.release,
     )
     with ExitStack() as stack:
         labels = stack.enter_context(arguments.labels.open("wb")) if arguments.labels else None
@@ -178,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--period", type=int, default=default.period, help="records of one service a day (1440)")
     parser.add_argument("--faults", type=float, default=0.0, help="faults per 1,000 records (default 0: all normal)")
     parser.add_argument("--normal-first", type=int, default=0, help="records before the first fault may come")
+    parser.add_argument("--release", type=int, help="record from which a new release runs: concept drift (never)")
     parser.add_argument("--start", default=START, help=f"event time of the first record (default {START})")
     parser.add_argument("--labels", type=Path, help="file for the faults, one line of JSON each")
     add_target(parser)

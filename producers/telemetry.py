@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CATEGORY", "METRICS", "Fleet", "Metric", "State"]
+__all__ = ["CATEGORY", "METRICS", "RELEASE", "Fleet", "Metric", "State"]
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +47,10 @@ METRICS = (
 )
 
 
+RELEASE = {"cpu_percent": 0.88, "memory_mb": 1.07, "latency_ms": 1.18, "disk_io_mb_s": 0.86}
+"""What the fleet's next release does to its metrics, as factors: the same load costs something else, for good."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """One moment of the whole fleet, float64 [entity] or [entity, noise]; `values` renders it.
@@ -61,14 +65,19 @@ class State:
 
 
 class Fleet:
-    """The entities and their moments, step by step; a pure function of seed, entities and period."""
+    """The entities and their moments, step by step; a pure function of seed, entities, period and release.
 
-    def __init__(self, random: np.random.Generator, entities: int, period: int) -> None:
+    From step `release` on, the next release runs everywhere (None: never).
+    """
+
+    def __init__(self, random: np.random.Generator, entities: int, period: int, release: int | None = None) -> None:
         self.names = tuple(NAMES[e] if e < len(NAMES) else f"service-{e + 1}" for e in range(entities))
         self._random = random
         self._period = period
         self._phase = random.random(entities)
         self._gain = 1 + 0.05 * random.uniform(-1, 1, (entities, 3))
+        self._release = release
+        self._factors = np.ones(len(METRICS))
         self._wander = np.zeros(entities)
         self._slow = self._warm = self._season(0)
 
@@ -78,6 +87,8 @@ class Fleet:
         Steps must come in order from 0; each draws the same number of random values.
         """
         entities = len(self.names)
+        if step == self._release:
+            self._factors = np.array([RELEASE.get(metric.name, 1.0) for metric in METRICS])
         noise = self._random.standard_normal((entities, len(METRICS) + 1))
         chance = self._random.random((entities, len(METRICS) + 1))
         self._wander = 0.95 * self._wander + 0.015 * noise[:, -1]
@@ -92,7 +103,7 @@ class Fleet:
         """Metrics [entity, metric] of a moment, in the order and units of `METRICS`, unbounded."""
         load, noise = state.load, state.noise.T
         requests = self._gain[:, 0] * (20 + 380 * load) * (1 + 0.03 * noise[0])
-        return np.column_stack(
+        values = np.column_stack(
             (
                 requests,
                 8 + 72 * load + 2.0 * noise[1],
@@ -105,6 +116,7 @@ class Fleet:
                 30 + 26 * state.warm + 0.5 * noise[8],
             )
         )
+        return values * self._factors
 
     def _season(self, step: int) -> Floats:
         turn = 2 * np.pi * (step / self._period + self._phase)

@@ -19,22 +19,26 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from stream_detector.errors import ConfigError, ModelFormatError
-from stream_detector.features import FeatureSchema
-from stream_detector.gan.networks import Gan, Sizes, layer_shapes
+from stream_detector.features import FeatureSchema, Kind
+from stream_detector.gan.networks import Gan, Sizes, tensor_shapes
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.gan.training import sizes_for
+from stream_detector.golden import Golden
 from stream_detector.normaliser import Layout, Normaliser
 from stream_detector.scoring.calibration import KNOTS, Calibration, TailTable
 from stream_detector.scoring.discrimination import FeatureSpread
-from stream_detector.scoring.scorer import Scorer
+from stream_detector.scoring.memory import NEAR
+from stream_detector.scoring.scorer import PARTS, Scorer, remembered
+from stream_detector.scoring.screen import Screen
 
 __all__ = ["FORMAT", "Artifact", "pack", "unpack"]
 
-FORMAT = 1
+FORMAT = 2
 KEY = "stream_detector"  # one metadata key only: safetensors writes several in no fixed order
 MAX_BYTES = 512 * 2**20
 MAX_HEADER_BYTES = 32 * 2**20
-COLUMN_PARTS = ("centre", "scale", "jump", "knee", "filler")
+COLUMN_PARTS = ("centre", "scale", "jump", "knee", "offset", "gain", "filler")
+MOST_KEPT = 65_536  # records in a memory
 TAIL_PARTS = ("raw", "nines", "scale", "shape")
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
@@ -49,6 +53,7 @@ class Artifact:
     config: ModelConfig
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any]
+    golden: Golden
 
 
 def pack(artifact: Artifact) -> bytes:
@@ -59,9 +64,10 @@ def pack(artifact: Artifact) -> bytes:
         "schema": scorer.normaliser.layout.schema.to_dict(),
         "gaps": list(scorer.normaliser.layout.gaps),
         "config": artifact.config.model_dump(mode="json"),
-        "screen": scorer.screen,
+        "memory": len(scorer.kept),
         "metrics": dict(artifact.metrics),
         "lineage": dict(artifact.lineage),
+        "golden": artifact.golden.to_header(),
     }
     text = json.dumps(header, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return bytes(save(_tensors(artifact), metadata={KEY: text}))
@@ -73,24 +79,29 @@ def unpack(data: bytes) -> Artifact:
     try:
         config = ModelConfig.model_validate(header["config"])
         layout = Layout(FeatureSchema.from_dict(header["schema"]), tuple(bool(gap) for gap in header["gaps"]))
-        screen = float(header["screen"])
+        kept = int(header["memory"])
         metrics = {str(name): float(value) for name, value in header["metrics"].items()}
         lineage = dict(header["lineage"])
+        golden = Golden.from_header(header["golden"], len(layout.schema.features))
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError, ConfigError) as error:
         raise ModelFormatError(
             f"the model header cannot be read ({type(error).__name__}); fit the model anew"
         ) from None
     if len(layout.gaps) != len(layout.schema.features):
         raise ModelFormatError("the model header names another number of features than it describes")
+    if not NEAR < kept <= MOST_KEPT:
+        raise ModelFormatError(f"the model header says that {kept:,} records are kept; it must be 4 to {MOST_KEPT:,}")
     sizes = _sizes(layout, config)
-    tensors = _read(data, _shapes(layout, sizes, config))
-    scorer = _scorer(layout, config, screen, tensors, sizes)
-    return Artifact(scorer, _calibration(tensors), config, metrics, lineage)
+    tensors = _read(data, _shapes(layout, sizes, kept, config))
+    scorer = _scorer(layout, config, tensors, sizes)
+    return Artifact(scorer, _calibration(tensors), config, metrics, lineage, golden)
 
 
 def _tensors(artifact: Artifact) -> dict[str, NDArray[Any]]:
     scorer, calibration = artifact.scorer, artifact.calibration
     tensors: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in scorer.gan.tensors()}
+    tensors["screen.start"], tensors["screen.usual"] = scorer.screen.start, scorer.screen.usual
+    tensors["memory"] = scorer.kept
     tensors["usual"] = scorer.usual.cpu().numpy()
     tensors["spread.mean"] = scorer.spread.mean.cpu().numpy()
     tensors["spread.whitening"] = scorer.spread.whitening.cpu().numpy()
@@ -124,21 +135,19 @@ def _sizes(layout: Layout, config: ModelConfig) -> Sizes:
     return sizes_for(config.model, judged, len(layout.judged()) - judged)
 
 
-def _shapes(layout: Layout, sizes: Sizes, config: ModelConfig) -> Shapes:
+def _shapes(layout: Layout, sizes: Sizes, kept: int, config: ModelConfig) -> Shapes:
     """Type and shape of every tensor that such a model has."""
-    shapes: Shapes = {}
-    for name, widths in sizes.networks().items():
-        for layer, (fan_in, fan_out) in enumerate(layer_shapes(widths)):
-            shapes[f"{name}.{layer}.weight"] = ("float32", (sizes.members, fan_in, fan_out))
-            shapes[f"{name}.{layer}.bias"] = ("float32", (sizes.members, 1, fan_out))
-    shapes["usual"] = ("float32", (sizes.members, 1, sizes.columns))
+    shapes: Shapes = {name: ("float32", shape) for name, shape in tensor_shapes(sizes).items()}
+    shapes["memory"] = ("float32", (kept, len(layout.schema.features)))
+    shapes["usual"] = ("float32", (sizes.views, 1, sizes.columns))
     last = sizes.hidden[-1]
-    shapes["spread.mean"] = ("float32", (sizes.members, 1, last))
-    shapes["spread.whitening"] = ("float32", (sizes.members, last, last))
+    shapes["spread.mean"] = ("float32", (sizes.discriminators, 1, last))
+    shapes["spread.whitening"] = ("float32", (sizes.discriminators, last, last))
     views = len(config.model.views)
+    shapes["screen.start"] = shapes["screen.usual"] = ("float64", (views,))
     for part in COLUMN_PARTS:
         shapes[f"columns.{part}"] = ("float64", (views, len(layout.owners())))
-    rows = 3 * views + 3
+    rows = PARTS * views + 3
     shapes["tail.raw"] = shapes["tail.nines"] = ("float64", (rows, KNOTS))
     shapes["tail.scale"] = shapes["tail.shape"] = ("float64", (rows,))
     return shapes
@@ -158,25 +167,31 @@ def _read(data: bytes, shapes: Shapes) -> dict[str, NDArray[Any]]:
             raise ModelFormatError(
                 f"tensor {name!r} is {tensor.dtype.name} {list(tensor.shape)}, expected {dtype} {list(shape)}"
             )
-        if not np.isfinite(tensor).all():
+        sound = ~np.isinf(tensor) if name == "memory" else np.isfinite(tensor)  # a kept record may have gaps
+        if not sound.all():
             raise ModelFormatError(f"tensor {name!r} holds values that are not finite")
     return tensors
 
 
-def _scorer(
-    layout: Layout, config: ModelConfig, screen: float, tensors: Mapping[str, NDArray[Any]], sizes: Sizes
-) -> Scorer:
+def _scorer(layout: Layout, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Scorer:
     columns = (np.array(tensors[f"columns.{part}"]) for part in COLUMN_PARTS)
-    weights = {name: torch.from_numpy(np.array(t)) for name, t in tensors.items() if t.dtype == np.float32}
-    return Scorer(
-        Normaliser(layout, config.model.views, *columns),
-        Gan.from_tensors(weights, sizes),
-        FeatureSpread(weights["spread.mean"], weights["spread.whitening"]),
-        weights["usual"],
-        screen,
-        config.model.prior,
-        config.search,
-    )
+    weights = {name: torch.tensor(t) for name, t in tensors.items() if t.dtype == np.float32}
+    normaliser, gan = Normaliser(layout, config.model.views, *columns), Gan.from_tensors(weights, sizes)
+    spread = FeatureSpread(weights["spread.mean"], weights["spread.whitening"])
+    kept = np.array(tensors["memory"])
+    _check_codes(layout, kept)
+    screen = Screen(np.array(tensors["screen.start"]), np.array(tensors["screen.usual"]))
+    memory = remembered(normaliser, gan, kept)
+    return Scorer(normaliser, gan, kept, memory, spread, weights["usual"], screen, config.search)
+
+
+def _check_codes(layout: Layout, kept: NDArray[np.float32]) -> None:
+    """Raises `ModelFormatError` when a kept record has a category that its feature's vocabulary does not know."""
+    for position in layout.of_kind(Kind.CATEGORICAL):
+        codes = kept[:, position][~np.isnan(kept[:, position])]
+        feature = layout.schema.features[position]
+        if ((codes != np.floor(codes)) | (codes < 0) | (codes > len(feature.vocabulary))).any():
+            raise ModelFormatError(f"a kept record has no category of feature {feature.name!r}; the file is damaged")
 
 
 def _calibration(tensors: Mapping[str, NDArray[Any]]) -> Calibration:

@@ -18,8 +18,18 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stream_detector.errors import ConfigError
 from stream_detector.features import Feature, FeatureSchema, Kind
 from stream_detector.gan.settings import InversionSettings, ModelSettings
+from stream_detector.retraining.settings import RetrainSettings
 
-__all__ = ["Config", "KafkaConfig", "RecordConfig", "ThresholdConfig", "TopicsConfig", "WorkerConfig", "load_config"]
+__all__ = [
+    "Config",
+    "DriftConfig",
+    "KafkaConfig",
+    "RecordConfig",
+    "ThresholdConfig",
+    "TopicsConfig",
+    "WorkerConfig",
+    "load_config",
+]
 
 ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
 MAX_CONFIG_BYTES = 1 << 20
@@ -67,6 +77,10 @@ class TopicsConfig(Section):
     models: Topic = "models"
     """Compacted: artifacts by version, and the `current` pointer."""
     feedback: Topic = "feedback"
+    control: Topic = "control"
+    """What workers notice about the stream: drift, for retraining to act on."""
+    shadow: Topic = "shadow"
+    """How a candidate in shadow compares with the model in force."""
     partitions: int = Field(4, ge=1, le=10_000)
     """Partitions that `topics create` gives a new telemetry topic."""
     replication: int = Field(1, ge=1, le=32)
@@ -79,7 +93,7 @@ class TopicsConfig(Section):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        names = [*self.telemetry, self.alerts, self.dead_letters, self.models, self.feedback]
+        names = [*self.telemetry, self.alerts, self.dead_letters, self.models, self.feedback, self.control, self.shadow]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"topic {name!r} is used twice; the detector would read its own output")
@@ -89,7 +103,8 @@ class TopicsConfig(Section):
 class RecordConfig(Section):
     """How a record's bytes are read."""
 
-    format: Literal["json"] = "json"
+    format: Literal["json", "avro", "float32", "arrow"] = "json"
+    """json; avro through a Schema Registry; float32 vectors in the order of the features; Arrow IPC streams, many records in a message."""
     features_path: str = "features"
     """Dotted path of the object that holds the features; "" = the record itself."""
     id_path: str = "id"
@@ -102,6 +117,20 @@ class RecordConfig(Section):
     """Deepest nesting of objects and arrays."""
     max_string: int = Field(256, ge=1, le=1_000_000)
     """Longest category, id or entity, characters."""
+    max_rows: int = Field(65_536, ge=1, le=1_000_000)
+    """Most records in one Arrow message."""
+    registry_url: str | None = None
+    """The Schema Registry's address, for avro."""
+    registry_properties: dict[str, str | int | bool] = Field(default_factory=dict, repr=False)
+    """Further settings of the Schema Registry client (ssl.ca.location, basic.auth.user.info, …)."""
+    registry_user_info: SecretStr | None = None
+    """`basic.auth.user.info` (user:password), kept out of logs; best given by the environment."""
+
+    @model_validator(mode="after")
+    def _registry_is_named(self) -> Self:
+        if self.format == "avro" and not self.registry_url:
+            raise ValueError("format avro reads schemas from a Schema Registry; give registry_url")
+        return self
 
 
 class FeatureConfig(Section):
@@ -137,6 +166,20 @@ class ThresholdConfig(Section):
         if self.target_alert_rate * self.slack >= 1:
             raise ValueError(f"target_alert_rate x slack is {self.target_alert_rate * self.slack:g}; must be below 1")
         return self
+
+
+class DriftConfig(Section):
+    """What workers report on the control topic."""
+
+    enabled: bool = True
+    delta: float = Field(1e-4, gt=0, lt=1)
+    """ADWIN: bound on the share of false alarms."""
+    alpha: float = Field(1e-6, gt=0, lt=1)
+    """KSWIN: largest p value that counts as drift."""
+    regime_share: float = Field(0.1, gt=0, le=1)
+    """Alerts that the same features dominate, as a share of 1,000 offsets, which are a change of regime."""
+    cooldown: int = Field(10_000, ge=0)
+    """Offsets of a partition over which nothing else of the same kind is reported."""
 
 
 class WorkerConfig(Section):
@@ -214,6 +257,8 @@ class Config(BaseSettings):
     inversion: InversionSettings = InversionSettings()
     threshold: ThresholdConfig = ThresholdConfig()
     worker: WorkerConfig = WorkerConfig()
+    drift: DriftConfig = DriftConfig()
+    retrain: RetrainSettings = RetrainSettings()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
     seed: int = Field(0, ge=0)
@@ -229,6 +274,16 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file; nothing else is read."""
         return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _vectors_are_numbers(self) -> Self:
+        if self.record.format == "float32":
+            for feature in self.features:
+                if feature.kind is Kind.CATEGORICAL:
+                    raise ValueError(
+                        f"record.format float32 has no categories, but feature {feature.name!r} is one; use another format"
+                    )
+        return self
 
     @property
     def declared_schema(self) -> FeatureSchema | None:
@@ -283,7 +338,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
 
 
 def _secret(key: str) -> bool:
-    return "password" in key or "properties" in key
+    return any(part in key for part in ("password", "properties", "user_info"))
 
 
 def _suggestion(location: tuple[int | str, ...]) -> str:

@@ -37,7 +37,7 @@ from stream_detector.kafka.follow import follow
 from stream_detector.kafka.sandbox import begin_at_end, sandbox
 from stream_detector.kafka.summary import RunSummary
 from stream_detector.records import Alert
-from stream_detector.retraining.job import fit_topics
+from stream_detector.retraining.first_fit import fit_topics
 
 __all__ = ["CONFIG", "DemoSummary", "run_demo"]
 

@@ -7,58 +7,82 @@ What comes out is a function of each partition's log and the model alone. Messag
 partition must come in offset order; how they are cut into batches does not matter.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.config import RecordConfig, ThresholdConfig
+from stream_detector.config import ThresholdConfig
 from stream_detector.model import DetectorModel, Scores
-from stream_detector.records import Alert, Contribution, DeadLetter, Decoded, Message, decode, identity, raw
+from stream_detector.records import Alert, Contribution, DeadLetter, Decoded, Decoder, Message, raw
 from stream_detector.scoring.explanation import Explanation
 from stream_detector.scoring.threshold import Limits, RollingThreshold, Threshold
 
-__all__ = ["Outcome", "detect", "history", "limits"]
+__all__ = ["Judged", "Outcome", "detect", "history", "limits"]
+
+Place = tuple[str, int]
 
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """Scored records in the order of the batch: partition and offset of each, and the scores [record]."""
+
+    places: list[Place]
+    offsets: list[int]
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where every message of a batch ended: `normal + len(alerts) + len(dead_letters)` = messages."""
+    """Where every record of a batch ended: `normal + len(alerts) + len(dead_letters)` = records.
+
+    A message of many records that cannot be used is one dead letter.
+    """
 
     alerts: tuple[Alert, ...]
     dead_letters: tuple[DeadLetter, ...]
     normal: int
+    judged: tuple[Judged, ...] = ()
+
+    @property
+    def records(self) -> int:
+        """All of them."""
+        return self.normal + len(self.alerts) + len(self.dead_letters)
 
 
 def detect(
     messages: Sequence[Message],
     model: DetectorModel,
-    thresholds: Mapping[tuple[str, int], RollingThreshold],
-    record: RecordConfig,
+    thresholds: Mapping[Place, RollingThreshold],
+    decoder: Decoder,
 ) -> Outcome:
     """Judges a batch; moves the thresholds of its partitions forward.
 
     `thresholds` holds one for every (topic, partition) in the batch.
     """
-    decoded = decode([raw(m.value()) for m in messages], model.schema, record)
+    decoded = decoder.decode([raw(m.value()) for m in messages], model.schema)
     scores = model.score(decoded.features)
-    flagged = _flag([messages[position] for position in decoded.kept], scores, thresholds)
+    places = [(message.topic() or "", message.partition() or 0) for message in messages]
+    places = [places[position] for position in decoded.kept]
+    flagged = _flag(places, scores, thresholds)
     explanations = model.explain(decoded.features[list(flagged)]) if flagged else []
     alerts = tuple(
-        _alert(messages[decoded.kept[row]], decoded, row, scores, threshold, explanation, model.version, record)
+        _alert(messages[decoded.kept[row]], decoded, row, scores, threshold, explanation, model.version, decoder)
         for (row, threshold), explanation in zip(flagged.items(), explanations, strict=True)
     )
     dead_letters = tuple(DeadLetter.of(messages[position], why) for position, why in sorted(decoded.rejected.items()))
-    return Outcome(alerts, dead_letters, len(messages) - len(alerts) - len(dead_letters))
+    offsets = [messages[position].offset() or 0 for position in decoded.kept]
+    return Outcome(alerts, dead_letters, len(decoded.kept) - len(alerts), (Judged(places, offsets, scores),))
 
 
-def history(messages: Sequence[Message], model: DetectorModel, record: RecordConfig) -> list[float]:
-    """Scores of the usable messages, in order, for a threshold window; nothing is judged."""
-    decoded = decode([raw(m.value()) for m in messages], model.schema, record)
+def history(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> list[float]:
+    """Scores of the usable records, in order, for a threshold window; nothing is judged."""
+    decoded = decoder.decode([raw(m.value()) for m in messages], model.schema)
     return _decimals(model.score(decoded.features).anomaly)
 
 
@@ -76,14 +100,17 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
 
 
 def _flag(
-    messages: Iterable[Message], scores: Scores, thresholds: Mapping[tuple[str, int], RollingThreshold]
+    places: Sequence[Place], scores: Scores, thresholds: Mapping[Place, RollingThreshold]
 ) -> dict[int, Threshold]:
     """Rows whose score exceeds its threshold, with that threshold."""
+    decimals = _decimals(scores.anomaly)
     flagged: dict[int, Threshold] = {}
-    for row, (message, score) in enumerate(zip(messages, _decimals(scores.anomaly), strict=True)):
-        threshold = thresholds[message.topic(), message.partition()].judge(score)  # type: ignore[index]
-        if score > threshold.value:
-            flagged[row] = threshold
+    start = 0
+    for place, run in groupby(places):
+        end = start + sum(1 for _ in run)
+        found = thresholds[place].flag(decimals[start:end])
+        flagged |= {start + at: threshold for at, threshold in found.items()}
+        start = end
     return flagged
 
 
@@ -95,9 +122,9 @@ def _alert(
     threshold: Threshold,
     explanation: Explanation,
     model_version: str,
-    record: RecordConfig,
+    decoder: Decoder,
 ) -> Alert:
-    event_id, entity, event_time = identity(decoded.documents[row], record)
+    event_id, entity, event_time = decoder.identity(decoded.documents[row])
     score, inversion, discriminator = _decimals(
         np.array([scores.anomaly[row], scores.inversion[row], scores.discriminator[row]])
     )
@@ -118,6 +145,7 @@ def _alert(
         discriminator=discriminator,
         severity=_severity(score - threshold.value),
         contributions=_contributions(explanation),
+        row=decoded.rows[row] if decoded.rows else None,
     )
 
 
@@ -136,4 +164,4 @@ def _decimals(scores: NDArray[np.float32]) -> list[float]:
 
 def _contributions(explanation: Explanation) -> tuple[Contribution, ...]:
     """The features of an explanation, the largest contribution first."""
-    return tuple(Contribution(f.name, f.value, f.expected, f.contribution, f.direction) for f in explanation.features)
+    return tuple(Contribution(*feature) for feature in explanation.features)

@@ -6,15 +6,19 @@
     ├── ModelError                   4   a model artifact
     │   ├── ModelFormatError             not an artifact of ours, or a damaged one
     │   ├── ModelSchemaError             an artifact for other features than configured
-    │   └── ModelNotFoundError           no such version, or none published yet
+    │   ├── ModelNotFoundError           no such version, or none published yet
+    │   └── PointerMovedError            another model serves than the one expected
     ├── KafkaError                   5   the broker, or a topic on it
     │   ├── BrokerUnavailableError       nothing answers at the bootstrap address
     │   ├── TopicMissingError            a configured topic does not exist
     │   ├── AuthorizationError           an ACL or a credential is missing
     │   ├── FencedError                  another worker uses the same transactional id
-    │   └── OffsetsLostError             committed offsets are older than what is retained
+    │   ├── OffsetsLostError             committed offsets are older than what is retained
+    │   └── SchemaRegistryError          the Schema Registry does not answer, or refuses
     ├── EmbeddedBrokerError          6   the local broker could not be had or started
-    └── GateRefusedError             7   a candidate model that must not replace the champion
+    ├── GateRefusedError             7   a candidate model that must not replace the champion
+    ├── ReplayMismatchError          8   a judgement that comes out otherwise when it is repeated
+    └── NotRetainedError             9   an alert, record or model that its topic does not hold (any more)
 
 A message names the key, topic or file, the value seen, and what to do. Bad *input* is not an
 exception: a record that cannot be used is a `Rejection` value and ends as a dead letter.
@@ -33,7 +37,11 @@ __all__ = [
     "ModelFormatError",
     "ModelNotFoundError",
     "ModelSchemaError",
+    "NotRetainedError",
     "OffsetsLostError",
+    "PointerMovedError",
+    "ReplayMismatchError",
+    "SchemaRegistryError",
     "StreamDetectorError",
     "TopicMissingError",
 ]
@@ -75,6 +83,10 @@ class ModelNotFoundError(ModelError):
     """The named version does not exist, or no model was published yet."""
 
 
+class PointerMovedError(ModelError):
+    """Another model serves than the one expected; somebody else was faster."""
+
+
 class KafkaError(StreamDetectorError):
     """The broker, or a topic on it, does not do what is needed."""
 
@@ -101,6 +113,10 @@ class OffsetsLostError(KafkaError):
     """Committed offsets are older than what the topic still holds."""
 
 
+class SchemaRegistryError(KafkaError):
+    """The Schema Registry does not answer, or refuses the credentials."""
+
+
 class EmbeddedBrokerError(StreamDetectorError):
     """The local Kafka broker could not be fetched or started."""
 
@@ -111,3 +127,15 @@ class GateRefusedError(StreamDetectorError):
     """A candidate model failed a check against the champion."""
 
     exit_code = 7
+
+
+class ReplayMismatchError(StreamDetectorError):
+    """A judgement repeated from the log differs from the one on record."""
+
+    exit_code = 8
+
+
+class NotRetainedError(StreamDetectorError):
+    """An alert, record or model is not on its topic: never there, or deleted by retention."""
+
+    exit_code = 9

@@ -25,6 +25,7 @@ MAX_FEATURES = 10_000
 MAX_VOCABULARY = 1_000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 NUMBERS = frozenset({int, float})
+NUMBERS_OR_NONE = NUMBERS | {type(None)}
 
 
 class Kind(StrEnum):
@@ -184,8 +185,8 @@ class FeatureSchema:
 def encode(schema: FeatureSchema, rows: Sequence[Mapping[str, Any]], max_string: int = 256) -> Encoded:
     """Rows of named values as a float32 matrix [kept, feature], the rest with a reason each.
 
-    The whole batch is converted column by column where every row is complete and well typed,
-    which telemetry nearly always is; otherwise row by row. Both ways give the same matrix.
+    The whole batch is converted column by column where every row is well typed and lacks nothing that
+    is required, which is nearly always; otherwise row by row. Both ways give the same matrix.
     """
     codes = [{category: code for code, category in enumerate(f.vocabulary)} for f in schema.features]
     if (matrix := _encode_complete(schema, codes, rows, max_string)) is not None:
@@ -207,7 +208,7 @@ def encode(schema: FeatureSchema, rows: Sequence[Mapping[str, Any]], max_string:
 def _encode_complete(
     schema: FeatureSchema, codes: Sequence[Mapping[str, int]], rows: Sequence[Mapping[str, Any]], max_string: int
 ) -> NDArray[np.float32] | None:
-    """The matrix when every value is there, of its type and finite; None when any is not."""
+    """The matrix when every value is of its type and finite, or missing where it may be; None when any is not."""
     matrix = np.empty((len(rows), len(schema.features)), dtype=np.float32)
     numeric = [column for column, f in enumerate(schema.features) if f.kind is not Kind.CATEGORICAL]
     try:
@@ -218,23 +219,28 @@ def _encode_complete(
             matrix[:, numeric] = block
         for column, feature in enumerate(schema.features):
             if feature.kind is Kind.CATEGORICAL:
-                values = [row[feature.name] for row in rows]
-                if any(type(value) is not str or len(value) > max_string for value in values):
+                values = [row.get(feature.name) for row in rows]
+                if any(value is not None and (type(value) is not str or len(value) > max_string) for value in values):
                     return None
-                unseen = len(codes[column])
-                matrix[:, column] = [codes[column].get(value, unseen) for value in values]
-    except (KeyError, OverflowError):  # a missing feature, an integer beyond a double
+                code, unseen = codes[column], len(codes[column])
+                matrix[:, column] = [np.nan if value is None else code.get(value, unseen) for value in values]
+    except OverflowError:  # an integer beyond a double
         return None
-    return matrix
+    required = [column for column, feature in enumerate(schema.features) if feature.required]
+    return None if np.isnan(matrix[:, required]).any() else matrix
 
 
 def _numeric_block(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
-    pick = itemgetter(*names)
-    flat = list(map(pick, rows) if len(names) == 1 else chain.from_iterable(map(pick, rows)))
-    if not NUMBERS.issuperset(map(type, flat)):  # bool is an int to isinstance, and not to us
+    """Numbers [row, name], NaN for what is missing; None when anything else is among them, or too large a number."""
+    try:
+        pick = itemgetter(*names)
+        flat = list(map(pick, rows) if len(names) == 1 else chain.from_iterable(map(pick, rows)))
+    except KeyError:
+        flat = [row.get(name) for row in rows for name in names]
+    if not NUMBERS_OR_NONE.issuperset(map(type, flat)):  # bool is an int to isinstance, and not to us
         return None
-    block = np.array(flat, dtype=np.float64).reshape(len(rows), len(names))
-    return block if not block.size or np.abs(block).max() <= FLOAT32_MAX else None
+    block = np.array(flat, dtype=np.float64).reshape(len(rows), len(names))  # None becomes NaN
+    return None if (np.abs(block) > FLOAT32_MAX).any() else block
 
 
 def _encode_row(

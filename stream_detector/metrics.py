@@ -1,15 +1,22 @@
 """Prometheus metrics of a worker; names and units follow the Prometheus conventions."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from stream_detector.config import MetricsConfig
 from stream_detector.errors import ConfigError
-from stream_detector.kafka.summary import RunSummary
+from stream_detector.kafka.summary import STALL_BUCKETS, RunSummary, Stalls
 
 __all__ = ["WorkerMetrics"]
 
@@ -20,6 +27,9 @@ COUNTERS = {
     "restores": "Thresholds rebuilt from the log",
     "rebalances": "Changes of the assignment",
     "offsets_lost": "Offsets that retention dropped before they were read",
+    "control_events": "Reports of drift and of changes of regime",
+    "swaps": "Changes of the model in force",
+    "models_refused": "Models that were not fit to serve",
 }
 GAUGES = {
     "lag": ("lag_records", "Records in the owned partitions beyond the last one taken"),
@@ -46,6 +56,8 @@ class WorkerMetrics(Collector):
             _dead_letters(summary.dead_lettered),
             *(_counter(name, text, getattr(summary, name)) for name, text in COUNTERS.items()),
             *(_gauge(name, text, getattr(summary, field)) for field, (name, text) in GAUGES.items()),
+            _stalls(summary.swap_stalls),
+            InfoMetricFamily("stream_detector_model", "The model in force", value={"version": summary.model}),
         ]
 
     def serve(self, config: MetricsConfig) -> None:
@@ -77,6 +89,16 @@ def _dead_letters(reasons: Mapping[str, int]) -> Metric:
     for reason, count in sorted(reasons.items()):
         family.add_metric([reason], count)
     return family
+
+
+def _stalls(stalls: Stalls) -> Metric:
+    ends = [str(end) for end in STALL_BUCKETS] + ["+Inf"]
+    return HistogramMetricFamily(
+        "stream_detector_swap_stall_seconds",
+        "How long a change of the model held up the worker",
+        buckets=list(zip(ends, accumulate(map(float, stalls.counts)), strict=True)),
+        sum_value=stalls.seconds,
+    )
 
 
 def _counter(name: str, text: str, value: Any) -> Metric:

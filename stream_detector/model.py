@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
 from stream_detector.features import FeatureSchema, Kind, encode
-from stream_detector.gan.settings import ModelConfig
-from stream_detector.scoring.calibration import Calibration, significant
+from stream_detector.gan.settings import Mode, ModelConfig
+from stream_detector.golden import Golden
+from stream_detector.scoring.calibration import Calibration, Weights, significant
 from stream_detector.scoring.explanation import Explanation, explain
 from stream_detector.scoring.scorer import Scorer
 
@@ -23,11 +24,13 @@ __all__ = ["DetectorModel", "Records", "Scores", "as_matrix", "pick_device"]
 
 Records = ArrayLike | Sequence[Mapping[str, Any]]
 
-WEIGHTS = {
-    "combined": (1.0, 1.0),
-    "inversion": (1.0, 0.0),
-    "reconstruction": (1.0, 0.0),
-    "discriminator": (0.0, 1.0),
+WEIGHTS: Mapping[
+    Mode, Weights
+] = {  # weights of the inversion, the discriminator, and the nearness that is the inversion's prior
+    "combined": (1.0, 1.0, 2.0),
+    "inversion": (1.0, 0.0, 0.0),
+    "reconstruction": (1.0, 0.0, 0.0),
+    "discriminator": (0.0, 1.0, 0.0),
 }
 
 
@@ -43,13 +46,17 @@ class Scores:
     discriminator: NDArray[np.float32]
     anomaly: NDArray[np.float32]
 
+    def columns(self) -> NDArray[np.float32]:
+        """The three as [record, opinion], in the order above."""
+        return np.stack((self.inversion, self.discriminator, self.anomaly), axis=1)
+
 
 @dataclass(frozen=True)
 class DetectorModel:
     """Networks, normaliser and calibration of one fit.
 
     `metrics` are figures of the training; `lineage` is whatever the maker wants kept about where
-    the model came from (JSON values); both travel in the artifact.
+    the model came from (JSON values); both travel in the artifact, and so do the `golden` scores.
     """
 
     scorer: Scorer
@@ -57,6 +64,24 @@ class DetectorModel:
     config: ModelConfig
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any]
+    golden: Golden
+
+    @classmethod
+    def made(
+        cls,
+        scorer: Scorer,
+        calibration: Calibration,
+        config: ModelConfig,
+        metrics: Mapping[str, float],
+        normal: NDArray[np.float32],
+        seed: int,
+    ) -> "DetectorModel":
+        """A model just fitted; its golden batch is drawn from `normal` records [record, feature]."""
+
+        def score(records: NDArray[np.float32]) -> NDArray[np.float32]:
+            return _scored(scorer, calibration, config, records).columns()
+
+        return cls(scorer, calibration, config, metrics, {}, Golden.of(normal, score, seed))
 
     @property
     def schema(self) -> FeatureSchema:
@@ -80,8 +105,11 @@ class DetectorModel:
         if not len(matrix):
             empty = np.empty(0, dtype=np.float32)
             return Scores(empty, empty, empty)
-        scores = self.calibration(self.scorer.raw(matrix), WEIGHTS[self.config.model.mode])
-        return Scores(*map(significant, scores))
+        return _scored(self.scorer, self.calibration, self.config, matrix)
+
+    def verify(self) -> None:
+        """Scores the golden batch; raises `ModelFormatError` when the scores are not those it was made with."""
+        self.golden.verify(lambda records: self.score(records).columns())
 
     def explain(self, X: Records) -> list[Explanation]:
         """What is unlike normal about each record, feature by feature; X as for `score`."""
@@ -100,13 +128,13 @@ class DetectorModel:
 
     def to_bytes(self) -> bytes:
         """The artifact: safetensors whose metadata is one JSON header; equal models, equal bytes."""
-        return pack(Artifact(self.scorer, self.calibration, self.config, self.metrics, self.lineage))
+        return pack(Artifact(self.scorer, self.calibration, self.config, self.metrics, self.lineage, self.golden))
 
     @classmethod
     def from_bytes(cls, data: bytes, device: str = "auto") -> "DetectorModel":
         """The model in an artifact. Raises `ModelFormatError` when it is not one, or is damaged."""
-        artifact = unpack(data)
-        model = cls(artifact.scorer, artifact.calibration, artifact.config, artifact.metrics, artifact.lineage)
+        parts = unpack(data)
+        model = cls(parts.scorer, parts.calibration, parts.config, parts.metrics, parts.lineage, parts.golden)
         return model.to(device)
 
     def save(self, path: str | Path) -> None:
@@ -127,6 +155,10 @@ class DetectorModel:
             return cls.from_bytes(data, device)
         except ModelFormatError as error:
             raise ModelFormatError(f"{path}: {error}") from error
+
+
+def _scored(scorer: Scorer, calibration: Calibration, config: ModelConfig, matrix: NDArray[np.float32]) -> Scores:
+    return Scores(*map(significant, calibration(scorer.raw(matrix), WEIGHTS[config.model.mode])))
 
 
 def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:

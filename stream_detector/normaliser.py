@@ -1,15 +1,16 @@
 """From a feature matrix in the input's units to bounded columns for the networks, and back.
 
 A feature becomes one or more columns: a number one, a category one a category, a cyclic number its
-sine and cosine, and a feature with gaps in training one more that marks the gap. Each *view* scales
-the columns its own way: `range` maps the training range to [-1, 1], `standard` divides by the
-standard deviation. Both are linear where the data lay and bend to an eighth root beyond, so that one
-wild value is far away yet cannot drown the others. Only correctly rounded operations are used, so a
-record normalises to the same bits in any batch.
+sine and cosine, and a feature with gaps in training one more that marks the gap. Each *view* weighs
+the columns its own way: `tamed` by their range once heavy tails are drawn in, `bounded` by their
+range, `soft` by their standard deviation. All grow as a logarithm far from where the data lay, so
+that one wild value is far away yet cannot drown the others. Then one scale for the whole view makes
+the judged columns' mean variance 1.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,13 @@ __all__ = ["Layout", "Normalised", "Normaliser"]
 Floats = NDArray[np.float64]
 MAX_CATEGORY_COLUMNS = 128  # further categories of a feature share the last of these
 FAR = 1e60  # beyond this many units outside the data, all distances are alike
-KNEES = {"range": 1.0, "standard": 3.0}  # where a view stops being linear
+KNEES = {"tamed": 1.0, "bounded": 1.0, "soft": 3.0}  # where a view stops being linear
+UNITS = {"tamed": 2.0, "bounded": 2.0, "soft": 1.0}  # of the logarithm beyond: a range, a standard deviation
+TAME = 12.5  # mean absolute deviations, about ten standard ones: there the inverse hyperbolic sine bends
+LEAST_WIDTH = 1e-3  # of a column's range, that its deviation is at least taken for
 HEIGHT = 2.0**0.5  # a category's column; two of them change at once, together as far as a full range
 MARK = 1.0  # a gap's column
+TINY = 1e-12  # a mean variance that is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,12 @@ class Layout:
         judged = np.array([not feature.context for feature in self.schema.features], dtype=np.bool_)
         return judged[self.owners()]
 
+    def numbers(self) -> NDArray[np.bool_]:
+        """Which columns are a number as it is, bool [column]."""
+        numbers = np.zeros(sum(self.widths()), dtype=np.bool_)
+        numbers[self.starts()[self.of_kind(Kind.NUMERIC)]] = True
+        return numbers
+
     def marks(self) -> NDArray[np.int64]:
         """Columns that mark gaps, one for each feature with gaps, in order."""
         return self.starts()[1:][np.array(self.gaps, dtype=np.bool_)] - 1
@@ -91,11 +102,12 @@ class Layout:
         return 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Normaliser:
     """How each column is scaled, learnt from training records; immutable.
 
-    `centre`, `scale`, `jump`, `knee` and `filler` are float64 [view, column].
+    All are float64 [view, column]; `offset` and `gain` give a view mean 0 and mean variance 1; `knee`
+    is how far from the centre a column is linear, or in a tamed one the data lay.
     """
 
     layout: Layout
@@ -104,6 +116,8 @@ class Normaliser:
     scale: Floats
     jump: Floats
     knee: Floats
+    offset: Floats
+    gain: Floats
     filler: Floats
 
     @classmethod
@@ -114,9 +128,16 @@ class Normaliser:
         raw[~present] = np.nan
         scalings = [_scaling(layout, raw, view) for view in views]
         centre, scale, jump, knee = (np.stack(parts) for parts in zip(*scalings, strict=True))
-        bare = cls(layout, tuple(views), centre, scale, jump, knee, np.zeros_like(centre))
-        filler = np.stack([_middle(layout, bare._bend(raw, view)) for view in range(len(views))])
-        return cls(layout, tuple(views), centre, scale, jump, knee, filler)
+        nothing, one = np.zeros_like(centre), np.ones_like(centre)
+        bare = cls(layout, tuple(views), centre, scale, jump, knee, nothing, one, nothing)
+        bent = [_filled(bare._bend(raw, view)) for view in range(len(views))]
+        for view in np.flatnonzero(bare._tamed.any(1)):
+            knee[view] = np.where(bare._tamed[view], np.abs(bent[view]).max(0), knee[view])
+        offset = np.stack([columns.mean(0) for columns in bent])
+        height = [_height(columns, tamed) for columns, tamed in zip(bent, bare._tamed, strict=True)]
+        gain = np.stack([_gain(columns, by, layout.judged()) for columns, by in zip(bent, height, strict=True)])
+        middles = np.stack([_middle(layout, columns) for columns in bent])
+        return cls(layout, tuple(views), centre, scale, jump, knee, offset, gain, (middles - offset) * gain)
 
     @property
     def columns(self) -> tuple[int, int]:
@@ -145,29 +166,38 @@ class Normaliser:
     def inverse(self, columns: NDArray[np.float32], view: int) -> Floats:
         """Judged columns [record, column] of one view as features [record, feature].
 
-        In the input's units, kept to where the view is linear (for `range`, to the training range);
+        In the input's units, kept to where the view is linear (for the others than `soft`, to where the data lay);
         a category is the code of its highest column, one past the end for unseen; context features
         are NaN.
         """
         judged = self.layout.judged()
         full = np.full((len(columns), len(judged)), np.nan)
-        full[:, judged] = columns
-        raw = self.centre[view] + np.clip(full, -self.knee[view], self.knee[view]) / self.scale[view]
+        full[:, judged] = columns / self.gain[view, judged] + self.offset[view, judged]
+        within = np.clip(full, -self.knee[view], self.knee[view])
+        raw = self.centre[view] + np.where(self._tamed[view], np.sinh(within), within) / self.scale[view]
         return _gather(self.layout, raw, full)
 
+    @cached_property
+    def _tamed(self) -> NDArray[np.bool_]:
+        """Which columns are tamed, bool [view, column]: numbers in such a view."""
+        return np.outer([view == "tamed" for view in self.views], self.layout.numbers())
+
     def _bend(self, raw: Floats, view: int) -> Floats:
-        """Linear up to the knee, then an eighth root that starts with the same slope."""
+        """Columns on their way to the networks; odd about the centre, and rising."""
         shifted = raw - self.centre[view]
-        far = np.abs(shifted) * self.scale[view]
-        knee = self.knee[view]
-        inside = np.minimum(far, knee)
-        beyond = np.minimum(far - inside, FAR)
-        root = np.sqrt(np.sqrt(np.sqrt(1.0 + beyond)))
-        bent = inside + 8.0 * (root - 1.0)
+        far = np.minimum(np.abs(shifted) * self.scale[view], FAR)
+        tamed = self._tamed[view]
+        if tamed.all():
+            bent = np.arcsinh(far)
+        else:
+            bent = _kneed(far, self.knee[view], UNITS[self.views[view]])
+            bent[:, tamed] = np.arcsinh(far[:, tamed])
         if self.jump[view].any():
             bent += self.jump[view] * (far > 1e-6)
-        signed: Floats = np.copysign(bent, shifted)
-        return signed
+        np.copysign(bent, shifted, out=bent)
+        bent -= self.offset[view]
+        columns: Floats = bent * self.gain[view]
+        return columns
 
 
 def _spread_out(layout: Layout, matrix: NDArray[np.float32]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -206,15 +236,19 @@ def _scaling(layout: Layout, raw: Floats, view: str) -> tuple[Floats, Floats, Fl
     constant = (high - low) <= np.maximum(1e-6 * size, 1e-30)
     width = np.where(constant, 1.0, high - low)
     knee = np.where(constant, 0.0, KNEES[view])
-    if view == "range":
+    if view == "bounded":
         centre, scale = (low + high) / 2, 2 / width
+    elif view == "tamed":
+        centre = np.nanmedian(raw, 0)
+        deviation = np.nanmean(np.abs(raw - centre), 0)
+        scale = 1 / (TAME * np.maximum(deviation, LEAST_WIDTH * width))
     else:
         deviation = np.nanstd(raw, 0)
         # A column of two values is as wide as its range: dividing a rare one by its deviation
         # would let a single rare flag outweigh everything else.
         two = np.array([_two_valued(raw[:, column]) for column in range(raw.shape[1])])
         centre = np.nanmean(raw, 0)
-        scale = 1 / np.maximum(deviation, np.where(two, 0.25 * width, 1e-3 * width))
+        scale = 1 / np.maximum(deviation, np.where(two, 0.25, LEAST_WIDTH) * width)
     # A constant that changes has no scale to be measured by: it jumps by half a range at once.
     jump = np.where(constant, 1.0, 0.0)
     centre = np.where(constant, low, centre)
@@ -237,17 +271,42 @@ def _fix_codes(
     return centre, scale, jump, knee
 
 
+def _kneed(far: Floats, knee: Floats, unit: float) -> Floats:
+    """Linear up to the knee, then a logarithm that starts with the same slope."""
+    bent: Floats = np.minimum(far, knee)
+    outside = far > bent
+    if outside.any():
+        bent[outside] += unit * np.log1p((far[outside] - bent[outside]) / unit)
+    return bent
+
+
+def _height(bent: Floats, tamed: NDArray[np.bool_]) -> Floats:
+    """What a tamed column is multiplied by to range over 2, as a bounded one does."""
+    width = np.ptp(bent, axis=0)
+    return np.where(tamed & (width > 0), 2 / np.where(width > 0, width, 1.0), 1.0)
+
+
 def _two_valued(column: Floats) -> bool:
     column = column[~np.isnan(column)]
     return bool(np.all((column == column.min()) | (column == column.max())))
 
 
+def _filled(bent: Floats) -> Floats:
+    """Missing values as their column's median, 0 in a column that never had a value."""
+    empty = np.isnan(bent).all(0)
+    median = np.nanmedian(np.where(empty, 0.0, bent), 0)
+    return np.where(np.isnan(bent), median, bent)
+
+
+def _gain(bent: Floats, height: Floats, judged: NDArray[np.bool_]) -> Floats:
+    """The heights, times one factor for all judged columns: their relative scale is the view's own."""
+    variance = float((bent * height)[:, judged].var(0).mean())
+    return height * np.where(judged, 1 / np.sqrt(variance) if variance > TINY else 1.0, 1.0)
+
+
 def _middle(layout: Layout, bent: Floats) -> Floats:
     """What stands in for a missing value: the median of a number, the shares of categories."""
-    numeric = np.zeros(bent.shape[1], dtype=np.bool_)
-    numeric[layout.starts()[layout.of_kind(Kind.NUMERIC)]] = True
-    bent = np.where(np.isnan(bent).all(0), 0.0, bent)
-    middle: Floats = np.where(numeric, np.nanmedian(bent, 0), np.nanmean(bent, 0))
+    middle: Floats = np.where(layout.numbers(), np.median(bent, 0), bent.mean(0))
     return middle
 
 

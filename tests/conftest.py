@@ -1,6 +1,7 @@
 """Fixtures that several test directories share; imports stay inside, so that unit tests start fast."""
 
 import os
+import sys
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,11 +64,33 @@ def make_config(broker: "GivenBroker | EmbeddedBroker") -> "MakeConfig":
     return make
 
 
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> "Iterator[Callable[..., tuple[int, str, str]]]":
+    """Runs `stream-detector ARGS`; returns exit code, standard output and standard error."""
+    import structlog
+
+    def run(*args: object) -> tuple[int, str, str]:
+        from stream_detector.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, args)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    yield run
+    structlog.reset_defaults()  # the command logs to a stream that is closed with its test
+
+
 def fresh_sections(bootstrap_servers: str, sections: dict[str, Any]) -> dict[str, Any]:
     """Configuration sections with a fresh group, slot and topic names under the given overrides."""
     tag = uuid.uuid4().hex[:8]
     kafka = {"bootstrap_servers": bootstrap_servers, "group_id": f"group-{tag}", "slot": f"slot-{tag}"}
-    names = {kind: f"{kind.replace('_', '-')}-{tag}" for kind in ("alerts", "dead_letters", "models", "feedback")}
+    kinds = ("alerts", "dead_letters", "models", "feedback", "control", "shadow")
+    names = {kind: f"{kind.replace('_', '-')}-{tag}" for kind in kinds}
     topics = {"telemetry": [f"telemetry-{tag}"], "partitions": 3, **names}
     own: dict[str, dict[str, Any]] = {"kafka": kafka, "topics": topics}
     return {**sections, **{name: section | sections.get(name, {}) for name, section in own.items()}}

@@ -75,7 +75,7 @@ def fresh_config(broker, **sections):
 
     tag = uuid.uuid4().hex[:8]
     kafka = {"bootstrap_servers": broker.bootstrap_servers, "group_id": f"group-{tag}", "slot": f"slot-{tag}"}
-    names = {name: f"{name}-{tag}" for name in ("alerts", "dead_letters", "models", "feedback")}
+    names = {name: f"{name}-{tag}" for name in ("alerts", "dead_letters", "models", "feedback", "control", "shadow")}
     own = {"kafka": kafka, "topics": {"telemetry": [f"telemetry-{tag}"], "partitions": 3, **names}}
     config = Config(**sections | {name: own[name] | sections.get(name, {}) for name in own})
     topics.create(config)
@@ -182,6 +182,19 @@ def dead_letters(config):
     return {source_of(letter): letter for letter in found}
 
 
+def with_alerts(config, found):
+    """The same topics, but for an alerts topic of its own that holds these alerts alone."""
+    from stream_detector.kafka import topics
+    from stream_detector.kafka.send import send
+
+    name = f"{config.topics.alerts}-{uuid.uuid4().hex[:8]}"
+    own = config.model_copy(update={"topics": config.topics.model_copy(update={"alerts": name})})
+    topics.create(own)
+    for alert in found:
+        send(own.kafka, name, alert.key, alert.to_json())
+    return own
+
+
 def left_by(config):
     """Alerts and dead letters, each checked to be there once; the letters by value."""
     return alerts(config), {source: letter.value() for source, letter in dead_letters(config).items()}
@@ -252,3 +265,25 @@ class Running:
         self.stop.set()
         if kind is None:
             self.join()
+
+
+def published(config, *models):
+    """Stores models; returns their versions, the first one serving."""
+    from stream_detector.kafka import registry
+
+    versions = [registry.store(config, model.to_bytes()) for model in models]
+    registry.promote(config, versions[0], "test", "first")
+    return versions
+
+
+def verdicts(config, model):
+    """What one worker finds in the same telemetry that knows no other model: alerts by partition and offset."""
+    from stream_detector.kafka import topics
+
+    names = {name: f"{name}-{model.version[:6]}-{config.kafka.group_id}" for name in ("alerts", "dead_letters")}
+    kafka = config.kafka.model_copy(update={"group_id": f"{config.kafka.group_id}-{model.version[:6]}"})
+    alone = config.model_copy(update={"topics": config.topics.model_copy(update=names), "kafka": kafka})
+    topics.create(alone)
+    with Running(slotted(alone, "alone", batch_records=2_000), model, until_end=True) as running:
+        running.join()
+    return alerts(alone)

@@ -24,7 +24,7 @@ from stream_detector import DetectorModel, Scores, fit
 from stream_detector.config import RecordConfig
 from stream_detector.errors import DataError, StreamDetectorError
 from stream_detector.model import as_matrix
-from stream_detector.records import decode
+from stream_detector.records import Decoder
 
 GOAL = 0.98
 RESULT = Path(__file__).parents[1] / "results" / "kddcup99.md"
@@ -86,7 +86,7 @@ def _copied(telemetry: Iterable[Message], model: DetectorModel, seen: list[NDArr
     """The telemetry, unchanged; the matrix that a worker decodes from it is kept in `seen`."""
     stream = iter(telemetry)
     while chunk := list(islice(stream, CHUNK)):
-        decoded = decode([value for _, value in chunk], model.schema, RecordConfig())
+        decoded = Decoder(RecordConfig()).decode([value for _, value in chunk], model.schema)
         if decoded.rejected:
             raise DataError(f"a record cannot be read: {next(iter(decoded.rejected.values())).message}")
         seen.append(decoded.features)

@@ -1,13 +1,18 @@
 """The `stream-detector` command: wiring only, one module a group of commands."""
 
+import os
 import sys
 
 import typer
 
+from stream_detector.cli.backtest import backtest
+from stream_detector.cli.explain import explain, replay
+from stream_detector.cli.feedback import feedback
 from stream_detector.cli.fit import fit, score
 from stream_detector.cli.inspect import status, validate
 from stream_detector.cli.models import models
 from stream_detector.cli.report import report
+from stream_detector.cli.retrain import retrain
 from stream_detector.cli.run import broker, demo, run
 from stream_detector.cli.study import study
 from stream_detector.cli.topics import topics
@@ -18,21 +23,51 @@ __all__ = ["main"]
 app = typer.Typer(
     help="Streaming anomaly detection for Kafka: telemetry topics in, explained alerts out, exactly once.",
     epilog="Exit codes: 0 done, 2 configuration or usage, 3 data, 4 model, 5 Kafka, 6 embedded broker, 7 gate refused, "
-    "130 interrupted, 1 anything else.",
+    "8 replay differs, 9 no longer retained, 130 interrupted, 1 anything else.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, fit, score, run, validate, status, broker, study, report):
+for command in (
+    demo,
+    fit,
+    score,
+    run,
+    retrain,
+    validate,
+    status,
+    explain,
+    replay,
+    backtest,
+    feedback,
+    broker,
+    study,
+    report,
+):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(topics, name="topics")
 
 
 def main() -> None:
-    """Runs one command; an error is one plain line and its own exit code."""
+    """Runs one command; an error is one plain line and its own exit code.
+
+    Of several processes that `torchrun` starts, one runs it, and the others help it train.
+    """
     try:
-        app()
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            _together()
+        else:
+            app()
     except StreamDetectorError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+
+
+def _together() -> None:
+    from stream_detector.gan.distributed import leading
+    from stream_detector.gan.training import follow
+
+    with leading(follow) as leads:
+        if leads:
+            app()

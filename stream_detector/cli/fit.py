@@ -42,7 +42,7 @@ def fit(
     if if_missing and _published(configuration):
         return
     use_threads(configuration)
-    from stream_detector.retraining.job import fit_file, fit_topics
+    from stream_detector.retraining.first_fit import fit_file, fit_topics
 
     chosen, run = _run(configuration, seed, run_dir, resume)
     with progress_bar() as progress:
@@ -58,7 +58,7 @@ def fit(
     if publish:
         from stream_detector.kafka import registry
 
-        pointer = registry.publish(configuration, model.to_bytes(), operator(), "first fit")
+        pointer = registry.publish(configuration, model.to_bytes(), operator(), "first fit", approved_by=operator())
         console.print(f"published as current: version {pointer.version}", highlight=False, soft_wrap=True)
 
 
@@ -84,7 +84,7 @@ def _run(
 ) -> "tuple[int, RunDirectory | None]":
     """Seed and run directory: a new one in `parent`, or the one to resume, which has its own seed."""
     from stream_detector.gan.run_directory import RunDirectory
-    from stream_detector.retraining.job import new_run
+    from stream_detector.retraining.first_fit import new_run
 
     if resume is not None:
         run = RunDirectory.open(resume)

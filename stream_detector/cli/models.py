@@ -1,16 +1,22 @@
 """`models`: the versions on the models topic, and which of them is current."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, WhyOption, answers, console, operator, settings
 from stream_detector.config import Config
 from stream_detector.errors import ModelNotFoundError
+from stream_detector.records import printable
+
+if TYPE_CHECKING:
+    from stream_detector.kafka.pointer import Pointer
 
 __all__ = ["models"]
 
@@ -21,14 +27,28 @@ VersionArgument = Annotated[str, typer.Argument(help="Version, or its first char
 
 @models.command("ls")
 def list_(config: ConfigOption = None) -> None:
-    """Lists published versions, the current one marked."""
-    from stream_detector.kafka import registry
+    """Lists published versions and what they are: current, previous, approved, shadow; and who chose them."""
+    from stream_detector.kafka import pointer, registry
 
-    table = Table("version", "published", "size", "current")
-    for info in registry.versions(settings(config)):
+    configuration = settings(config)
+    current, shadow = pointer.current(configuration), pointer.shadow(configuration)
+    table = Table("version", "published", "size", "role", "by", "when", "why")
+    for info in registry.versions(configuration):
         published = datetime.fromtimestamp(info.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
-        table.add_row(info.version[:16], published, f"{info.size:,} B", "*" if info.current else "")
+        chosen = next((each for each in (current, shadow) if each and each.version == info.version), None)
+        decision = (printable(chosen.who), chosen.when, printable(chosen.why)) if chosen else ()
+        roles = ", ".join(_roles(info.version, current, shadow))
+        table.add_row(info.version[:16], published, f"{info.size:,} B", roles, *map(escape, decision))
     answers.print(table)
+
+
+def _roles(version: str, current: "Pointer | None", shadow: "Pointer | None") -> Iterator[str]:
+    """What the pointers make of a version."""
+    if current is not None:
+        named = {"current": current.version, "previous": current.previous, "approved": current.approved}
+        yield from (role for role, each in named.items() if each == version)
+    if shadow is not None and shadow.version == version:
+        yield "shadow"
 
 
 @models.command()
@@ -61,28 +81,120 @@ def export(version: VersionArgument, file: Path, config: ConfigOption = None) ->
     configuration = settings(config)
     artifact = registry.fetch(configuration, resolved(configuration, version))
     file.write_bytes(artifact)
-    console.print(f"wrote {file}: {len(artifact):,} bytes", highlight=False, soft_wrap=True)
+    _say(f"wrote {file}: {len(artifact):,} bytes")
 
 
 @models.command("import")
-def import_(file: Path, config: ConfigOption = None, why: WhyOption = "import") -> None:
+def import_(
+    file: Path,
+    config: ConfigOption = None,
+    why: WhyOption = "import",
+    candidate: Annotated[bool, typer.Option("--candidate", help="Publish only; what serves stays.")] = False,
+) -> None:
     """Publishes the artifact in FILE and makes it current, after loading it to prove it whole."""
     from stream_detector.kafka import registry
     from stream_detector.model import DetectorModel
 
-    model = DetectorModel.load(file)
-    pointer = registry.publish(settings(config), model.to_bytes(), operator(), why)
-    console.print(f"current: version {pointer.version}", highlight=False, soft_wrap=True)
+    artifact = DetectorModel.load(file).to_bytes()
+    if candidate:
+        _say(f"published: version {registry.store(settings(config), artifact)}")
+        return
+    pointer = registry.publish(settings(config), artifact, operator(), why, approved_by=operator())
+    _say(f"current: version {pointer.version}")
 
 
 @models.command()
-def promote(version: VersionArgument, config: ConfigOption = None, why: WhyOption = "promote") -> None:
-    """Makes a published version current; workers take it up when they next start."""
+def promote(
+    version: VersionArgument,
+    config: ConfigOption = None,
+    why: WhyOption = "promote",
+    expected: Annotated[
+        str | None, typer.Option(help="The version that must serve now; another one is exit code 4, and nothing moves.")
+    ] = None,
+) -> None:
+    """Makes a published version current; running workers take it up between two transactions."""
     from stream_detector.kafka import registry
 
     configuration = settings(config)
-    pointer = registry.promote(configuration, resolved(configuration, version), operator(), why)
-    console.print(f"current: version {pointer.version}", highlight=False, soft_wrap=True)
+    seen = registry.resolve(configuration, expected) if expected else None
+    chosen = resolved(configuration, version)
+    pointer = registry.promote(configuration, chosen, operator(), why, expected=seen, approved_by=operator())
+    _say(f"current: version {pointer.version}")
+
+
+@models.command()
+def rollback(config: ConfigOption = None, why: WhyOption = "rollback") -> None:
+    """Makes the version current that was so before; nothing is fitted anew."""
+    from stream_detector.kafka import registry
+
+    pointer = registry.rollback(settings(config), operator(), why, approved_by=operator())
+    _say(f"current: version {pointer.version}, before {pointer.previous}")
+
+
+@models.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=0, help="Newest versions to keep.")],
+    config: ConfigOption = None,
+) -> None:
+    """Deletes old versions, never one that is current, previous, approved or in shadow."""
+    from stream_detector.kafka import registry
+
+    gone = registry.prune(settings(config), keep)
+    _say(f"deleted {len(gone)}: {', '.join(version[:16] for version in gone)}" if gone else "nothing to delete")
+
+
+@models.command()
+def shadow(
+    version: Annotated[str | None, typer.Argument(help="Version, or its first characters.")] = None,
+    off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
+    config: ConfigOption = None,
+    why: WhyOption = "shadow",
+) -> None:
+    """Has workers score a candidate on the same records as the model in force; `compare` shows what came of it."""
+    from stream_detector.kafka import registry
+
+    if off == (version is not None):
+        raise typer.BadParameter("give either a VERSION or --off")
+    configuration = settings(config)
+    chosen = resolved(configuration, version) if version else None
+    registry.shadow(configuration, chosen, operator(), why)
+    _say(f"in shadow: version {chosen}" if chosen else "nothing in shadow")
+
+
+@models.command()
+def compare(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Compares the candidate in shadow with the model in force: alerts added and lost, agreement, alert rates."""
+    from stream_detector.kafka import pointer
+    from stream_detector.kafka.shadow import compared
+
+    configuration = settings(config)
+    candidate = pointer.shadow(configuration)
+    if candidate is None:
+        raise ModelNotFoundError("no candidate is in shadow; choose one with 'stream-detector models shadow VERSION'")
+    found = compared(configuration, candidate.version, resolved(configuration, "current"))
+    if as_json:
+        print(found.to_json().decode())  # noqa: T201
+        return
+    table = Table("", "candidate", "in force", title=f"{found.records:,} records judged by both")
+    table.add_row("version", found.candidate[:16], found.champion[:16])
+    table.add_row("alerts", f"{found.candidate_alerts:,}", f"{found.champion_alerts:,}")
+    rates = (alerts / max(found.records, 1) for alerts in (found.candidate_alerts, found.champion_alerts))
+    table.add_row("alert rate", *(f"{rate:.4%}" for rate in rates))
+    answers.print(table)
+    answers.print(
+        f"added {found.alerts_added:,}, lost {found.alerts_lost:,}, agreement {found.agreement:.1%} of all alerts",
+        highlight=False,
+    )
+    for what, ids in (("added", found.added), ("lost", found.lost)):
+        if ids:
+            answers.print(escape(f"{what}, for example: {', '.join(map(printable, ids))}"), highlight=False)
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def resolved(configuration: Config, version: str) -> str:

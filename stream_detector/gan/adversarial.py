@@ -5,6 +5,7 @@ so the better the generator, the less it knows: this is what the study of the sw
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ def train_adversarially(
     """Train for `settings.steps`, on the CPU; the encoder stays as it is. `watch` follows and may resume."""
     rng = torch.Generator().manual_seed(seed)
     sizes = sizes_for(settings, data.views.shape[2], 0)
+    sizes = replace(sizes, evidence=sizes.columns, discriminators=sizes.members)  # it sees the record alone
     gan = Gan.random(sizes, rng).map(Tensor.requires_grad_)
     generator, discriminator = list(gan.generator.tensors()), list(gan.discriminator.tensors())
     optimisers = [

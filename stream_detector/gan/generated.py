@@ -1,17 +1,20 @@
 """Records that the generator makes, beside the held-out real ones they are compared with."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stream_detector.gan.detection import Probe
 from stream_detector.gan.goodness import JointFit, feature_fit, joint_fit
 from stream_detector.gan.networks import Gan
+from stream_detector.gan.rebuilding import blurred
 
-__all__ = ["Generated", "real_quantiles"]
+__all__ = ["Generated", "Prior", "near_records", "real_quantiles", "standard_normal"]
 
 Floats = NDArray[np.float64]
 SHOWN_FEATURES = 12  # whose distributions are kept for the plots
@@ -21,7 +24,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One generated record for every held-out one, in the same context, from a fresh latent.
+    """A generated record for every held-out one, each from a fresh latent.
 
     `columns` float32 [member, record, column] are what the generator gives; `features` float64
     [member * record, feature] are the same in the input's units.
@@ -32,14 +35,9 @@ class Generated:
 
     @classmethod
     @torch.inference_mode()
-    def draw(cls, gan: Gan, probe: Probe, seed: int) -> "Generated":
+    def draw(cls, gan: Gan, probe: Probe, seed: int, prior: "Prior") -> "Generated":
         """Latents are drawn from the prior by a generator of `seed`, the same at every step."""
-        first = gan.generator.weights[0]
-        rows = len(probe.held)
-        context = probe.records.context[:rows].expand(len(first), -1, -1)
-        width = first.shape[1] - context.shape[2]
-        latent = torch.randn(len(first), rows, width, generator=torch.Generator().manual_seed(seed))
-        made = gan.generate(latent.to(first.device), context.to(first.device)).cpu().numpy()
+        made = gan.generate(*prior(gan, probe, torch.Generator().manual_seed(seed))).cpu().numpy()
         per_view = len(made) // len(probe.normaliser.views)
         back = [probe.normaliser.inverse(columns, member // per_view) for member, columns in enumerate(made)]
         return cls(made, np.concatenate(back))
@@ -66,6 +64,28 @@ class Generated:
     def quantiles(self, probe: Probe) -> Rows:
         """Rows (feature, probability, value) of the first few judged features, in the input's units."""
         return _quantiles(self.features, probe)
+
+
+Prior = Callable[[Gan, Probe, torch.Generator], tuple[Tensor, Tensor]]
+"""From networks, probe and random state to latents and context, [member, record, latent or column]."""
+
+
+def standard_normal(gan: Gan, probe: Probe, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The prior of a plain GAN, in the context of the held-out records."""
+    first = gan.generator.weights[0]
+    rows = len(probe.held)
+    context = probe.records.context[:rows].expand(len(first), -1, -1)
+    latent = torch.randn(len(first), rows, first.shape[1] - context.shape[2], generator=rng)
+    return latent.to(first.device), context.to(first.device)
+
+
+def near_records(gan: Gan, probe: Probe, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The prior of a generator with an encoder: training records' latents, blurred, in their context."""
+    first = gan.generator.weights[0]
+    rows = torch.randint(len(probe.reference.context), (len(probe.held),), generator=rng)
+    context = probe.reference.context[rows].expand(len(first), -1, -1).to(first.device)
+    records = probe.reference.views[:, rows].repeat_interleave(len(first) // len(probe.reference.views), 0)
+    return blurred(gan.encode(records.to(first.device), context), rng), context
 
 
 def real_quantiles(probe: Probe) -> Rows:

@@ -5,35 +5,47 @@ random features, teaches it where normal ends (deep noise evaluation, Dai et al.
 Fence GAN, Ngo et al. 2019); swapped values teach it which features belong together.
 """
 
+from math import log
+
 import torch
 from torch import Tensor
 
 from stream_detector.gan.networks import LEVELS
 
-__all__ = ["noised", "swapped"]
+__all__ = ["DISPLACEMENTS", "corrupted", "displacement", "log_uniform"]
 
-SCALES = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # noise a level, in standard deviations of the column
-assert len(SCALES) == LEVELS + 1
+DISPLACEMENTS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # told apart; root mean square, in standard deviations
+assert len(DISPLACEMENTS) == LEVELS
+NOISE = (0.02, 3.0)  # standard deviations, log-uniform
+WHOLE = 0.4  # share of the noised records with noise on every column
+KINDS = (0.15, 0.3, 0.4)  # up to which share: swapped, partly swapped, extrapolated; the rest is noised
 
 
-def noised(records: Tensor, spread: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Records with Gaussian noise of a random level on a random share of the features.
-
-    `records` [member, batch, column]; `spread` [member, 1, column] is what level 1.0 adds.
-    Returns the noised records and which levels were reached, [member, batch, level] of 0 and 1.
+def corrupted(records: Tensor, others: Tensor, spread: Tensor, rng: torch.Generator) -> Tensor:
+    """Records [row, column], each moved: noised, with values or parts of the way to another record's
+    values on random columns, or moved away from another record.
     """
-    members, rows, _ = records.shape
-    level = torch.randint(0, LEVELS + 1, (members, rows, 1), generator=rng)
-    share = torch.rand(members, rows, 1, generator=rng).clamp_min(0.05)
-    touched = torch.rand(records.shape, generator=rng) < share
-    noise = torch.randn(records.shape, generator=rng) * torch.tensor(SCALES)[level] * spread * touched
-    reached = (level > torch.arange(LEVELS)).to(records.dtype)
-    return records + noise, reached
+    rows, columns = records.shape
+    share = _uniform(rows, rng)
+    share = torch.where(_uniform(rows, rng) < WHOLE, 1.0, share)
+    mask = torch.rand(rows, columns, generator=rng) < share
+    noise = torch.randn(rows, columns, generator=rng) * log_uniform((rows, 1), NOISE, rng) * spread
+    kind, part = _uniform(rows, rng), _uniform(rows, rng)
+    towards = others - records
+    moves = torch.where(kind < KINDS[2], -part * towards, noise * mask)
+    moves = torch.where(kind < KINDS[1], part * towards * mask, moves)
+    return records + torch.where(kind < KINDS[0], towards * mask, moves)
 
 
-def swapped(records: Tensor, rng: torch.Generator) -> Tensor:
-    """Records with a random share of the features taken from another record of the batch."""
-    members, rows, _ = records.shape
-    others = records[:, torch.randperm(rows, generator=rng)]
-    share = 0.5 * torch.rand(members, rows, 1, generator=rng).clamp_min(0.1)
-    return torch.where(torch.rand(records.shape, generator=rng) < share, others, records)
+def displacement(moved: Tensor, records: Tensor, spread: Tensor) -> Tensor:
+    """Root mean square displacement [row] of records [row, column], in standard deviations."""
+    return ((moved - records) / spread).square().mean(-1).sqrt()
+
+
+def log_uniform(shape: tuple[int, ...], bounds: tuple[float, float], rng: torch.Generator) -> Tensor:
+    """Numbers between two bounds, each order of magnitude equally likely."""
+    return torch.empty(shape).uniform_(log(bounds[0]), log(bounds[1]), generator=rng).exp_()
+
+
+def _uniform(rows: int, rng: torch.Generator) -> Tensor:
+    return torch.rand(rows, 1, generator=rng)

@@ -159,6 +159,10 @@ class RunDirectory:
             raise ConfigError(f"{path}: is not JSON; was it edited?") from None
         return read if isinstance(read, dict) else None
 
+    def save_text(self, name: str, text: str) -> None:
+        """Write the file NAME."""
+        _write(self.path / name, text.encode())
+
     def save_plot(self, name: str, image: bytes) -> None:
         """Write plots/NAME.png."""
         _write(self._folder("plots") / f"{name}.png", image)

@@ -4,15 +4,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["InversionSettings", "ModelConfig", "ModelSettings"]
+__all__ = ["Architecture", "InversionSettings", "Mode", "ModelConfig", "ModelSettings", "View"]
 
 Mode = Literal["combined", "inversion", "reconstruction", "discriminator"]
-View = Literal["range", "standard"]
-Architecture = Literal["mlp", "shallow", "deep", "funnel"]
+View = Literal["tamed", "bounded", "soft"]
+Architecture = Literal["mlp", "shallow", "deep", "residual", "funnel"]
 
 
 class ModelSettings(BaseModel):
-    """The networks and their training."""
+    """The networks, their training, and the normal records kept beside them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,26 +23,39 @@ class ModelSettings(BaseModel):
     )
     architecture: Architecture = Field("mlp", description="Shape of the hidden layers, by name.")
     views: tuple[View, ...] = Field(
-        ("range",), min_length=1, max_length=2, description="Scalings of the features, each with networks."
+        ("tamed",), min_length=1, max_length=3, description="Scalings of the features, each with networks of its own."
     )
-    members: int = Field(2, ge=1, le=16, description="Independent sets of networks per view.")
-    hidden: int | None = Field(
-        None, ge=8, le=1024, description="Width of a hidden layer, units. Default: by the number of columns."
-    )
+    members: int = Field(2, ge=1, le=16, description="Independent encoders and generators per view.")
+    discriminators: int = Field(4, ge=1, le=16, description="Independent discriminators per view.")
+    hidden: int = Field(64, ge=8, le=1024, description="Width of a hidden layer, units.")
     latent: int | None = Field(
-        None, ge=1, le=64, description="Width of the latent space, units. Default: by the number of columns."
+        None,
+        ge=1,
+        le=64,
+        description="Width of the latent space, units. Default: principal axes that explain 90 % of the variance, "
+        "at least 8.",
     )
-    steps: int = Field(2000, ge=10, le=200_000, description="Training steps, batches.")
-    batch: int = Field(256, ge=16, le=65_536, description="Records per training step and member.")
-    learning_rate: float = Field(2e-3, gt=0, le=0.1, description="Adam's first learning rate; it decays to 0.")
-    prior: float = Field(
-        0.2, ge=0, le=10, description="Weight of the squared latent beside the squared residual, in fit and search."
+    memory: int = Field(
+        2048, ge=64, le=65_536, description="Most normal records kept to compare with; fewer when they are wide."
     )
-    adversarial: float = Field(0.05, ge=0, le=10, description="Weight of fooling the discriminator, in fitting.")
+    steps: int = Field(
+        2500,
+        ge=10,
+        le=200_000,
+        description="Training steps, batches: two fifths for encoder and generator, then the discriminator's.",
+    )
+    batch: int = Field(256, ge=16, le=65_536, description="Records per step and discriminator; a generator has half.")
+    learning_rate: float = Field(2e-3, gt=0, le=0.1, description="Adam's first learning rate; it decays to 4 % of it.")
+    adversarial: float = Field(0.02, ge=0, le=10, description="Weight of fooling the critic, in fitting the generator.")
     averaging: float = Field(0.995, ge=0, lt=1, description="Decay a step of the running average of the weights.")
     holdout: float = Field(
         0.2, ge=0.05, le=0.5, description="Share of the records kept out of training, to calibrate on."
     )
+
+    @property
+    def building_steps(self) -> int:
+        """Steps that train encoder and generator, before those of the discriminator."""
+        return self.steps * 2 // 5
 
 
 class InversionSettings(BaseModel):
@@ -50,10 +63,15 @@ class InversionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(2, ge=0, le=100, description="Damped Gauss-Newton steps; 0 is the plain reconstruction scorer.")
-    damping: float = Field(0.05, gt=0, le=100, description="First damping of a step; it adapts to each record.")
+    steps: int = Field(8, ge=0, le=100, description="Damped Gauss-Newton steps; 0 is the plain reconstruction scorer.")
+    prior: float = Field(
+        0.3,
+        ge=0,
+        le=10,
+        description="Weight of the squared distance from the nearest records' latents beside the squared residual.",
+    )
     screen: float = Field(
-        0.9,
+        0.8,
         ge=0,
         lt=1,
         description="Share of normal records whose encoder start is good enough to skip the search; 0 searches all.",

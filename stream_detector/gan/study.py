@@ -94,7 +94,7 @@ def study(
     )
     schema = FeatureSchema.numbered(settings.features)
     run.admit(settings.to_dict(), seed, fingerprint(learn, schema))
-    normaliser = Normaliser.fit(schema, learn, ("standard",))
+    normaliser = Normaliser.fit(schema, learn, ("soft",))
     prepared = normaliser(learn)
     data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
     probe = Probe.make(normaliser, data, learn, held, seed)
@@ -114,7 +114,7 @@ def _networks(settings: StudySettings) -> ModelSettings:
     """One generator, as wide as the data: it could fit them, which is what confuses a discriminator."""
     return ModelSettings(
         architecture=settings.architecture,
-        views=("standard",),
+        views=("soft",),
         members=1,
         latent=min(64, max(2, settings.features)),
         steps=settings.steps,

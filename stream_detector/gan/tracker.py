@@ -16,7 +16,7 @@ from torch import Tensor
 from stream_detector.errors import ConfigError, ModelError
 from stream_detector.gan.detection import Opinions, Probe, detection
 from stream_detector.gan.events import Events
-from stream_detector.gan.generated import Generated, real_quantiles
+from stream_detector.gan.generated import Generated, Prior, real_quantiles, standard_normal
 from stream_detector.gan.goodness import JointFit, is_collapsed
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.run_directory import RunDirectory, Tables
@@ -43,7 +43,8 @@ class Tracker:
 
     `schedule` are the steps to measure at; `opinions` says what the networks make of the `probe`,
     and the one called `decides` chooses the checkpoint. With `run`, everything is kept there, and
-    a training that `run` holds the beginning of goes on from its last measured step.
+    a training that `run` holds the beginning of goes on from its last measured step. Generated
+    records have latents of `prior`.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class Tracker:
         schedule: Sequence[int],
         seed: int,
         run: RunDirectory | None = None,
+        prior: Prior = standard_normal,
     ) -> None:
         self._probe, self._opinions, self._decides = probe, opinions, decides
-        self._schedule, self._seed, self._run = frozenset(schedule), seed, run
+        self._schedule, self._seed, self._run, self._prior = frozenset(schedule), seed, run, prior
         self._snapshots: dict[int, Gan] = {}
         self._tables: Tables = {"detection": [], "losses": []}
         self._events: Events | None = None
@@ -97,7 +99,7 @@ class Tracker:
         Raises `ModelError` when their generator has collapsed: it could not explain normal records.
         """
         chosen = self._snapshots[self.finish().step]
-        _refuse_collapsed(Generated.draw(chosen, self._probe, self._seed).joint(self._probe))
+        _refuse_collapsed(Generated.draw(chosen, self._probe, self._seed, self._prior).joint(self._probe))
         return chosen
 
     def finish(self) -> SweetSpot:
@@ -132,7 +134,7 @@ class Tracker:
             "losses": [{"loss": name, "value": float(loss)} for name, loss in losses.items()],
         }
         if self._run is not None:
-            generated = Generated.draw(gan, self._probe, self._seed)
+            generated = Generated.draw(gan, self._probe, self._seed, self._prior)
             pairs = zip(self._probe.sizes.tolist(), scores[self._decides].tolist(), strict=True)
             tables |= {
                 "scores": [{"size": size, "score": score} for size, score in pairs],

@@ -7,6 +7,7 @@ partitions unplaced again. Messages of partitions that are not placed are nobody
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stream_detector.kafka.history import NO_PAST, History, Past
 from stream_detector.records import Message
 from stream_detector.scoring.threshold import RollingThreshold
 
@@ -26,10 +27,11 @@ class Position:
 
 
 class Assignment:
-    """Owned partitions with their positions; `thresholds` holds those of the placed ones."""
+    """Owned partitions with their positions; `thresholds` holds those of the placed ones, `history` what led there."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: History | None = None) -> None:
         self.thresholds: dict[Partition, RollingThreshold] = {}
+        self.history = history or History(window=0, limit=0)
         self._positions: dict[Partition, Position | None] = {}
 
     def add(self, partitions: Iterable[Partition]) -> None:
@@ -37,21 +39,33 @@ class Assignment:
         for partition in partitions:
             self._positions[partition] = None
             self.thresholds.pop(partition, None)
+            self.history.forget(partition)
 
     def drop(self, partitions: Iterable[Partition]) -> None:
         """Gives partitions up; what was taken from them and not committed is forgotten."""
         for partition in partitions:
             self._positions.pop(partition, None)
             self.thresholds.pop(partition, None)
+            self.history.forget(partition)
 
-    def place(self, partition: Partition, offset: int, threshold: RollingThreshold, *, committed: bool) -> None:
+    def place(
+        self, partition: Partition, offset: int, threshold: RollingThreshold, past: Past = NO_PAST, *, committed: bool
+    ) -> None:
         """Lets an owned partition go on at `offset`; one that is not committed will be, with the next commit.
 
-        So a group's first start is on record too, and what retention takes before it was read is noticed.
+        So a group's first start is on record too, and what retention takes before it was read is
+        noticed. `past` is what the threshold was rebuilt from.
         """
         if partition in self._positions:
             self._positions[partition] = Position(offset if committed else NOTHING, offset)
             self.thresholds[partition] = threshold
+            self.history.begin(partition, past, threshold)
+
+    def renew(self, partition: Partition, threshold: RollingThreshold, past: Past) -> None:
+        """Gives a placed partition another threshold, rebuilt from `past`; where it goes on stays as it is."""
+        if self._positions.get(partition) is not None:
+            self.thresholds[partition] = threshold
+            self.history.begin(partition, past, threshold)
 
     def displace(self, partitions: Iterable[Partition]) -> None:
         """Makes owned partitions unplaced."""

@@ -1,7 +1,8 @@
 """Kafka clients, ready-made: everything that is set on librdkafka stands here, with its reason.
 
 One client, one purpose: `admin`, `plain_producer` (outside transactions), `reader` (bounded reads
-that commit nothing), and the worker's pair, `worker_consumer` and `transactional_producer`.
+that commit nothing), `registrar` (who moves the model pointer), and the worker's pair,
+`worker_consumer` and `transactional_producer`.
 """
 
 # ruff: noqa: SLF001 - the names of librdkafka's own error codes begin with an underscore
@@ -34,6 +35,7 @@ __all__ = [
     "plain_producer",
     "reachable",
     "reader",
+    "registrar",
     "require_broker",
     "slot",
     "transactional_id",
@@ -223,6 +225,14 @@ def transactional_producer(
         }
         | _callbacks(on_error, on_stats)
     )
+
+
+def registrar(kafka: KafkaConfig, topic: str) -> Producer:
+    """The producer that moves the model pointer on `topic`, before `init_transactions()`.
+
+    Its transactional id is the same for all, whatever their slot: the latest fences the others.
+    """
+    return Producer(common(kafka) | {"transactional.id": f"stream-detector.models.{topic}"})
 
 
 def _callbacks(on_error: ErrorCallback | None, on_stats: StatsCallback | None) -> Properties:

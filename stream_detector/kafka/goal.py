@@ -20,16 +20,23 @@ class Goal:
         self,
         marks: Mapping[Partition, Watermarks],
         committed: Callable[[Iterable[Partition]], Mapping[Partition, int]],
+        following: Callable[[Partition], int | None],
     ) -> None:
         self._ends = {partition: reach.high for partition, reach in marks.items() if reach.high > reach.low}
         self._committed = committed
+        self._following = following
         self._looked_at = 0.0
 
     def is_reached(self) -> bool:
         """Whether all is committed, as far as was seen a moment ago."""
-        if self._ends and time.monotonic() - self._looked_at > INTERVAL:
+        if self._ends and time.monotonic() - self._looked_at > INTERVAL and not self._is_under_way():
             self._look()
         return not self._ends
+
+    def _is_under_way(self) -> bool:
+        """Whether this worker has not even taken all of its own partitions: then asking the broker is in vain."""
+        positions = ((self._following(partition), end) for partition, end in self._ends.items())
+        return any(following is not None and following < end for following, end in positions)
 
     def _look(self) -> None:
         try:

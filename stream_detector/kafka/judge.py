@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import groupby
-from math import inf
 
 import structlog
 
@@ -11,14 +10,16 @@ from stream_detector.config import Config
 from stream_detector.detector import Outcome, detect, history, limits
 from stream_detector.errors import StreamDetectorError
 from stream_detector.features import Rejection
+from stream_detector.kafka.batch_limit import BatchLimit
+from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
-from stream_detector.records import DeadLetter, Message
-from stream_detector.scoring.threshold import Limits, RollingThreshold
+from stream_detector.records import Alert, DeadLetter, Message
+from stream_detector.scoring.threshold import FLAG_ALL, RollingThreshold
 
 __all__ = ["Judge"]
 
+MANY_AT_ONCE = 32  # messages that may hold thousands of records each
 POISON = Rejection("scoring-error", "the model fails on this record")
-FLAG_ALL = Limits(target_alert_rate=0.1, window=1, warmup=2**62, nominal=-inf, floor=-inf, ceiling=-inf)
 
 Thresholds = Mapping[tuple[str, int], RollingThreshold]
 Place = tuple[str | None, int | None, int | None]
@@ -27,14 +28,24 @@ log = structlog.get_logger(__name__)
 
 
 class Judge:
-    """Judges batches with one model; `limit` is the most records it takes at once."""
+    """Judges batches with one model."""
 
     def __init__(self, model: DetectorModel, config: Config) -> None:
         self.model = model
-        self.limit = config.worker.batch_records
         self.limits = limits(model, config.threshold)
-        self._record = config.record
+        self._decoder = decoder(config.record)
+        self._limit = BatchLimit(config.worker.batch_records, config.record.max_rows if self._decoder.many else 1)
         self._quarantined: set[Place] = set()
+
+    @property
+    def limit(self) -> int:
+        """The most messages it takes at once."""
+        return self._limit.messages
+
+    @property
+    def lookback(self) -> int:
+        """How many offsets to read at first when a threshold's window is to be filled."""
+        return min(self.limits.window, MANY_AT_ONCE) if self._decoder.many else self.limits.window
 
     def judge(self, messages: Sequence[Message], thresholds: Thresholds) -> Outcome | None:
         """The batch's outcome; None when it failed and the thresholds may have moved.
@@ -44,46 +55,64 @@ class Judge:
         reason of its own.
         """
         try:
-            return self._judge_around(messages, thresholds)
+            outcome = self._judge_around(messages, thresholds)
         except StreamDetectorError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record or the device can make the model raise
             self._isolate(messages, error)
             return None
+        self._limit.passed(len(messages), outcome.records)
+        return outcome
 
     def scores(self, messages: Sequence[Message]) -> list[float]:
-        """The scores of the usable messages, in order; a poisonous one has none."""
+        """The scores of the usable records, in order; a poisonous one has none."""
+        found: list[float] = []
+        at = 0
+        while at < len(messages):
+            part = messages[at : at + self.limit]
+            scores = self._scores(part)
+            self._limit.passed(len(part), len(scores))
+            found += scores
+            at += len(part)
+        return found
+
+    def account(self, message: Message) -> tuple[Alert, ...]:
+        """Every record of a message as an alert tells it, whatever its threshold."""
+        place = message.topic() or "", message.partition() or 0
+        return detect([message], self.model, {place: RollingThreshold(FLAG_ALL)}, self._decoder).alerts
+
+    def lower_limit(self, size: int) -> None:
+        """Takes at most half of `size` messages at once until it goes well for a while."""
+        self._limit.lower(size)
+        log.warning("batches are too large, taking fewer records at once", messages=self.limit)
+
+    def _scores(self, messages: Sequence[Message]) -> list[float]:
         try:
-            return history(messages, self.model, self._record)
+            return history(messages, self.model, self._decoder)
         except StreamDetectorError:
             raise
         except Exception:  # noqa: BLE001 - as above
             if len(messages) == 1:
                 return []
             half = len(messages) // 2
-            return self.scores(messages[:half]) + self.scores(messages[half:])
-
-    def lower_limit(self, size: int) -> None:
-        """Takes at most half of `size` records at once from now on."""
-        self.limit = max(1, size // 2)
-        log.warning("batches are too large, taking fewer records at once", batch_records=self.limit)
+            return self._scores(messages[:half]) + self._scores(messages[half:])
 
     def _judge_around(self, messages: Sequence[Message], thresholds: Thresholds) -> Outcome:
         """The road for all but the quarantined, which become dead letters in their turn."""
         if not self._quarantined:
-            return detect(messages, self.model, thresholds, self._record)
+            return detect(messages, self.model, thresholds, self._decoder)
         outcome = Outcome((), (), 0)
         for poisonous, run in groupby(messages, lambda message: _place(message) in self._quarantined):
             if poisonous:
                 parts = [self._bury(message, thresholds) for message in run]
             else:
-                parts = [detect(list(run), self.model, thresholds, self._record)]
+                parts = [detect(list(run), self.model, thresholds, self._decoder)]
             outcome = reduce(_joined, parts, outcome)
         return outcome
 
     def _bury(self, message: Message, thresholds: Thresholds) -> Outcome:
         """A dead letter; if the record has a score it stays in the window, as a rebuild would find it."""
-        thresholds[message.topic() or "", message.partition() or 0].learn(self.scores([message]))
+        thresholds[message.topic() or "", message.partition() or 0].learn(self._scores([message]))
         return Outcome((), (DeadLetter.of(message, POISON),), 0)
 
     def _isolate(self, messages: Sequence[Message], error: Exception) -> None:
@@ -113,7 +142,7 @@ class Judge:
     def _is_sound(self, messages: Sequence[Message]) -> bool:
         places = {(message.topic() or "", message.partition() or 0) for message in messages}
         try:
-            detect(messages, self.model, {place: RollingThreshold(FLAG_ALL) for place in places}, self._record)
+            detect(messages, self.model, {place: RollingThreshold(FLAG_ALL) for place in places}, self._decoder)
         except Exception:  # noqa: BLE001 - the very thing that is looked for
             return False
         return True
@@ -124,4 +153,9 @@ def _place(message: Message) -> Place:
 
 
 def _joined(one: Outcome, other: Outcome) -> Outcome:
-    return Outcome(one.alerts + other.alerts, one.dead_letters + other.dead_letters, one.normal + other.normal)
+    return Outcome(
+        one.alerts + other.alerts,
+        one.dead_letters + other.dead_letters,
+        one.normal + other.normal,
+        one.judged + other.judged,
+    )

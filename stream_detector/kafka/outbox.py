@@ -1,6 +1,7 @@
 """Alerts and dead letters on their way into the open transaction."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -10,6 +11,7 @@ import structlog
 from confluent_kafka import KafkaError as Fault
 
 from stream_detector.config import TopicsConfig
+from stream_detector.control import ControlEvent
 from stream_detector.detector import Outcome
 from stream_detector.kafka.transaction import Transaction
 from stream_detector.records import CONNECT, Alert, DeadLetter
@@ -42,6 +44,13 @@ class Outbox:
             self._send_alert(alert)
         for letter in letters:
             self._send_letter(letter)
+
+    def report(self, events: Sequence[ControlEvent]) -> None:
+        """Puts control events into the open transaction."""
+        self.used += (self._topics.control,) * bool(events)
+        for event in events:
+            key = f"{event.topic}-{event.partition}".encode()
+            self._transaction.produce(self._topics.control, key, event.to_json(), [])
 
     def _send_alert(self, alert: Alert) -> None:
         value = alert.to_json()

@@ -1,75 +1,49 @@
 """Models on Kafka: a compacted topic of artifacts, and a pointer to the one that serves.
 
-An artifact is a record with key `version/<SHA-256 of its bytes>`, the pointer one with key
-`current`. The artifact is acknowledged before the pointer is written, so a pointer never names
-what is not there; a crash in between leaves an artifact that nothing points to, and no harm.
-Of two who publish at once, the later pointer holds.
+An artifact is a record with key `version/<SHA-256 of its bytes>`. It is acknowledged before the
+pointer is written, so a pointer never names what is not there; a crash in between leaves an
+artifact that nothing points to, and no harm.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
 
 from confluent_kafka import KafkaError as Fault
-from confluent_kafka import KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaException, Message
 
 from stream_detector.config import Config
-from stream_detector.errors import BrokerUnavailableError, ModelFormatError, ModelNotFoundError
+from stream_detector.errors import BrokerUnavailableError, ModelFormatError, ModelNotFoundError, PointerMovedError
+from stream_detector.kafka import pointer as pointers
 from stream_detector.kafka import topics, window
-from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, plain_producer, reader, translate
+from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, plain_producer, translate
+from stream_detector.kafka.pointer import CURRENT, PARTITION, SHADOW, VERSION, Pointer, current, exclusive, newest
 
 __all__ = [
     "MAX_ARTIFACT_BYTES",
-    "Pointer",
-    "PointerWatch",
+    "NOTHING",
     "VersionInfo",
     "current",
     "fetch",
     "promote",
+    "prune",
     "publish",
     "resolve",
+    "rollback",
+    "shadow",
+    "store",
     "versions",
 ]
 
 MAX_ARTIFACT_BYTES = MAX_MESSAGE_BYTES - 65_536  # room for the record's frame
 MAX_TEXT = 500  # characters of `who` and `why`
-PARTITION = 0
-POINTER = b"current"
+NOTHING = ""
+"""The version that somebody expects who saw that none serves."""
 PREFIX = b"version/"
-STEP = 4  # offsets read at once, backwards; what is wanted is nearly always among the last two
 TIMEOUT = 60.0  # seconds for a record to be acknowledged
-VERSION = re.compile(r"[0-9a-f]{64}")
 VERSION_PREFIX = re.compile(r"[0-9a-f]{4,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """Which version serves, which served before, and who moved the pointer, when (RFC 3339) and why."""
-
-    version: str
-    previous: str | None
-    who: str
-    when: str
-    why: str
-
-    @classmethod
-    def from_message(cls, message: Message) -> Self:
-        """Read from the topic; raises `ModelFormatError` when it is no pointer of ours."""
-        try:
-            pointer = cls(**json.loads(message.value() or b""))
-            sound = VERSION.fullmatch(pointer.version) and VERSION.fullmatch(pointer.previous or pointer.version)
-        except (TypeError, ValueError):
-            sound = None
-        if not sound:
-            raise ModelFormatError(
-                f"topic {message.topic()!r}, offset {message.offset()}: not a model pointer; "
-                "write a sound one with 'stream-detector models promote VERSION'"
-            )
-        return pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,68 +56,93 @@ class VersionInfo:
     current: bool
 
 
-class PointerWatch:
-    """Follows the pointer as it moves, without blocking; for one thread, closed after use.
+def store(config: Config, artifact: bytes) -> str:
+    """Writes an artifact that nothing points to yet; returns its version.
 
-    Raises `TopicMissingError` without a models topic.
-    """
-
-    def __init__(self, config: Config) -> None:
-        topic = config.topics.models
-        end = _end(config)  # first, so that what is written meanwhile is seen twice rather than never
-        self._news = current(config)
-        self._consumer = reader(config.kafka)
-        self._consumer.assign([TopicPartition(topic, PARTITION, end)])
-
-    def poll(self) -> Pointer | None:
-        """The newest pointer since the last call; None when it has not moved.
-
-        The first call gives the pointer as it stands. Raises `ModelFormatError` when it is unsound.
-        """
-        for message in self._consumer.consume(STEP, 0):
-            if message.error() is None and message.key() == POINTER and message.value() is not None:
-                self._news = Pointer.from_message(message)
-        news, self._news = self._news, None
-        return news
-
-    def close(self) -> None:
-        """Lets go of the connection."""
-        self._consumer.close()
-
-
-def publish(config: Config, artifact: bytes, who: str, why: str) -> Pointer:
-    """Writes an artifact and points to it; returns the new pointer.
-
-    Raises `ModelFormatError` when the artifact is empty or exceeds `MAX_ARTIFACT_BYTES`, and a
-    `KafkaError` when a record was not acknowledged; then the pointer has not moved.
+    Raises `ModelFormatError` when it is empty or exceeds `MAX_ARTIFACT_BYTES`, and a `KafkaError`
+    when it was not acknowledged.
     """
     if not 0 < len(artifact) <= MAX_ARTIFACT_BYTES:
         raise ModelFormatError(
             f"the artifact has {len(artifact):,} bytes; 1 to {MAX_ARTIFACT_BYTES:,} can be published"
         )
     version = hashlib.sha256(artifact).hexdigest()
-    served = current(config)
-    producer = plain_producer(config.kafka)
-    _send(producer, config.topics.models, _key(version), artifact)
-    return _point(producer, config, served, version, who, why)
+    _send(config, _key(version), artifact)
+    return version
 
 
-def promote(config: Config, version: str, who: str, why: str) -> Pointer:
+def publish(
+    config: Config,
+    artifact: bytes,
+    who: str,
+    why: str,
+    *,
+    expected: str | None = None,
+    approved_by: str | None = None,
+) -> Pointer:
+    """Writes an artifact and points to it; returns the new pointer. Arguments and errors as `store` and `promote`."""
+    return promote(config, store(config, artifact), who, why, expected=expected, approved_by=approved_by)
+
+
+def promote(
+    config: Config,
+    version: str,
+    who: str,
+    why: str,
+    *,
+    expected: str | None = None,
+    approved_by: str | None = None,
+) -> Pointer:
     """Points to a version that was published before, once its bytes have proved sound.
 
-    Raises `ModelNotFoundError`, `ModelFormatError`, or a `KafkaError`.
+    `expected` is the version that the caller saw serving (`NOTHING`: none); another one serving by
+    now is a `PointerMovedError` that names both. `approved_by` is the person who decided, None for
+    a program. Raises `ModelNotFoundError`, `ModelFormatError`, or a `KafkaError`; then the pointer
+    has not moved.
     """
-    fetch(config, version)
-    return _point(plain_producer(config.kafka), config, current(config), version, who, why)
+    with exclusive(config) as moves:
+        fetch(config, version)
+        served = _served(config, expected)
+        moved = _moved(served, version, who, why, approved_by)
+        moves.point(CURRENT, moved)
+    return moved
 
 
-def current(config: Config) -> Pointer | None:
-    """The pointer as it stands; None when no model was published yet.
+def rollback(config: Config, who: str, why: str, *, approved_by: str | None = None) -> Pointer:
+    """Points back to the version that served before; once more, and the pointer is where it was.
 
-    Raises `TopicMissingError` without a models topic, `ModelFormatError` when the pointer is unsound.
+    Raises `ModelNotFoundError` when there is none before, and as `promote`.
     """
-    message = _newest(config, POINTER)
-    return Pointer.from_message(message) if message is not None and message.value() is not None else None
+    served = current(config)
+    if served is None or served.previous is None:
+        raise ModelNotFoundError(
+            f"topic {config.topics.models!r} knows no model before the one that serves; "
+            "choose one with 'stream-detector models promote VERSION'"
+        )
+    return promote(config, served.previous, who, why, expected=served.version, approved_by=approved_by)
+
+
+def shadow(config: Config, version: str | None, who: str, why: str) -> None:
+    """Has workers score a published version beside the one in force, None to end that; raises as `promote`."""
+    topics.require(config.kafka, [config.topics.shadow])
+    with exclusive(config) as moves:
+        if version is not None:
+            fetch(config, version)
+        moves.point(SHADOW, _moved(None, version, who, why, None) if version else None)
+
+
+def prune(config: Config, keep: int) -> list[str]:
+    """Deletes all versions but the newest `keep` and those that a pointer names; returns what went.
+
+    A version deleted cannot be served, replayed or rolled back to any more.
+    """
+    with exclusive(config) as moves:
+        named = [pointer.versions for pointer in (current(config), pointers.shadow(config)) if pointer]
+        found = [info.version for info in versions(config)]
+        spared = frozenset(found[len(found) - keep :] if keep else ()).union(*named)
+        gone = [version for version in found if version not in spared]
+        moves.erase(map(_key, gone))
+    return gone
 
 
 def fetch(config: Config, version: str) -> bytes:
@@ -154,7 +153,7 @@ def fetch(config: Config, version: str) -> bytes:
     """
     if not VERSION.fullmatch(version):
         raise ModelFormatError(f"model version {version!r:.80}: expected 64 hexadecimal digits")
-    message = _newest(config, _key(version))
+    message = newest(config, _key(version))
     artifact = message.value() if message is not None else None
     if artifact is None:
         raise ModelNotFoundError(
@@ -174,7 +173,7 @@ def versions(config: Config) -> list[VersionInfo]:
     found: dict[str, tuple[int, int]] = {}
     for message in _all(config):
         key, value = message.key() or b"", message.value()
-        if key == POINTER:
+        if key == CURRENT:
             served = Pointer.from_message(message).version if value is not None else None
         elif isinstance(key, bytes) and (version := _version(key)):
             found.pop(version, None)  # what was published again counts as new
@@ -199,19 +198,37 @@ def resolve(config: Config, text: str) -> str:
     return matches[0]
 
 
-def _point(producer: Producer, config: Config, served: Pointer | None, version: str, who: str, why: str) -> Pointer:
-    """Moves the pointer; pointing again to what serves keeps the way back."""
-    previous = None
+def _served(config: Config, expected: str | None) -> Pointer | None:
+    """The pointer, if it is the one expected; who expects nothing may replace an unsound one."""
+    try:
+        served = current(config)
+    except ModelFormatError:
+        if expected is not None:
+            raise
+        return None
+    serves = served.version if served else NOTHING
+    if expected is not None and serves != expected:
+        raise PointerMovedError(
+            f"topic {config.topics.models!r}: model {serves or 'none'} serves by now, not {expected or 'none'}; "
+            "somebody else was faster. Compare with it, then try again"
+        )
+    return served
+
+
+def _moved(served: Pointer | None, version: str, who: str, why: str, approved_by: str | None) -> Pointer:
+    """The next pointer; pointing again to what serves keeps the way back."""
+    previous = approved = None
     if served is not None:
         previous = served.previous if served.version == version else served.version
+        approved = served.approved
     when = datetime.now(UTC).isoformat(timespec="milliseconds")
-    pointer = Pointer(version, previous, who[:MAX_TEXT], when, why[:MAX_TEXT])
-    _send(producer, config.topics.models, POINTER, json.dumps(asdict(pointer)).encode())
-    return pointer
+    approved = version if approved_by else approved
+    return Pointer(version, previous, who[:MAX_TEXT], when, why[:MAX_TEXT], approved_by, approved)
 
 
-def _send(producer: Producer, topic: str, key: bytes, value: bytes) -> None:
+def _send(config: Config, key: bytes, value: bytes) -> None:
     """Returns once the record is acknowledged by all in-sync replicas."""
+    topic, producer = config.topics.models, plain_producer(config.kafka)
     faults: list[Fault | None] = []
     producer.produce(topic, value, key, partition=PARTITION, on_delivery=lambda fault, _: faults.append(fault))
     producer.flush(TIMEOUT)
@@ -222,23 +239,10 @@ def _send(producer: Producer, topic: str, key: bytes, value: bytes) -> None:
         raise translate(KafkaException(faults[0]), subject)
 
 
-def _newest(config: Config, key: bytes) -> Message | None:
-    """The last record under `key`, read from the end backwards."""
-    for chunk in window.backwards(config.kafka, config.topics.models, PARTITION, _end(config), STEP):
-        for message in reversed(chunk):
-            if message.key() == key:
-                return message
-    return None
-
-
 def _all(config: Config) -> Iterator[Message]:
-    for batch in window.read(config.kafka, config.topics.models, PARTITION, 0, _end(config)):
+    end = topics.end_offsets(config.kafka, [config.topics.models])[config.topics.models, PARTITION]
+    for batch in window.read(config.kafka, config.topics.models, PARTITION, 0, end):
         yield from batch
-
-
-def _end(config: Config) -> int:
-    topic = config.topics.models
-    return topics.end_offsets(config.kafka, [topic])[topic, PARTITION]
 
 
 def _key(version: str) -> bytes:

@@ -22,7 +22,7 @@ def sandbox(config: Config) -> Iterator[Config]:
     Raises a `KafkaError` when the topics cannot be created.
     """
     mark = uuid.uuid4().hex[:8]
-    names = config.topics.model_dump(include={"alerts", "dead_letters", "models", "feedback"})
+    names = config.topics.model_dump(include={"alerts", "dead_letters", "models", "feedback", "control", "shadow"})
     renamed = {key: f"{name}-{mark}" for key, name in names.items()}
     telemetry = tuple(f"{name}-{mark}" for name in config.topics.telemetry)
     own = config.model_copy(

@@ -1,4 +1,4 @@
-"""The model that a worker starts with: waited for, fetched, verified."""
+"""Models on their way into service: fetched and verified; the first one is waited for."""
 
 import os
 from collections.abc import Callable
@@ -10,12 +10,12 @@ import structlog
 import torch
 
 from stream_detector.config import Config
-from stream_detector.errors import ModelSchemaError
-from stream_detector.features import FeatureSchema
+from stream_detector.errors import ModelError, ModelFormatError, ModelSchemaError
+from stream_detector.features import FeatureSchema, Kind
 from stream_detector.kafka import registry
 from stream_detector.model import DetectorModel
 
-__all__ = ["ModelSource", "await_model", "published"]
+__all__ = ["ModelSource", "admitted", "await_model", "published", "verified"]
 
 ModelSource = Callable[[], DetectorModel | None]
 """The model to serve, None while there is none."""
@@ -26,8 +26,29 @@ log = structlog.get_logger(__name__)
 
 
 def published(config: Config) -> ModelSource:
-    """The model that the `current` pointer on the models topic names."""
-    return partial(_fetch, config)
+    """The model that the `current` pointer on the models topic names, or the one before if that is unfit."""
+    return partial(_first_sound, config)
+
+
+def verified(config: Config, version: str) -> DetectorModel:
+    """A published model that is fit to serve; raises as `admitted`, or a `KafkaError` when it could not be fetched."""
+    return admitted(config, version, registry.fetch(config, version))
+
+
+def admitted(config: Config, version: str, artifact: bytes) -> DetectorModel:
+    """The model in an artifact, once its tensors, its features and the scores of its golden batch are proved.
+
+    Raises a `ModelError` with the reason.
+    """
+    model = DetectorModel.from_bytes(artifact, config.worker.device)
+    if model.version != version:
+        raise ModelFormatError(
+            f"model {version[:12]}: its bytes are not as this program writes them, so alerts could not name it; "
+            "publish it again with 'stream-detector models export' and 'models import'"
+        )
+    _check(model, config)
+    model.verify()
+    return model
 
 
 def await_model(source: ModelSource, config: Config, stop: Event) -> DetectorModel | None:
@@ -55,19 +76,42 @@ def await_model(source: ModelSource, config: Config, stop: Event) -> DetectorMod
     return None
 
 
-def _fetch(config: Config) -> DetectorModel | None:
+def _first_sound(config: Config) -> DetectorModel | None:
+    """The current model; if it is refused, the one before, which running workers go on with as well."""
     pointer = registry.current(config)
     if pointer is None:
         return None
-    return DetectorModel.from_bytes(registry.fetch(config, pointer.version), config.worker.device)
+    try:
+        return verified(config, pointer.version)
+    except ModelError as error:
+        if pointer.previous is None:
+            raise
+        log.warning("model refused, starting with the one before", version=pointer.version, why=str(error))
+        return verified(config, pointer.previous)
 
 
 def _check(model: DetectorModel, config: Config) -> None:
     declared = config.declared_schema
+    if config.record.format == "float32":
+        _check_vectors(model, declared)
     if declared is not None and not _sorted(declared).matches(_sorted(model.schema)):
         raise ModelSchemaError(
             f"model {model.version[:12]} was fitted on {', '.join(model.schema.names)}, but 'features:' declares "
             f"{', '.join(declared.names)}; fit a model on these features, or correct the configuration"
+        )
+
+
+def _check_vectors(model: DetectorModel, declared: FeatureSchema | None) -> None:
+    """A vector names no features, so their order and number must be the model's, and all must be numbers."""
+    if declared is not None and declared.names != model.schema.names:
+        raise ModelSchemaError(
+            f"model {model.version[:12]} reads float32 vectors as {', '.join(model.schema.names)}, but 'features:' "
+            f"declares {', '.join(declared.names)}; correct the order, or fit a model on these features"
+        )
+    if any(feature.kind is Kind.CATEGORICAL for feature in model.schema.features):
+        raise ModelSchemaError(
+            f"model {model.version[:12]} has categorical features, which float32 vectors cannot hold; "
+            "use another record.format, or a model of numbers"
         )
 
 

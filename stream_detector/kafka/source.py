@@ -4,10 +4,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import cast
 
 import structlog
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Fault
 from confluent_kafka import Message as Consumed
 
@@ -15,8 +16,10 @@ from stream_detector.config import Config
 from stream_detector.errors import KafkaError, OffsetsLostError
 from stream_detector.kafka import topics, window
 from stream_detector.kafka.assignment import Assignment, Partition
+from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.clients import worker_consumer
 from stream_detector.kafka.faults import explained
+from stream_detector.kafka.history import History, Past
 from stream_detector.kafka.judge import Judge
 from stream_detector.kafka.patience import Patience
 from stream_detector.kafka.restore import restored
@@ -37,8 +40,15 @@ class Source:
     they are lost already. Partitions are assigned paused and read nothing until `place_next`.
     """
 
-    def __init__(self, config: Config, judge: Judge, finish: Callable[[], None], abandon: Callable[[], None]) -> None:
-        self.assignment = Assignment()
+    def __init__(
+        self,
+        config: Config,
+        judge: Judge,
+        finish: Callable[[], None],
+        abandon: Callable[[], None],
+        history: History | None = None,
+    ) -> None:
+        self.assignment = Assignment(history)
         self.patience = Patience("reading", config.worker.unavailable_timeout_ms / 1000)
         self.rebalances = self.restores = self.offsets_lost = 0
         self._config = config
@@ -106,6 +116,21 @@ class Source:
         if displaced:
             self._consumer.pause(displaced)
 
+    def succeed(self, candidate: Candidate) -> None:
+        """Goes on with another model: every threshold becomes what it would be had that model always served.
+
+        Between two transactions only. A partition whose window is not at hand is placed anew.
+        """
+        self._judge = candidate.judge
+        lacking = []
+        for partition, past in self.assignment.history.pasts().items():
+            threshold = candidate.threshold(partition, past)
+            if threshold is None:
+                lacking.append(partition)
+            else:
+                self.assignment.renew(partition, threshold, past)
+        self.displace(lacking)
+
     def membership(self) -> bytes | None:
         """Who we are to the group, fresh: generation and member id change without a callback."""
         metadata: bytes | None = self._consumer.consumer_group_metadata()
@@ -135,10 +160,12 @@ class Source:
     def _place(self, topic: str, partition: int) -> None:
         start, committed = self._start(topic, partition)
         kafka, judge = self._config.kafka, self._judge
-        chunks = window.backwards(kafka, topic, partition, start, judge.limits.window)
-        threshold = restored(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
+        read: list[list[Message]] = []
+        chunks = window.backwards(kafka, topic, partition, start, judge.lookback)
+        threshold = restored(judge.limits, _noting(cast("Iterator[list[Message]]", chunks), read), judge.scores)
+        past = Past(tuple(chain.from_iterable(reversed(read))), whole=threshold.seen < judge.limits.window)
         self._seek(TopicPartition(topic, partition, start))
-        self.assignment.place((topic, partition), start, threshold, committed=committed)
+        self.assignment.place((topic, partition), start, threshold, past, committed=committed)
         self.restores += 1
         log.debug("reading", topic=topic, partition=partition, offset=start, scores=threshold.seen)
 
@@ -189,8 +216,9 @@ class Source:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._guarded():
             self.rebalances += 1
-            # Any offset would do, as nothing is read before the seek; this one can never be out of range.
-            consumer.incremental_assign([TopicPartition(each.topic, each.partition, OFFSET_END) for each in partitions])
+            # Nothing is read before the seek, but it must be a number: the broker is asked what the end is, and its
+            # answer, coming after the seek, moves the position to the end. Records were skipped so, 9 times in 50.
+            consumer.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
             if partitions:
                 consumer.pause(partitions)
             self.assignment.add((each.topic, each.partition) for each in partitions)
@@ -254,6 +282,13 @@ class Source:
             self.patience.failed(explained(error.args[0], subject))
         else:
             self.patience.succeeded()
+
+
+def _noting(chunks: Iterable[list[Message]], read: list[list[Message]]) -> Iterator[list[Message]]:
+    """The chunks, each also added to `read`."""
+    for chunk in chunks:
+        read.append(chunk)
+        yield chunk
 
 
 def _names(partitions: list[TopicPartition]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a worker has done so far, as a value that metrics and the command line read."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +8,25 @@ from typing import Protocol
 
 from stream_detector.detector import Outcome
 
-__all__ = ["Observer", "RunSummary", "Tally"]
+__all__ = ["STALL_BUCKETS", "Observer", "RunSummary", "Stalls", "Tally"]
+
+
+STALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper ends, seconds, between which stalls are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stalls:
+    """How long changes of the model held up a worker: `counts` by bucket, the last one unbounded, and their sum."""
+
+    counts: tuple[int, ...] = (0,) * (len(STALL_BUCKETS) + 1)
+    seconds: float = 0.0
+
+    def plus(self, seconds: float) -> "Stalls":
+        """With one more."""
+        counts = list(self.counts)
+        counts[bisect_left(STALL_BUCKETS, seconds)] += 1
+        return Stalls(tuple(counts), self.seconds + seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +36,9 @@ class RunSummary:
     `dead_lettered` counts by reason code. `recreations` counts producers replaced after an
     outcome in doubt. `restores` counts thresholds rebuilt from the log. `lag` is how many records
     the owned partitions hold beyond the last one taken; `partitions` how many are owned, `warming`
-    of how many the threshold still lacks history.
+    of how many the threshold still lacks history. `control_events` counts reports of drift
+    and of changes of regime. `model` is the version in force, `swaps` the
+    changes of it (`swap_stalls`: how long each took), `models_refused` those not fit to serve.
     """
 
     records: int = 0
@@ -33,6 +54,11 @@ class RunSummary:
     lag: int = 0
     partitions: int = 0
     warming: int = 0
+    model: str = ""
+    control_events: int = 0
+    swaps: int = 0
+    models_refused: int = 0
+    swap_stalls: Stalls = Stalls()
 
 
 class Observer(Protocol):
@@ -48,9 +74,11 @@ class Tally:
     normal: int = 0
     flagged: int = 0
     dead_lettered: Counter[str] = field(default_factory=Counter)
+    events: int = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Counts a batch."""
+    def add(self, outcome: Outcome, events: int = 0) -> None:
+        """Counts a batch, and the control events that it gave rise to."""
+        self.events += events
         self.normal += outcome.normal
         self.flagged += len(outcome.alerts)
         self.dead_lettered.update(letter.reason for letter in outcome.dead_letters)
@@ -60,6 +88,7 @@ class Tally:
         self.normal += other.normal
         self.flagged += other.flagged
         self.dead_lettered.update(other.dead_lettered)
+        self.events += other.events
 
     @property
     def records(self) -> int:

@@ -18,7 +18,7 @@ from stream_detector.config import Config, KafkaConfig
 from stream_detector.errors import TopicMissingError
 from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, admin, require_broker, translate
 
-__all__ = ["TopicResult", "Watermarks", "create", "end_offsets", "require", "watermarks"]
+__all__ = ["Place", "TopicResult", "Watermarks", "create", "end_offsets", "offsets_at", "require", "watermarks"]
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -103,6 +103,16 @@ def end_offsets(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, int]:
     return {place: marks.high for place, marks in watermarks(kafka, topics).items()}
 
 
+def offsets_at(kafka: KafkaConfig, topics: Iterable[str], time_ms: int) -> dict[Place, int]:
+    """The first offset whose timestamp is `time_ms` (epoch) or later, in every partition of `topics`.
+
+    Where there is none it is the partition's end. Raises `TopicMissingError` for a topic that does not exist.
+    """
+    marks = watermarks(kafka, topics)
+    found = _offsets(admin(kafka), kafka, list(marks), OffsetSpec.for_timestamp(time_ms))
+    return {place: found[place] if found[place] >= 0 else marks[place].high for place in marks}
+
+
 class _Shape(NamedTuple):
     name: str
     partitions: int
@@ -118,6 +128,8 @@ def _shapes(config: Config) -> list[_Shape]:
         _Shape(topics.dead_letters, topics.partitions, delete | {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}),
         _Shape(topics.models, 1, compact | {"max.message.bytes": str(MAX_MESSAGE_BYTES)}),
         _Shape(topics.feedback, 1, compact),
+        _Shape(topics.control, 1, delete),
+        _Shape(topics.shadow, 1, delete),
     ]
 
 

@@ -34,7 +34,7 @@ def read(kafka: KafkaConfig, topic: str, partition: int, start: int, end: int) -
 
 
 def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: int) -> Iterator[list[Message]]:
-    """The committed records before `end`, in chunks of `step` offsets, the latest chunk first.
+    """The committed records before `end`, in chunks of `step` offsets and then more, the latest chunk first.
 
     Within a chunk records are in order. Gaps make chunks smaller, and empty ones are left out; it
     ends where the log begins. For who needs the last so many records of a kind that the log
@@ -48,7 +48,7 @@ def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: in
             chunk = [message for batch in _span(consumer, topic, partition, start, end) for message in batch]
             if chunk:
                 yield chunk
-            end = start
+            end, step = start, max(step, min(2 * step, BATCH))
 
 
 def _reach(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:

@@ -14,14 +14,19 @@ from stream_detector.errors import KafkaError
 from stream_detector.kafka import topics
 from stream_detector.kafka.assignment import Partition
 from stream_detector.kafka.clients import require_broker, slot, transactional_id, transactional_producer
+from stream_detector.kafka.drift_watch import DriftWatch
 from stream_detector.kafka.faults import explained
 from stream_detector.kafka.goal import Goal
+from stream_detector.kafka.heap import settled_heap
+from stream_detector.kafka.history import History
 from stream_detector.kafka.judge import Judge
 from stream_detector.kafka.outbox import Outbox
 from stream_detector.kafka.patience import Patience
 from stream_detector.kafka.serving import ModelSource, await_model, published
+from stream_detector.kafka.shadow import Shadow
 from stream_detector.kafka.source import Source
-from stream_detector.kafka.summary import Observer, RunSummary, Tally
+from stream_detector.kafka.succession import Succession
+from stream_detector.kafka.summary import Observer, RunSummary, Stalls, Tally
 from stream_detector.kafka.transaction import State, Transaction
 from stream_detector.model import DetectorModel
 from stream_detector.records import Message
@@ -50,17 +55,21 @@ def run(
     """
     stop = stop or Event()
     require_broker(config.kafka)
-    topics.require(config.kafka, (*config.topics.telemetry, config.topics.alerts, config.topics.dead_letters))
+    written = (config.topics.alerts, config.topics.dead_letters, *((config.topics.control,) * config.drift.enabled))
+    topics.require(config.kafka, (*config.topics.telemetry, *written))
     model = await_model(model_source or published(config), config, stop)
     if model is None:
         return RunSummary()
-    return Worker(config, model, observer).work(stop, until_end=until_end)
+    with settled_heap():
+        return Worker(config, model, observer, follow=model_source is None).work(stop, until_end=until_end)
 
 
 class Worker:
-    """One member of the group, with one model."""
+    """One member of the group, with one model at a time; with `follow`, the one that the pointer names."""
 
-    def __init__(self, config: Config, model: DetectorModel, observer: Observer | None = None) -> None:
+    def __init__(
+        self, config: Config, model: DetectorModel, observer: Observer | None = None, *, follow: bool = False
+    ) -> None:
         worker = config.worker
         self._observer = observer
         self._interval = worker.commit_interval_ms / 1000
@@ -72,23 +81,31 @@ class Worker:
             slot(config.kafka),
         )
         self._outbox = Outbox(self._transaction, config.topics)
-        self._source = Source(config, self._judge, self._commit, self._abandon)
+        history = History(config.threshold.window) if follow else None
+        self._succession = Succession(config, model.version, history) if history else None
+        self._source = Source(config, self._judge, self._commit, self._abandon, history)
+        self._drift = DriftWatch(config.drift)
+        self._shadow = Shadow(config, self._source.assignment.history)
         self._patience = Patience("committing", worker.unavailable_timeout_ms / 1000)
         self._subject = f"transactional id {transactional_id(config.kafka)!r}, group {config.kafka.group_id!r}"
         self._config = config
         self._tally, self._done = Tally(), Tally()
         self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
         self._urgent = self._slow = self._swept = False
-        self._commits = self._aborts = self._producers = 0
+        self._commits = self._aborts = self._producers = self._swaps = 0
+        self._stalls = Stalls()
         self._reported_at = 0.0
 
     def work(self, stop: Event, *, until_end: bool) -> RunSummary:
         """The loop, from joining the group to leaving it."""
         goal = self._goal() if until_end else None
         try:
+            if self._succession:
+                self._succession.start()
             self._source.subscribe()
             while not (stop.is_set() or (goal and goal.is_reached())):
                 self._recover()
+                self._change_model()
                 messages = self._source.receive(self._judge.limit, self._wait())
                 if messages:
                     self._process(messages)
@@ -117,7 +134,38 @@ class Worker:
             lag=source.lag(),
             partitions=len(thresholds),
             warming=sum(threshold.current().warming for threshold in thresholds.values()),
+            model=self._judge.model.version,
+            control_events=self._done.events,
+            swaps=self._swaps,
+            models_refused=self._succession.refused if self._succession else 0,
+            swap_stalls=self._stalls,
         )
+
+    def _change_model(self) -> None:
+        """Goes on with the next model once it is ready, between two transactions; and with the next candidate."""
+        succession = self._succession
+        if succession is None:
+            return
+        for candidate in succession.take_shadows():
+            self._shadow.change(candidate)
+        if succession.is_ready:
+            self._swap(succession)
+
+    def _swap(self, succession: Succession) -> None:
+        started = time.monotonic()
+        if self._transaction.state is State.OPEN:
+            self._commit()
+        candidate = succession.take()
+        if candidate is None:
+            return
+        previous, self._judge = self._judge.model.version, candidate.judge
+        self._source.succeed(candidate)
+        if self._shadow.version == self._judge.model.version:
+            self._shadow.change(None)
+        stall = time.monotonic() - started
+        self._swaps += 1
+        self._stalls = self._stalls.plus(stall)
+        log.info("model", version=candidate.judge.model.version, previous=previous, stall_ms=round(1000 * stall, 1))
 
     def _recover(self) -> None:
         """A producer in doubt is replaced, then partitions without a start are given one."""
@@ -158,8 +206,13 @@ class Worker:
         if outcome is None:
             self._abandon()
             return
+        if self._succession:
+            self._shadow.judge(messages, outcome, self._judge.model.version)
+            self._source.assignment.history.add(messages, self._source.assignment.thresholds)
         self._outbox.send(outcome)
-        self._tally.add(outcome)
+        events = self._drift.events(outcome, self._source.assignment.thresholds, self._judge.model.version)
+        self._outbox.report(events)
+        self._tally.add(outcome, len(events))
         self._urgent = self._urgent or bool(outcome.alerts)
         self._heed_pace(time.monotonic() - started, len(messages))
 
@@ -213,6 +266,7 @@ class Worker:
     def _renew(self) -> None:
         self._tally = Tally()
         self._urgent = False
+        self._shadow.drop()
 
     def _resolve_doubt(self) -> None:
         """Counts a transaction after all when its offsets turn out to be committed."""
@@ -231,6 +285,7 @@ class Worker:
     def _count(self, tally: Tally) -> None:
         self._commits += 1
         self._done.merge(tally)
+        self._shadow.settle()
 
     def _failed(self) -> None:
         """Reports why there was no commit, and waits a little longer each time."""
@@ -242,19 +297,25 @@ class Worker:
 
     def _report(self, interval: float) -> None:
         now = time.monotonic()
-        if self._observer and now - self._reported_at >= interval:
-            self._reported_at = now
+        if now - self._reported_at < interval:
+            return
+        self._reported_at = now
+        if self._observer:
             self._observer.observe(self.summary())
+        self._shadow.send()
 
     def _close(self) -> None:
         """Leaves the group; what was taken and is not committed is nobody's, least of all for the last callback."""
         assignment = self._source.assignment
         assignment.drop((*assignment.placed, *assignment.unplaced))
         try:
+            self._shadow.close()
+            if self._succession:
+                self._succession.close()
             self._source.close()
         finally:
             self._transaction.close()
 
     def _goal(self) -> Goal:
         marks = topics.watermarks(self._config.kafka, self._config.topics.telemetry)
-        return Goal(marks, self._source.committed)
+        return Goal(marks, self._source.committed, self._source.assignment.following)

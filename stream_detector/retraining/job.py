@@ -1,82 +1,198 @@
-"""The model road: records in, a fitted model out.
+"""The model road: a retraining, from the telemetry to the pointer.
 
-read the window -> keep what can be read -> fit, tracking every checkpoint -> pick the sweet spot -> calibrate
+read the window -> keep the normal, cut it by time -> fit, tracking every checkpoint, pick the
+sweet spot, calibrate -> gate against the champion -> publish -> report
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from time import sleep
-from typing import Any, cast
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
-from stream_detector.config import Config, RecordConfig
-from stream_detector.errors import DataError
+import structlog
+
+from stream_detector.config import Config
+from stream_detector.detector import limits
+from stream_detector.errors import DataError, GateRefusedError, ModelError, PointerMovedError
 from stream_detector.features import FeatureSchema, encode
-from stream_detector.fitting import fit
+from stream_detector.feedback import Verdict as Said
+from stream_detector.fitting import HeldOut, fit
 from stream_detector.gan.run_directory import RunDirectory
 from stream_detector.gan.settings import ModelConfig
-from stream_detector.kafka import recent
+from stream_detector.kafka import alerts, feedback, recent, registry
+from stream_detector.kafka.recent import Reach
 from stream_detector.model import DetectorModel
-from stream_detector.records import Message, raw, read
-from stream_detector.tables import read_table
+from stream_detector.records import Alert
+from stream_detector.retraining.constant import constant_features, refuse_stuck
+from stream_detector.retraining.contender import Contender, Matrix
+from stream_detector.retraining.gate import Trial, Verdict, failures, judge
+from stream_detector.retraining.normal import Evidence
+from stream_detector.retraining.parts import Doubt, Parts, Records, cut
+from stream_detector.retraining.reference import Reference
+from stream_detector.retraining.report import Report
+from stream_detector.retraining.run import Plan, begun, tidy, unfinished
+from stream_detector.retraining.standing import Standing
+from stream_detector.retraining.window import Window, read_records, read_window
 
-__all__ = ["fit_file", "fit_topics", "new_run"]
+__all__ = ["Occasion", "Outcome", "learn", "retrain"]
 
 Progress = Callable[[int, int, str], None]
-POLL_SECONDS = 1.0
+MOST_KNOWN = 200  # confirmed anomalies that the gate tries
+
+log = structlog.get_logger(__name__)
 
 
-def fit_file(
-    path: Path, config: Config, seed: int, progress: Progress, run: RunDirectory | None = None
-) -> DetectorModel:
-    """A model of the normal records in a table; raises `DataError` when they cannot be used."""
-    table = read_table(path)
-    progress(0, 1, f"{path.name}: {len(table):,} records")
-    return fit(table, config.declared_schema, _model_config(config), seed, config.worker.device, progress, run)
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why there is a retraining, and from when on it reads (epoch ms); None = as far as the configuration says."""
+
+    why: str
+    since_ms: int | None = None
 
 
-def fit_topics(
-    config: Config, count: int, seed: int, progress: Progress, run: RunDirectory | None = None
-) -> DetectorModel:
-    """A model of the newest `count` records of the telemetry topics, waiting until there are as many.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A retraining that came to its end: the model, whether it was published, and what the gate said."""
 
-    The artifact's lineage names the offsets. Raises `DataError` when too few of them can be read.
-    """
-    while (available := recent.available(config)) < count:
-        progress(available, count, f"waiting for telemetry: {available:,} of {count:,} records")
-        sleep(POLL_SECONDS)
-    messages = cast("list[Message]", recent.newest(config, count))
-    rows, unusable = _usable(messages, config.record)
-    schema = config.declared_schema or FeatureSchema.inferred(rows)
-    encoded = encode(schema := schema.with_vocabularies(rows), rows, config.record.max_string)
-    unusable += len(encoded.rejected)
-    if unusable > len(messages) // 2:
-        raise DataError(
-            f"{unusable:,} of {len(messages):,} records of {', '.join(config.topics.telemetry)} cannot be read; "
-            "check record.features_path and features against what the topic holds"
+    model: DetectorModel
+    verdict: Verdict
+    run: RunDirectory
+    published: bool
+
+    def refusal(self) -> GateRefusedError:
+        """The error of a model that the gate refused."""
+        return GateRefusedError(
+            f"model {self.model.version[:12]} was refused, nothing is changed: {'; '.join(failures(self.verdict))}; "
+            f"all figures: {self.run.path / 'report.md'}"
         )
-    model = fit(encoded.matrix, schema, _model_config(config), seed, config.worker.device, progress, run)
-    return model.with_lineage({"offsets": _offsets(messages), "unusable": unusable})
 
 
-def new_run(parent: Path, config: Config, seed: int) -> RunDirectory:
-    """A folder in `parent` for one fit with this configuration and seed; raises `ConfigError`."""
-    return RunDirectory.create(parent, _model_config(config).model_dump(mode="json"), seed)
+def retrain(config: Config, occasion: Occasion, who: str, progress: Progress, *, publish: bool = True) -> Outcome:
+    """Retrains on recent normal telemetry; publishes the model if the gate lets it through and `publish`.
+
+    A retraining that was interrupted goes on instead. Raises `DataError` when there is too little
+    to learn from, `ModelError` when a model cannot be had or made, `PointerMovedError` when
+    somebody else was faster, or a `KafkaError`; the models topic's pointer is then as it was.
+    """
+    standing = Standing.load(config)
+    reference = _reference(config, standing)
+    with ExitStack() as held:
+        run, plan = _run(config, occasion, standing, held)
+        try:
+            model, holdout = learn(config, plan, standing, progress, run)
+            model.save(run.path / "model.safetensors")
+            known = _matrix(_known(config, plan.evidence, model.schema), model.schema, config)
+            trial = Trial(holdout, known, reference, config.threshold.target_alert_rate, config.seed)
+            verdict = _gate(config, model, standing, trial)
+            published = publish and verdict.passed
+            if published:
+                registry.publish(config, model.to_bytes(), who, plan.why, expected=standing.version)
+        except (DataError, ModelError, PointerMovedError) as error:
+            Report(plan.why, standing.version, None, {}, None, str(error)).save(run)
+            raise
+        result = "published" if published else "not published" if verdict.passed else "refused"
+        Report(plan.why, standing.version, model.version, model.lineage, verdict, result).save(run)
+        tidy(config)
+        return Outcome(model, verdict, run, published)
 
 
-def _usable(messages: list[Message], record: RecordConfig) -> tuple[list[dict[str, Any]], int]:
-    rows = read([raw(message.value()) for message in messages], record)
-    return rows.features, len(rows.rejected)
+def _run(config: Config, occasion: Occasion, standing: Standing, held: ExitStack) -> tuple[RunDirectory, Plan]:
+    """The run to go on with, or a new one."""
+    found = held.enter_context(unfinished(config, standing.version))
+    if found is not None:
+        log.info("going on with an interrupted run", run=str(found[0].path), why=found[1].why)
+        return found
+    reach = recent.reach(config, config.retrain.records, occasion.since_ms)
+    plan = Plan(occasion.why, standing.version, reach, _evidence(config, reach))
+    return held.enter_context(begun(config, plan)), plan
 
 
-def _offsets(messages: list[Message]) -> dict[str, list[int]]:
-    """First and last offset read, by `topic-partition`."""
-    ranges: dict[str, list[int]] = {}
-    for message in messages:
-        offset = message.offset() or 0
-        first_last = ranges.setdefault(f"{message.topic()}-{message.partition()}", [offset, offset])
-        first_last[0], first_last[1] = min(first_last[0], offset), max(first_last[1], offset)
-    return dict(sorted(ranges.items()))
+def _evidence(config: Config, reach: Reach) -> Evidence:
+    """What alerts and feedback say about the records to read, and all confirmed anomalies."""
+    in_time = sorted(feedback.latest(config).items(), key=lambda said: said[1].time)
+    flagged = (alert for alert in alerts.everything(config) if _within(alert, reach))
+    return Evidence(
+        frozenset(alert.id for alert in flagged),
+        tuple(name for name, said in in_time if said.verdict is Said.ANOMALY),
+        frozenset(name for name, said in in_time if said.verdict is Said.FALSE_ALARM),
+    )
 
 
-def _model_config(config: Config) -> ModelConfig:
-    return ModelConfig(model=config.model, inversion=config.inversion)
+def learn(
+    config: Config, plan: Plan, standing: Standing, progress: Progress, run: RunDirectory | None = None
+) -> tuple[DetectorModel, Matrix]:
+    """A model of what `plan` names, and the records held out for the gate [record, feature].
+
+    A function of the plan, the champion, the configuration and the seed; kept in `run` where given.
+    """
+    window = read_window(config, plan.reach, progress)
+    schema = standing.schema(config, window)
+    window = window.of(schema, config.record)
+    parts = cut(window.records, plan.evidence, _doubt(config, standing, window), config)
+    schema = schema.with_vocabularies(record.features for record in parts.train)
+    train, selection, calibration, holdout = (
+        _matrix(records, schema, config) for records in (parts.train, parts.selection, parts.calibration, parts.holdout)
+    )
+    constant = constant_features(train, schema)
+    refuse_stuck(constant, schema, standing.champion)
+    settings = ModelConfig(model=config.model, inversion=config.inversion)
+    held_out = HeldOut(selection, calibration)
+    model = fit(train, schema, settings, config.seed, config.worker.device, progress, run, held_out)
+    return model.with_lineage(_lineage(plan, window, parts, constant, config)), holdout
+
+
+def _doubt(config: Config, standing: Standing, window: Window) -> Doubt | None:
+    champion = standing.champion
+    if champion is None or not window.records:
+        return None
+    wide = config.threshold.model_copy(
+        update={"target_alert_rate": min(0.4, config.threshold.target_alert_rate * config.retrain.guard_band)}
+    )
+    scores = champion.score([record.features for record in window.records]).anomaly
+    return Doubt(scores, limits(champion, wide).nominal)
+
+
+def _gate(config: Config, model: DetectorModel, standing: Standing, trial: Trial) -> Verdict:
+    challenger, champion, approved = (
+        None if each is None else Contender.of(each, model.schema, config.threshold)
+        for each in (model, standing.champion, standing.approved)
+    )
+    assert challenger is not None
+    return judge(challenger, champion, approved, trial, config.retrain.gate)
+
+
+def _known(config: Config, evidence: Evidence, schema: FeatureSchema) -> Records:
+    """The anomalies confirmed last, as far as they are still retained and fit the schema."""
+    found = read_records(config, frozenset(evidence.anomalous[-MOST_KNOWN:]))
+    rejected = encode(schema, [record.features for record in found], config.record.max_string).rejected
+    return [record for position, record in enumerate(found) if position not in rejected]
+
+
+def _reference(config: Config, standing: Standing) -> Reference | None:
+    """The reference set, tried on the champion's features before anything is trained."""
+    path = config.retrain.gate.reference
+    reference = Reference.load(path) if path is not None else None
+    if reference is not None and standing.champion is not None:
+        reference.matrix(standing.champion.schema)
+    return reference
+
+
+def _matrix(records: Records, schema: FeatureSchema, config: Config) -> Matrix:
+    return encode(schema, [record.features for record in records], config.record.max_string).matrix
+
+
+def _lineage(plan: Plan, window: Window, parts: Parts, constant: list[str], config: Config) -> dict[str, Any]:
+    """Where the model comes from; nothing in it depends on the clock."""
+    return {
+        "champion": plan.champion or None,
+        "constant": constant,
+        "left_out": {**window.unusable, **parts.left_out},
+        "offsets": window.offsets,
+        "parts": parts.sizes(),
+        "seed": config.seed,
+    }
+
+
+def _within(alert: Alert, reach: Reach) -> bool:
+    start, end = reach.get((alert.topic, alert.partition), (0, 0))
+    return start <= alert.offset < end

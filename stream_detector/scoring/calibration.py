@@ -1,9 +1,11 @@
 """From raw scores to nines: -log10 of the share of normal records that score as high.
 
-Empirical quantiles of held-out normal records where there are enough of them, and beyond a
-generalised-Pareto tail (Pickands 1975), fitted by probability-weighted moments (Hosking and
-Wallis 1987). The tail's shape is kept above 0: then it has no end, and of two anomalies, both far
-beyond anything seen, the farther one still scores higher.
+Empirical quantiles of held-out normal records where there are enough of them, and a fitted tail
+beyond. The raw scores are logarithms: their tail is an exponential above the 0.9 quantile, so that
+scores of different kinds can be added. What the opinions and their combination then mean is
+calibrated again, with a generalised-Pareto tail (Pickands 1975), fitted by probability-weighted
+moments (Hosking and Wallis 1987). Its shape is kept above 0. No tail so has an end, and of two
+anomalies, both far beyond anything seen, the farther one still scores higher.
 """
 
 from dataclasses import dataclass
@@ -11,11 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KNOTS", "Calibration", "TailTable", "significant"]
+__all__ = ["KNOTS", "Calibration", "TailTable", "Weights", "significant"]
 
 Floats = NDArray[np.float64]
+Weights = tuple[float, float, float]
+"""Of the inversion, the discriminator and the nearness in the anomaly score."""
 KNOTS = 129  # quantiles kept of a score's body
-SHAPES = (0.05, 0.5)  # of a tail; the least keeps nines readable however far out a record is
+SHAPES = (0.05, 0.1)  # of a tail: sums of surprises fall off nearly as an exponential does; above 0, it has no end
+STEEPEST = 0.05  # smallest scale of an exponential tail, relative to the scores' deviation
+VERDICT = 0.3  # weight of the discriminator's verdict beside the distance in its features
 NARROWEST = 1e-3  # smallest scale of a tail, relative to the score's size: tied scores have none
 
 
@@ -31,9 +37,11 @@ class TailTable:
     shape: Floats
 
     @classmethod
-    def fit(cls, scores: Floats) -> "TailTable":
-        """From raw scores [record, score] of held-out normal records, higher = more anomalous."""
-        fitted = [_fit_one(np.sort(scores[:, column])) for column in range(scores.shape[1])]
+    def fit(cls, scores: Floats, *, exponential: bool = False) -> "TailTable":
+        """From scores [record, score] of held-out normal records, higher = more anomalous; with an
+        exponential tail from the 0.9 quantile, or a generalised-Pareto one as far out as can be.
+        """
+        fitted = [_fit_one(np.sort(scores[:, column]), exponential=exponential) for column in range(scores.shape[1])]
         raw, nines, scale, shape = (np.array(parts, dtype=np.float64) for parts in zip(*fitted, strict=True))
         return cls(raw, nines, scale, shape)
 
@@ -49,7 +57,7 @@ class TailTable:
         raw, nines, scale, shape = self.raw[row], self.nines[row], self.scale[row], self.shape[row]
         body = np.interp(scores, raw, nines)
         excess = np.maximum(scores - raw[-1], 0) / scale
-        tail = np.log1p(shape * excess) / shape / np.log(10)
+        tail = (np.log1p(shape * excess) / shape if shape else excess) / np.log(10)
         below = np.maximum(raw[0] - scores, 0) / scale
         nines_: Floats = (body + tail) / (1 + below)
         return nines_
@@ -59,8 +67,8 @@ class TailTable:
 class Calibration:
     """What a model's raw scores mean, learnt from held-out normal records.
 
-    `parts` has a row for every raw score (for every view: inversion, verdict, distance); `opinions` one
-    for the inversion and one for the discriminator; `anomaly` one for the combined score.
+    `parts` has a row for every raw score (for every view: inversion, nearness, distance, verdict);
+    `opinions` one for the inversion and one for the discriminator; `anomaly` one for the combined score.
     """
 
     parts: TailTable
@@ -68,22 +76,17 @@ class Calibration:
     anomaly: TailTable
 
     @classmethod
-    def fit(cls, raw: Floats, weights: tuple[float, float]) -> "Calibration":
-        """From raw scores [record, view * 3] of held-out normal records.
+    def fit(cls, raw: Floats, weights: Weights) -> "Calibration":
+        """From raw scores [record, view * 4] of held-out normal records."""
+        parts = TailTable.fit(raw, exponential=True)
+        surprise = _surprise(parts(raw))
+        return cls(parts, TailTable.fit(surprise[:, :2]), TailTable.fit(_combined(surprise, weights)))
 
-        `weights` are those of the inversion and of the discriminator in the combined score.
-        """
-        parts = TailTable.fit(raw)
-        means = _means(parts(raw))
-        opinions = TailTable.fit(means)
-        anomaly = TailTable.fit(_combine(opinions(means), weights))
-        return cls(parts, opinions, anomaly)
-
-    def __call__(self, raw: Floats, weights: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
+    def __call__(self, raw: Floats, weights: Weights) -> tuple[Floats, Floats, Floats]:
         """Inversion, discriminator and anomaly score [record] in nines, higher = more anomalous."""
-        opinions = self.opinions(_means(self.parts(raw)))
-        anomaly = self.anomaly(_combine(opinions, weights))[:, 0]
-        return opinions[:, 0], opinions[:, 1], anomaly
+        surprise = _surprise(self.parts(raw))
+        opinions = self.opinions(surprise[:, :2])
+        return opinions[:, 0], opinions[:, 1], self.anomaly(_combined(surprise, weights))[:, 0]
 
     def quantile(self, tail_probability: float) -> float:
         """The anomaly score that a normal record exceeds with this probability, in nines.
@@ -102,21 +105,25 @@ def significant(values: Floats) -> NDArray[np.float32]:
     return (np.round(values * factor) / factor).astype(np.float32)
 
 
-def _means(nines: Floats) -> Floats:
-    """Mean nines of the inversion and of the discriminator parts [record, 2], over the views."""
-    per_view = nines.reshape(len(nines), -1, 3)
-    inversion = per_view[:, :, 0].mean(1)
-    return np.stack((inversion, per_view[:, :, 1:].mean((1, 2))), axis=1)
+def _surprise(nines: Floats) -> Floats:
+    """Nines of the inversion, the discriminator and the nearness [record, 3], means over the views."""
+    inversion, nearness, distance, verdict = nines.reshape(len(nines), -1, 4).mean(1).T
+    discriminator = (distance + VERDICT * verdict) / (1 + VERDICT)
+    return np.stack((inversion, discriminator, nearness), axis=1)
 
 
-def _combine(opinions: Floats, weights: tuple[float, float]) -> Floats:
-    return (opinions[:, 0] * weights[0] + opinions[:, 1] * weights[1])[:, None]
+def _combined(surprise: Floats, weights: Weights) -> Floats:
+    """Weighted mean of the surprises [record, 1]; summed in a fixed order, so that it is the same in any batch."""
+    total = surprise[:, 0] * weights[0] + surprise[:, 1] * weights[1] + surprise[:, 2] * weights[2]
+    return total[:, None] / sum(weights)
 
 
-def _fit_one(ordered: Floats) -> tuple[Floats, Floats, float, float]:
+def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, float, float]:
     """Knots and tail of one score, from its ascending values."""
     count = len(ordered)
-    share = 0.02 if count >= 5000 else 0.05 if count >= 1000 else 0.1 if count >= 200 else 0.3
+    share = 0.1 if exponential or count >= 200 else 0.3
+    if not exponential and count >= 1000:
+        share = 0.02 if count >= 5000 else 0.05
     cut = min(count - 1, max(0, round(count * (1 - share))))
     # Few near the tail are spaced closer in nines than in rank, so knots are spread over both.
     grid = np.unique(
@@ -127,7 +134,12 @@ def _fit_one(ordered: Floats) -> tuple[Floats, Floats, float, float]:
     # Tied values share the probability of reaching the lowest of them.
     reached = count - np.searchsorted(ordered, raw, side="left")
     nines = -np.log10(reached / (count + 1))
-    scale, shape = _fit_tail(ordered[ordered > raw[-1]] - raw[-1])
+    excesses = ordered[ordered > raw[-1]] - raw[-1]
+    if exponential:
+        scale, shape = (float(excesses.mean()) if len(excesses) else 0.0), 0.0
+        scale = max(scale, STEEPEST * float(np.std(ordered)))
+    else:
+        scale, shape = _fit_tail(excesses)
     scale = max(scale, NARROWEST * max(1.0, float(np.std(ordered))), 1e-9)
     padding = KNOTS - len(raw)
     return np.pad(raw, (0, padding), mode="edge"), np.pad(nines, (0, padding), mode="edge"), scale, shape

@@ -1,7 +1,7 @@
 """The discriminator's opinion: its verdict, and how far from normal its features are.
 
 What a discriminator has learnt is in its features more than in its verdict, so both are used: the
-mean of its real-or-fake and noise-level logits, and the Mahalanobis distance of its last hidden
+mean of its logits of the smaller displacements, and the Mahalanobis distance of its last hidden
 layer from that of normal records (Lee et al., NeurIPS 2018).
 """
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from stream_detector.gan.networks import Gan
 
-__all__ = ["FeatureSpread", "judge"]
+__all__ = ["FeatureSpread", "judge", "shown_to_all"]
 
-SHRINKAGE = 1e-3  # of the mean variance, added to every variance: features may be collinear
+SHRINKAGE = 3e-3  # of the mean variance, added to every variance: features may be collinear
+SMALL = 3  # displacements whose logits are the verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,23 @@ class FeatureSpread:
         whitening = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
         return cls(mean.float(), whitening.transpose(1, 2).contiguous().float())
 
+    def distance(self, features: Tensor) -> Tensor:
+        """Squared Mahalanobis distance of features [member, record, hidden], [member, record]."""
+        return torch.bmm(features - self.mean, self.whitening).square_().sum(2)
 
-def _verdict(logits: Tensor) -> Tensor:
-    """How sure the discriminator is that records are not real [member, record], higher = surer."""
-    return logits.mean(2)
-
-
-def _distance(features: Tensor, spread: FeatureSpread) -> Tensor:
-    """Squared Mahalanobis distance of features [member, record, hidden], [member, record]."""
-    return torch.bmm(features - spread.mean, spread.whitening).square().sum(2)
+    def to(self, device: torch.device) -> "FeatureSpread":
+        """The same on `device`."""
+        return FeatureSpread(self.mean.to(device), self.whitening.to(device))
 
 
-def judge(gan: Gan, spread: FeatureSpread, records: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-    """Verdict and squared distance of records, both [member, record]."""
-    logits, features = gan.judge(records, context)
-    return _verdict(logits), _distance(features, spread)
+def judge(gan: Gan, spread: FeatureSpread, evidence: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """Verdict and squared distance, both [member, record], of evidence [view, record, input]."""
+    logits, features = gan.judge(*shown_to_all(gan, evidence, context))
+    return logits[:, :, :SMALL].mean(2), spread.distance(features)
+
+
+def shown_to_all(gan: Gan, evidence: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """Evidence and context [record, column] for every discriminator, [member, record, input]."""
+    members = len(gan.discriminator.weights[0])
+    shown = evidence.repeat_interleave(members // len(evidence), 0)
+    return shown, context.expand(members, -1, -1)

@@ -1,12 +1,12 @@
 """Which features make a record unlike any that the generator can make."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.features import FeatureSchema, Kind
+from stream_detector.features import Feature, FeatureSchema, Kind
 
 __all__ = ["Direction", "Explanation", "FeatureExplanation", "Value", "explain"]
 
@@ -15,8 +15,7 @@ Value = float | str | None
 UNSEEN = "(unseen)"  # how a category that fitting never saw is named
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureExplanation:
+class FeatureExplanation(NamedTuple):
     """One judged feature: what was observed, what the generator expected in the input's units, its
     share of the surprise (0 or more, together 1 over a record), and on which side it lies.
     """
@@ -52,47 +51,48 @@ def explain(
     total = (surprise * judged).sum(1, keepdims=True)
     even = np.broadcast_to(judged / judged.sum(), surprise.shape)
     shares = np.where(total > 0, surprise * judged / np.where(total > 0, total, 1.0), even)
+    places = np.flatnonzero(judged)
+    order = places[np.argsort(-shares[:, places], axis=1, kind="stable")].tolist()
+    values = [_named(feature, observed[:, at]) for at, feature in enumerate(schema.features)]
+    expectations = [_named(feature, expected[:, at]) for at, feature in enumerate(schema.features)]
+    directions = _directions(categorical, observed, expected)
+    names, parts = schema.names, shares.tolist()
     return [
-        _explain_one(schema, observed[row], expected[row], shares[row], np.flatnonzero(judged))
+        Explanation(
+            tuple(
+                FeatureExplanation(names[f], values[f][row], expectations[f][row], parts[row][f], directions[row][f])
+                for f in order[row]
+            )
+        )
         for row in range(len(observed))
     ]
 
 
-def _explain_one(
-    schema: FeatureSchema,
-    observed: NDArray[np.float32],
-    expected: NDArray[np.float64],
-    shares: NDArray[np.float64],
-    judged: NDArray[np.intp],
-) -> Explanation:
-    order = judged[np.argsort(-shares[judged], kind="stable")]
-    return Explanation(
-        tuple(
-            FeatureExplanation(
-                name=schema.names[feature],
-                value=_named(schema, feature, float(observed[feature])),
-                expected=_named(schema, feature, float(expected[feature])),
-                contribution=float(shares[feature]),
-                direction=_direction(schema, feature, float(observed[feature]), float(expected[feature])),
-            )
-            for feature in order.tolist()
-        )
+def _named(feature: Feature, column: NDArray[np.floating[Any]]) -> list[Value]:
+    """A column's values as they are shown: 6 significant digits, a category by its name, None = missing."""
+    if feature.kind is Kind.CATEGORICAL:
+        names = dict(enumerate(feature.vocabulary))
+        return [None if code != code else names.get(int(code), UNSEEN) for code in column.tolist()]
+    return [None if value != value else value for value in _six_digits(column.astype(np.float64)).tolist()]
+
+
+def _six_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exponent = np.floor(np.log10(np.abs(values)))
+    spare = 5 - np.nan_to_num(exponent, neginf=0.0)
+    up, down = 10.0 ** np.maximum(spare, 0), 10.0 ** np.maximum(-spare, 0)  # one of them is 1: no rounding of its own
+    rounded: NDArray[np.float64] = np.round(values * up / down) * down / up
+    return rounded
+
+
+def _directions(
+    categorical: NDArray[np.bool_], observed: NDArray[np.float32], expected: NDArray[np.float64]
+) -> list[list[Direction]]:
+    words = np.where(
+        categorical,
+        np.where(observed == expected, "expected", "unexpected"),
+        np.where(observed >= expected, "high", "low"),
     )
-
-
-def _named(schema: FeatureSchema, feature: int, value: float) -> Value:
-    if np.isnan(value):
-        return None
-    described = schema.features[feature]
-    if described.kind is not Kind.CATEGORICAL:
-        return float(f"{value:.6g}")
-    code = int(value)
-    return described.vocabulary[code] if 0 <= code < len(described.vocabulary) else UNSEEN
-
-
-def _direction(schema: FeatureSchema, feature: int, observed: float, expected: float) -> Direction:
-    if np.isnan(observed):
-        return "missing"
-    if schema.features[feature].kind is Kind.CATEGORICAL:
-        return "expected" if observed == expected else "unexpected"
-    return "high" if observed >= expected else "low"
+    words[np.isnan(observed)] = "missing"
+    found: list[list[Direction]] = words.tolist()
+    return found

@@ -1,114 +1,136 @@
 """Generator inversion: how badly the best latent explains a record.
 
-After AnoGAN (Schlegl et al. 2017), with the encoder's latent as the start as in f-AnoGAN (2019) and
-damped Gauss-Newton steps (Levenberg 1944, Marquardt 1963) in place of gradient descent. The
-objective of a record x with latent z is ||x - G(z)||^2 + prior * ||z||^2, missing values left out.
-Every record has its own latent and its own damping; the networks are only read.
+After AnoGAN (Schlegl et al. 2017), with the encoder's latent as the start as in f-AnoGAN (2019), and
+with two restraints, for a free latent explains anomalies too. The search has a prior: the latents z_i
+of the normal records nearest to the record x. And it is robust (Geman and McClure 1985): with the
+residual r = x - G(z) it lowers sum_j r_j^2 / (1 + (r_j / reach_j)^2) + prior * mean_i ||z - z_i||^2,
+so the columns that normal latents explain decide where it goes, and those that they do not explain
+stay unexplained. What the latent found is then judged by is the plain ||r||^2 + prior * mean_i
+||z - z_i||^2. Missing values are left out. Every record has its own latent and its own damping; the
+networks are only read.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from stream_detector.gan.networks import Gan, Network
+from stream_detector.gan.networks import Gan
 
-__all__ = ["Inversion", "Problem", "refine", "solve_spd", "start"]
+__all__ = ["Inversion", "Problem", "judged", "refine", "start"]
+
+SHORTER = 0.3  # times as long is the next step after one that would have raised the objective
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is to be explained: `records`, `context`, `present`, all [member, record, column]."""
+    """What is to be explained: `records`, `context`, `present`, all [member, record, column].
+
+    `anchor` [member, record, latent] is the mean of the nearest records' latents, `scatter`
+    [member, record] their mean squared distance from it, `prior` the weight of both.
+    """
 
     records: Tensor
     context: Tensor
     present: Tensor
+    anchor: Tensor
+    scatter: Tensor
     prior: float
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Problem":
+        """The same problem with every tensor changed."""
+        parts = (self.records, self.context, self.present, self.anchor, self.scatter)
+        records, context, present, anchor, scatter = map(change, parts)
+        return Problem(records, context, present, anchor, scatter, self.prior)
+
+    @classmethod
+    def joined(cls, problems: Sequence["Problem"]) -> "Problem":
+        """Several problems of the same members as one."""
+        records, context, present, anchor, scatter = (
+            torch.cat([getattr(problem, part) for problem in problems], 1)
+            for part in ("records", "context", "present", "anchor", "scatter")
+        )
+        return cls(records, context, present, anchor, scatter, problems[0].prior)
 
 
 @dataclass(frozen=True, slots=True)
 class Inversion:
-    """The best latents so far [member, record, latent] and their objective [member, record]."""
+    """The best latents so far [member, record, latent], their objective, which the search lowers, and
+    the misfit that they are judged by, both [member, record].
+    """
 
     latent: Tensor
     objective: Tensor
+    misfit: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Inversion":
+        """The same with every tensor changed."""
+        return Inversion(change(self.latent), change(self.objective), change(self.misfit))
+
+    @classmethod
+    def joined(cls, inversions: Sequence["Inversion"]) -> "Inversion":
+        """Several of the same members as one."""
+        latent, objective, misfit = (
+            torch.cat([getattr(one, part) for one in inversions], 1) for part in ("latent", "objective", "misfit")
+        )
+        return cls(latent, objective, misfit)
+
+    def better(self, other: "Inversion") -> tuple["Inversion", Tensor]:
+        """For every record the one with the lower objective, and where that is the other."""
+        lower = other.objective < self.objective
+        pairs = zip((other.objective, other.misfit), (self.objective, self.misfit), strict=True)
+        objective, misfit = (torch.where(lower, new, old) for new, old in pairs)
+        latent = torch.where(lower.unsqueeze(2), other.latent, self.latent)
+        return Inversion(latent, objective, misfit), lower
 
 
-def start(gan: Gan, problem: Problem) -> Inversion:
-    """The encoder's latents, and what they leave unexplained (the plain reconstruction score)."""
+def start(gan: Gan, problem: Problem, reach: Tensor) -> tuple[Inversion, Tensor]:
+    """The encoder's latents (their misfit is the plain reconstruction score), and the residual.
+
+    `reach` [member, 1, column] is the residual at which a column has lost most of its say.
+    """
     latent = gan.encode(problem.records, problem.context)
     residual = _residual(problem, gan.generate(latent, problem.context))
-    return Inversion(latent, _objective(problem, residual, latent))
+    return _judged(problem, reach, latent, residual), residual
 
 
-def refine(gan: Gan, problem: Problem, begin: Inversion, steps: int, damping: float) -> Inversion:
-    """At most `steps` damped Gauss-Newton steps; a step that would raise the objective is not taken."""
-    factor = _factor(gan.generator.weights[-1])
+def refine(gan: Gan, problem: Problem, reach: Tensor, begin: Inversion, steps: int) -> Inversion:
+    """At most `steps` damped steps; a step that would raise the objective is not taken.
+
+    The generator starts as an orthonormal map and stays near one (J'J ~ 1), so a reweighted gradient
+    step over 1 + prior is nearly the step of Gauss and Newton.
+    """
     best = begin
-    weight = torch.full_like(begin.objective, damping)
+    length = torch.full_like(begin.objective, 1 / (1 + problem.prior))
     for _ in range(steps):
-        move = _step(gan.generator, factor, problem, best.latent, weight)
-        latent = best.latent + move
-        residual = _residual(problem, gan.generate(latent, problem.context))
-        objective = _objective(problem, residual, latent)
-        better = objective < best.objective
-        best = Inversion(
-            torch.where(better.unsqueeze(2), latent, best.latent), torch.where(better, objective, best.objective)
-        )
-        weight = torch.where(better, weight * 0.25, weight * 8.0)
+        latent = best.latent - length.unsqueeze(2) * _gradient(gan, problem, reach, best.latent)
+        best, better = best.better(judged(gan, problem, reach, latent))
+        length = torch.where(better, length, length * SHORTER)
     return best
+
+
+def judged(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Inversion:
+    """Latents [member, record, latent] with their objective and misfit."""
+    return _judged(problem, reach, latent, _residual(problem, gan.generate(latent, problem.context)))
+
+
+def _gradient(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Tensor:
+    """Half the objective's gradient [member, record, latent]."""
+    width = latent.shape[2]
+    generated, activations = gan.generator.with_activations(torch.cat((latent, problem.context), 2))
+    residual = _residual(problem, generated)
+    heeded = residual / (1 + (residual / reach).square()).square()
+    pulled = gan.generator.pull(heeded, activations)[:, :, :width]
+    return problem.prior * (latent - problem.anchor) - pulled
 
 
 def _residual(problem: Problem, generated: Tensor) -> Tensor:
     return (problem.records - generated) * problem.present
 
 
-def _objective(problem: Problem, residual: Tensor, latent: Tensor) -> Tensor:
-    return residual.square().sum(2) + problem.prior * latent.square().sum(2)
-
-
-def _factor(last: Tensor) -> Tensor:
-    """A factor R with R R' = W W' for a last layer W [member, hidden, column], as narrow as may be."""
-    if last.shape[2] <= last.shape[1]:
-        return last
-    gram = torch.bmm(last, last.transpose(1, 2)).double()
-    ridge = 1e-9 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1e-12
-    identity = torch.eye(last.shape[1], dtype=gram.dtype, device=gram.device)
-    factor: Tensor = torch.linalg.cholesky(gram + ridge * identity)
-    return factor.to(last.dtype)
-
-
-def _step(generator: Network, factor: Tensor, problem: Problem, latent: Tensor, damping: Tensor) -> Tensor:
-    """The damped Gauss-Newton step [member, record, latent].
-
-    The generator's last layer W is linear, so J = slopes @ W and J J' = slopes @ (W W') @ slopes':
-    however many columns there are, the products are no wider than a hidden layer. Missing values are left out of the gradient alone;
-    the curvature then is an upper bound, which only shortens the step.
-    """
-    width = latent.shape[2]
-    features, slopes = generator.features_and_slopes(torch.cat((latent, problem.context), 2), width)
-    residual = _residual(problem, generator.head(features))
-    pulled = torch.bmm(residual, generator.weights[-1][:, :, : generator.outputs].transpose(1, 2))
-    gradient = (slopes * pulled.unsqueeze(2)).sum(3) - problem.prior * latent
-    half = torch.bmm(slopes.flatten(1, 2), factor).view(*slopes.shape[:3], -1)
-    curvature = torch.matmul(half, half.transpose(2, 3))
-    curvature.diagonal(dim1=2, dim2=3).add_((problem.prior + damping).unsqueeze(2))
-    return solve_spd(curvature, gradient)
-
-
-def solve_spd(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve many small symmetric positive definite systems, [..., n, n] and [..., n], at once.
-
-    Elimination without pivoting, one column at a time for all systems: far quicker on a CPU than
-    one library call a system, and the same bits wherever in a batch a system stands.
-    """
-    size = right.shape[-1]
-    table = torch.cat((matrix, right.unsqueeze(-1)), -1).flatten(0, -3).permute(1, 2, 0).contiguous()
-    for column in range(size - 1):  # systems lie along the last axis, where memory is contiguous
-        factor = table[column + 1 :, column] / table[column, column]
-        table[column + 1 :, column + 1 :] -= factor.unsqueeze(1) * table[column, column + 1 :]
-    answer = table[:, size].clone()
-    for column in range(size - 1, -1, -1):
-        answer[column] /= table[column, column]
-        answer[:column] -= table[:column, column] * answer[column]
-    return answer.T.reshape(right.shape)
+def _judged(problem: Problem, reach: Tensor, latent: Tensor, residual: Tensor) -> Inversion:
+    squared = residual.square()
+    apart = problem.prior * ((latent - problem.anchor).square().sum(2) + problem.scatter)
+    robust = (squared / (1 + squared / reach.square())).sum(2)
+    return Inversion(latent, robust + apart, squared.sum(2) + apart)

@@ -13,26 +13,21 @@ from torch import Tensor
 
 from stream_detector.gan.detection import Probe
 from stream_detector.gan.networks import Gan
-from stream_detector.gan.settings import Mode
 from stream_detector.gan.training import TrainingSet
-from stream_detector.scoring.discrimination import FeatureSpread, judge
-from stream_detector.scoring.inversion import Problem, start
+from stream_detector.scoring.discrimination import FeatureSpread, judge, shown_to_all
+from stream_detector.scoring.look import Look, look
+from stream_detector.scoring.memory import Memory
 
-__all__ = ["DetectorOpinions", "deciding_opinion"]
+__all__ = ["DetectorOpinions"]
 
 Floats = NDArray[np.float64]
-FLOOR = 1e-6  # of an objective or distance, before its logarithm
-
-
-def deciding_opinion(mode: Mode) -> str:
-    """The opinion that chooses the checkpoint of a model of this mode."""
-    return "inversion" if mode == "reconstruction" else mode
+FLOOR = 1e-6  # of a misfit or distance, before its logarithm
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorOpinions:
-    """Opinions "verdict" (real or fake, as a plain GAN's discriminator), "inversion",
-    "discriminator" and "combined"; `prior` is the weight of the latent in the objective.
+    """Opinions "verdict" (of the discriminator's logits alone), "inversion", "discriminator" and
+    "combined"; `prior` is the weight of the neighbours' latents in the misfit.
     """
 
     prior: float
@@ -40,15 +35,18 @@ class DetectorOpinions:
     @torch.inference_mode()
     def __call__(self, gan: Gan, probe: Probe) -> dict[str, Floats]:
         """Scores [record] of the probe's records, higher = more anomalous, in deviations of the normal ones."""
-        records, context, present = _on_members(gan, probe.records)
-        spread = FeatureSpread.fit(gan.judge(*_on_members(gan, probe.reference)[:2])[1])
-        objective = start(gan, Problem(records, context, present, self.prior)).objective
-        verdict, distance = judge(gan, spread, records, context)
+        reference = _placed(gan, probe.reference)
+        memory = Memory.of(gan, reference.views, reference.context)
+        own = torch.arange(len(reference.context), device=reference.context.device)
+        usual = self._look(gan, memory, reference, own)
+        spread = FeatureSpread.fit(gan.judge(*shown_to_all(gan, usual.evidence, reference.context))[1])
+        records = _placed(gan, probe.records)
+        seen = self._look(gan, memory, records)
+        verdict, distance = judge(gan, spread, seen.evidence, records.context)
         normal = probe.sizes == 0
-        plain = _relative(_exact(gan.judge(records, context)[0][..., 0]), normal)
-        inversion = _relative(np.log(_exact(objective) + FLOOR), normal)
+        inversion = _relative(np.log(_exact(seen.begun.misfit) + FLOOR), normal)
         parts = (_exact(verdict), np.log(_exact(distance) + FLOOR))
-        discriminator = np.mean([_relative(part, normal) for part in parts], axis=0)
+        plain, discriminator = (_relative(part, normal) for part in parts)
         return {
             "verdict": plain,
             "inversion": inversion,
@@ -56,13 +54,16 @@ class DetectorOpinions:
             "combined": (inversion + discriminator) / 2,
         }
 
+    def _look(self, gan: Gan, memory: Memory, data: TrainingSet, own: Tensor | None = None) -> Look:
+        members = len(gan.encoder.weights[0]) // len(data.views)
+        reach = gan.gauge.spread.repeat_interleave(members, 0)
+        return look(gan, memory, reach, data.views, data.context, data.present, self.prior, own)
 
-def _on_members(gan: Gan, data: TrainingSet) -> tuple[Tensor, Tensor, Tensor]:
-    """Records, context and presence, each [member, record, column], where the networks are."""
-    first = gan.encoder.weights[0]
-    records = data.views.repeat_interleave(len(first) // len(data.views), 0)
-    context, present = (part.expand(len(records), -1, -1) for part in (data.context, data.present))
-    return records.to(first.device), context.to(first.device), present.to(first.device)
+
+def _placed(gan: Gan, data: TrainingSet) -> TrainingSet:
+    """The records where the networks are."""
+    device = gan.encoder.weights[0].device
+    return TrainingSet(data.views.to(device), data.context.to(device), data.present.to(device))
 
 
 def _exact(tensor: Tensor) -> Floats:

@@ -7,6 +7,7 @@ alone, in any batch and in any order.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,192 +17,231 @@ from torch import Tensor
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised, Normaliser
-from stream_detector.scoring.discrimination import FeatureSpread, judge
-from stream_detector.scoring.inversion import Inversion, Problem, refine, start
+from stream_detector.scoring.discrimination import FeatureSpread, judge, shown_to_all
+from stream_detector.scoring.expectation import expected
+from stream_detector.scoring.inversion import Inversion, Problem, refine
+from stream_detector.scoring.look import Look, look
+from stream_detector.scoring.memory import Memory
+from stream_detector.scoring.screen import Screen
 
-__all__ = ["Scorer"]
+__all__ = ["PARTS", "Scorer", "remembered"]
 
+PARTS = 4  # raw scores of a view: inversion, nearness, distance, verdict
 TILE = 256  # rows in every network call
+EXPLAINED = 64  # rows explained at once
 BLOCK = 32 * TILE  # rows normalised at once, which bounds memory
-ROBUST_ROUNDS = 6
-TAME = 3.0  # columns are cut to this before an expectation is formed
-OUTLYING = 3.0  # times its usual residual, at which a column's weight has fallen to a half
-LEAST_RESIDUAL = 0.02  # of a column, to which smaller usual residuals are raised
-FLOOR = 1e-6  # of an objective, before its logarithm
+OUTLYING = 1.0  # times its usual residual
+LEAST_RESIDUAL = 0.02  # of a column's spread, to which smaller usual residuals are raised
+FLOOR = 1e-6  # of a misfit a column, or of a distance, before its logarithm
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
     """The networks and what scoring needs beside them.
 
-    `usual` [member, 1, column] is the root mean square residual of normal records; `screen` is the
-    mean log objective of the encoder's start above which a record's latent is searched for.
+    `kept` float32 [record, feature] are the normal records of the `memory`, in the input's units;
+    `usual` [view, 1, column] is the root mean square residual of normal records from what is
+    expected; `screen` says which records' latents are searched for.
     """
 
     normaliser: Normaliser
     gan: Gan
+    kept: NDArray[np.float32]
+    memory: Memory
     spread: FeatureSpread
     usual: Tensor
-    screen: float
-    prior: float
+    screen: Screen
     search: InversionSettings
 
-    def raw(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Raw scores [record, view * 3] of records [record, feature]: for every view the log
-        objective of the inversion, the verdict, and the log distance; higher = more anomalous.
+    def raw(self, matrix: NDArray[np.float32], own: Indices | None = None) -> Floats:
+        """Raw scores [record, view * PARTS] of records [record, feature], higher = more anomalous.
+
+        For every view the log misfit of the inversion, the log distance from the nearest kept
+        record, the log distance in the discriminator's features, and its verdict. `own` [record] are
+        the records' own positions in `kept`, which then do not count; -1 for none.
         """
-        blocks = [self._raw_block(block) for block in _blocks(matrix)]
-        return np.concatenate(blocks) if blocks else np.empty((0, 3 * len(self.normaliser.views)))
+        blocks = [self._raw_block(matrix[rows], None if own is None else own[rows]) for rows in _blocks(len(matrix))]
+        return np.concatenate(blocks) if blocks else np.empty((0, PARTS * len(self.normaliser.views)))
 
-    def start_objectives(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Mean log objective of the encoder's start [record], what `screen` is compared with."""
-        parts = []
-        for block in _blocks(matrix):
-            tiles = [start(self.gan, problem).objective for problem in self._tiles(self.normaliser(block))]
-            parts.append(_mean_log(torch.cat(tiles, 1)[:, : len(block)]))
-        return np.concatenate(parts)
+    def starts(self, matrix: NDArray[np.float32], own: Indices) -> Floats:
+        """Mean log misfit of the encoder's start [record, view], what the screen is about."""
+        plain = self.search.model_copy(update={"steps": 0})
+        return replace(self, search=plain).raw(matrix, own)[:, ::PARTS]
 
     @torch.inference_mode()
-    def usual_residuals(self, matrix: NDArray[np.float32]) -> Tensor:
-        """Root mean square residual of each column at the encoder's start, [member, 1, column]."""
-        total, count = torch.zeros(()), torch.zeros(())
-        for problem in self._tiles(self.normaliser(matrix)):
-            generated = self.gan.generate(start(self.gan, problem).latent, problem.context)
-            total = total + ((generated - problem.records) * problem.present).square().sum(1, keepdim=True).cpu()
-            count = count + problem.present.sum(1, keepdim=True).cpu()
-        return (total / count.clamp_min(1) + LEAST_RESIDUAL**2).sqrt()
+    def features(self, matrix: NDArray[np.float32], own: Indices) -> Tensor:
+        """The discriminators' features [member, record, hidden]."""
+        found = []
+        for rows in _blocks(len(matrix)):
+            for seen in self._looks(self.normaliser(matrix[rows]), own[rows]):
+                shown = shown_to_all(self.gan, seen.evidence, seen.problem.context[0])
+                found.append(self.gan.judge(*shown)[1])
+        return torch.cat(found, 1)[:, : len(matrix)]
 
-    @torch.inference_mode()
-    def expect(self, matrix: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def expect(self, matrix: NDArray[np.float32]) -> tuple[Floats, Floats]:
         """Expected features and unexplained parts, both float64 [record, feature].
 
-        Expected values are G(z*) in the input's units, of the members of the first view; the
-        unexplained part of a feature is the squared residual of its columns, each in units of what
-        is usual there, over all members.
-        Here z* is a robust fit: columns that fit badly lose their weight (Geman and McClure 1985),
-        so that one wild feature does not drag the expectation of the others along.
+        Expected values are in the input's units, by the networks of the first view; the unexplained
+        part of a feature is the squared residual of its columns, each in units of what is usual
+        there, over all views.
         """
         layout = self.normaliser.layout
         owners = layout.owners()[layout.judged()]
-        expected, unexplained = [], []
-        for block in _blocks(matrix):
-            normalised = self.normaliser(block)
-            generated = torch.cat([self._robust(problem) for problem in self._tiles(normalised)], 1)
-            generated = generated[:, : len(block)].cpu()
-            first = generated[: self._per_view].mean(0).numpy()
-            residual = ((self._members(normalised.views) - generated) / self.usual.cpu()).numpy() * normalised.present
-            squared = np.square(residual.astype(np.float64)).mean(0)
-            by_feature = np.zeros((len(block), len(layout.gaps)))
-            np.add.at(by_feature.T, owners, squared.T)
-            expected.append(self.normaliser.inverse(first, 0))
-            unexplained.append(by_feature)
-        return np.concatenate(expected), np.concatenate(unexplained)
-
-    @torch.inference_mode()
-    def _raw_block(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         normalised = self.normaliser(matrix)
-        found = self._invert(normalised)
-        complete = bool(normalised.present.all())
-        verdicts, distances = [], []
-        for tile, problem in enumerate(self._tiles(normalised)):
-            records = problem.records
-            if not complete:  # a gap is judged as if it held what the generator expects there
-                rows = slice(tile * TILE, (tile + 1) * TILE)
-                filler = self.gan.generate(_tile(found.latent[:, rows]), problem.context)
-                records = torch.where(problem.present > 0, records, filler)
-            verdict, distance = judge(self.gan, self.spread, records, problem.context)
-            verdicts.append(verdict)
-            distances.append(distance)
-        parts = (
-            np.log(_exact(found.objective) + FLOOR),
-            _exact(torch.cat(verdicts, 1)[:, : len(matrix)]),
-            np.log(_exact(torch.cat(distances, 1)[:, : len(matrix)]) + FLOOR),
-        )
-        by_view = [part.reshape(-1, self._per_view, len(matrix)).mean(1) for part in parts]
-        return np.ascontiguousarray(np.stack(by_view, axis=1).reshape(-1, len(matrix)).T)
+        columns = self.expected_columns(normalised)
+        squared = np.square(self._residual(normalised, columns) / _exact(self.usual)).mean(0)
+        by_feature = np.zeros((len(matrix), len(layout.gaps)))
+        np.add.at(by_feature.T, owners, squared.T)
+        return self.normaliser.inverse(columns[0], 0), by_feature
 
-    def _invert(self, normalised: Normalised) -> Inversion:
-        begun = [start(self.gan, problem) for problem in self._tiles(normalised)]
-        rows = normalised.views.shape[1]
-        latent = torch.cat([found.latent for found in begun], 1)[:, :rows]
-        objective = torch.cat([found.objective for found in begun], 1)[:, :rows]
-        if self.search.steps:
-            self._search(normalised, latent, objective)
-        return Inversion(latent, objective)
+    def usual_residuals(self, matrix: NDArray[np.float32]) -> Tensor:
+        """Root mean square residual of each column [view, 1, column] over normal records."""
+        normalised = self.normaliser(matrix)
+        residual = self._residual(normalised, self.expected_columns(normalised))
+        count = np.maximum(normalised.present.sum(0), 1)
+        squared = torch.from_numpy((np.square(residual).sum(1, keepdims=True) / count).astype(np.float32))
+        return (squared + (LEAST_RESIDUAL * self.gan.gauge.spread.cpu()).square()).sqrt()
 
-    def _search(self, normalised: Normalised, latent: Tensor, objective: Tensor) -> None:
-        """Refine, in place, the rows whose start is worse than the screen."""
-        chosen = np.flatnonzero(_mean_log(objective) > self.screen)
-        index = torch.from_numpy(chosen)
-        picked = Normalised(normalised.views[:, chosen], normalised.context[chosen], normalised.present[chosen])
-        for tile, problem in enumerate(self._tiles(picked)):
-            rows = index[tile * TILE : (tile + 1) * TILE].to(latent.device)
-            begun = Inversion(_tile(latent[:, rows]), _tile(objective[:, rows].unsqueeze(2)).squeeze(2))
-            found = refine(self.gan, problem, begun, self.search.steps, self.search.damping)
-            latent[:, rows] = found.latent[:, : len(rows)]
-            objective[:, rows] = found.objective[:, : len(rows)]
-
-    def _robust(self, problem: Problem) -> Tensor:
-        """What the generator makes of the columns that fit, [member, record, column]."""
-        tame = replace(problem, records=problem.records.clamp(-TAME, TAME))
-        found = start(self.gan, tame)
-        for _ in range(ROBUST_ROUNDS):
-            residual = self.gan.generate(found.latent, problem.context) - problem.records
-            weighted = replace(
-                problem, present=problem.present / (1 + (residual / self.usual / OUTLYING).square()).sqrt()
+    def expected_columns(self, normalised: Normalised) -> NDArray[np.float32]:
+        """What the generators expect, [view, record, column]."""
+        records, context, present = self._tensors(normalised)
+        found = []
+        for first in range(0, records.shape[1], EXPLAINED):
+            rows = slice(first, first + EXPLAINED)
+            tile = (
+                _tile(records[:, rows], 1, EXPLAINED),
+                *(_tile(part[rows], 0, EXPLAINED) for part in (context, present)),
             )
-            begun = replace(found, objective=torch.full_like(found.objective, torch.inf))
-            found = refine(self.gan, weighted, begun, 1, self.search.damping)
-        return self.gan.generate(found.latent, problem.context)
+            found.append(expected(self.gan, self.memory, self.usual, *tile))
+        columns: NDArray[np.float32] = torch.cat(found, 1)[:, : records.shape[1]].cpu().numpy()
+        return columns
 
-    def _tiles(self, normalised: Normalised) -> Iterator[Problem]:
-        device = self.gan.encoder.weights[0].device
-        views, context, present = map(torch.from_numpy, (normalised.views, normalised.context, normalised.present))
-        for first in range(0, views.shape[1], TILE):
-            rows = slice(first, first + TILE)
-            records = self._members_of(_tile(views[:, rows])).to(device)
-            members = len(records)
-            yield Problem(
-                records,
-                _tile(context[None, rows]).expand(members, -1, -1).to(device),
-                _tile(present[None, rows]).to(device),
-                self.prior,
-            )
+    def reach(self) -> Tensor:
+        """Residuals [member, 1, column] at which a column has lost most of its say in the search."""
+        return OUTLYING * self.usual.repeat_interleave(len(self.gan.encoder.weights[0]) // len(self.usual), 0)
 
     def to(self, device: torch.device) -> "Scorer":
         """The same scorer with its networks on `device`."""
-        spread = FeatureSpread(self.spread.mean.to(device), self.spread.whitening.to(device))
         gan = self.gan.map(lambda tensor: tensor.to(device))
-        return replace(self, gan=gan, spread=spread, usual=self.usual.to(device))
+        memory, spread = self.memory.to(device), self.spread.to(device)
+        return replace(self, gan=gan, memory=memory, spread=spread, usual=self.usual.to(device))
 
-    @property
-    def _per_view(self) -> int:
-        return len(self.gan.encoder.weights[0]) // len(self.normaliser.views)
+    @torch.inference_mode()
+    def _raw_block(self, matrix: NDArray[np.float32], own: Indices | None) -> Floats:
+        rows = len(matrix)
+        looks, verdicts, distances = [], [], []
+        for seen in self._looks(self.normaliser(np.ascontiguousarray(matrix)), own):
+            verdict, distance = judge(self.gan, self.spread, seen.evidence, seen.problem.context[0])
+            looks.append(seen)
+            verdicts.append(verdict)
+            distances.append(distance)
+        nearness = _exact(torch.cat([seen.nearness() for seen in looks], 1))[:, :rows]
+        parts = (
+            self._inverted(looks, rows),
+            nearness,
+            self._by_view(np.log(_exact(torch.cat(distances, 1))[:, :rows] + FLOOR)),
+            self._by_view(_exact(torch.cat(verdicts, 1))[:, :rows]),
+        )
+        return np.ascontiguousarray(np.stack(parts, axis=1).reshape(-1, rows).T)
 
-    def _members_of(self, views: Tensor) -> Tensor:
-        return views.repeat_interleave(self._per_view, 0)
+    def _inverted(self, looks: list[Look], rows: int) -> Floats:
+        """Log misfits [view, record] of the best latents; those beyond the screen are searched for."""
+        misfit = torch.cat([seen.begun.misfit for seen in looks], 1)
+        starts = self._by_view(self._log(misfit))[:, :rows]
+        if not self.search.steps:
+            return starts
+        chosen = [torch.from_numpy(np.flatnonzero(chance)) for chance in starts > self.screen.start[:, None]]
+        for view, index in enumerate(chosen):
+            self._search(looks, view, index.to(misfit.device), misfit)
+        refined = self._by_view(self._log(misfit))[:, :rows]
+        return self.screen.joined(starts, refined)
 
-    def _members(self, views: NDArray[np.float32]) -> Tensor:
-        return self._members_of(torch.from_numpy(views))
+    def _search(self, looks: list[Look], view: int, chosen: Tensor, misfit: Tensor) -> None:
+        """Refine, in `misfit`, the rows `chosen` in one view."""
+        per_view = len(misfit) // len(self.normaliser.views)
+        members = slice(view * per_view, (view + 1) * per_view)
+        gan = self.gan.map(lambda tensor: tensor[members])
+        if not len(chosen):
+            return
+        problem, begun = _gather(looks, chosen, members)
+        for first in range(0, len(chosen), TILE):
+            tile = slice(first, first + TILE)
+            cut = partial(_rows_of, rows=tile)
+            found = refine(gan, problem.map(cut), self.reach()[members], begun.map(cut), self.search.steps)
+            misfit[members, chosen[tile]] = found.misfit[:, : len(chosen[tile])]
+
+    def _log(self, misfit: Tensor) -> Floats:
+        logs: Floats = np.log(_exact(misfit) + FLOOR * self.memory.records.shape[2])
+        return logs
+
+    def _by_view(self, scores: Floats) -> Floats:
+        """Mean over the members of scores [member, record], [view, record]."""
+        mean: Floats = scores.reshape(len(self.normaliser.views), -1, scores.shape[1]).mean(1)
+        return mean
+
+    def _residual(self, normalised: Normalised, columns: NDArray[np.float32]) -> Floats:
+        residual: Floats = (normalised.views - columns).astype(np.float64) * normalised.present
+        return residual
+
+    def _looks(self, normalised: Normalised, own: Indices | None) -> Iterator[Look]:
+        records, context, present = self._tensors(normalised)
+        for first in range(0, records.shape[1], TILE):
+            rows = slice(first, first + TILE)
+            skipped = None if own is None else torch.from_numpy(own[rows]).to(records.device)
+            shown = _tile(records[:, rows], 1), _tile(context[rows], 0), _tile(present[rows], 0)
+            yield look(self.gan, self.memory, self.reach(), *shown, self.search.prior, skipped)
+
+    def _tensors(self, normalised: Normalised) -> tuple[Tensor, Tensor, Tensor]:
+        device = self.gan.encoder.weights[0].device
+        arrays = normalised.views, normalised.context, normalised.present
+        records, context, present = (torch.from_numpy(array).to(device) for array in arrays)
+        return records, context, present
 
 
-def _blocks(matrix: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    return (np.ascontiguousarray(matrix[first : first + BLOCK]) for first in range(0, len(matrix), BLOCK))
+def remembered(normaliser: Normaliser, gan: Gan, kept: NDArray[np.float32]) -> Memory:
+    """The memory of kept records [record, feature] in the input's units, where the networks are."""
+    normalised = normaliser(kept)
+    device = gan.encoder.weights[0].device
+    records, context = torch.from_numpy(normalised.views), torch.from_numpy(normalised.context)
+    return Memory.of(gan, records.to(device), context.to(device))
 
 
-def _tile(tensor: Tensor) -> Tensor:
-    """[member, up to TILE, width] filled up with zero rows to a whole tile."""
-    lacking = TILE - tensor.shape[1]
-    return torch.nn.functional.pad(tensor, (0, 0, 0, lacking)) if lacking else tensor.contiguous()
+def _gather(looks: list[Look], chosen: Tensor, members: slice) -> tuple[Problem, Inversion]:
+    """The rows `chosen` of several tiles, together, for some of the members."""
+    problems, starts = [], []
+    tiles = chosen.div(TILE, rounding_mode="floor")
+    for tile, seen in enumerate(looks):
+        index = chosen[tiles == tile] % TILE
+        problems.append(seen.problem.map(partial(_part, members=members, index=index)))
+        starts.append(seen.begun.map(partial(_part, members=members, index=index)))
+    return Problem.joined(problems), Inversion.joined(starts)
 
 
-def _mean_log(objective: Tensor) -> NDArray[np.float64]:
-    """Mean over the members of the log objective, float64 [record]."""
-    mean: NDArray[np.float64] = np.log(_exact(objective) + FLOOR).mean(0)
-    return mean
+def _part(tensor: Tensor, members: slice, index: Tensor) -> Tensor:
+    return tensor[members, index]
 
 
-def _exact(tensor: Tensor) -> NDArray[np.float64]:
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(first, first + BLOCK) for first in range(0, count, BLOCK))
+
+
+def _tile(tensor: Tensor, rows: int, size: int = TILE) -> Tensor:
+    """Filled up with zeros along the dimension `rows` to a whole tile."""
+    lacking = size - tensor.shape[rows]
+    if not lacking:
+        return tensor.contiguous()
+    filling = tensor.new_zeros(*tensor.shape[:rows], lacking, *tensor.shape[rows + 1 :])
+    return torch.cat((tensor, filling), rows)
+
+
+def _rows_of(tensor: Tensor, rows: slice) -> Tensor:
+    return _tile(tensor[:, rows], 1)
+
+
+def _exact(tensor: Tensor) -> Floats:
     """For the last steps of scoring: NumPy's logarithm gives a value the same bits in any array."""
-    values: NDArray[np.float64] = tensor.cpu().numpy().astype(np.float64)
+    values: Floats = tensor.cpu().numpy().astype(np.float64)
     return values

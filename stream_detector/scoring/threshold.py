@@ -4,12 +4,13 @@ The threshold of a record uses only the scores before it, one by one and in offs
 is a function of the log alone: never of batches, workers or restarts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from river.stats import RollingQuantile
 
-__all__ = ["Limits", "RollingThreshold", "Threshold"]
+__all__ = ["FLAG_ALL", "Limits", "RollingThreshold", "Threshold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class Limits:
     nominal: float
     floor: float
     ceiling: float
+
+
+FLAG_ALL = Limits(target_alert_rate=0.1, window=1, warmup=2**62, nominal=-inf, floor=-inf, ceiling=-inf)
+"""Limits of a threshold that every score exceeds: for the explanation of any record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,24 @@ class RollingThreshold:
         threshold = self.current()
         self.learn((score,))
         return threshold
+
+    def flag(self, scores: Sequence[float]) -> dict[int, Threshold]:
+        """Positions of the scores that exceed their threshold, with it; each score is judged, then joins the window.
+
+        What lies below any threshold there can be is not asked about: nearly all scores.
+        """
+        least, before = min(self.limits.floor, self.limits.nominal), self.seen
+        update = self._quantile.update
+        flagged: dict[int, Threshold] = {}
+        for at, score in enumerate(scores):
+            if score > least:
+                self.seen = before + at
+                threshold = self.current()
+                if score > threshold.value:
+                    flagged[at] = threshold
+            update(score)
+        self.seen = before + len(scores)
+        return flagged
 
     def current(self) -> Threshold:
         """The threshold that the next record meets."""

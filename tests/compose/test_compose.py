@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 BASE_IMAGES = ("python:3.13-slim", "apache/kafka:4.3.1")
 PROFILE = ("--profile", "demo")
 GROUP = "stream-detector"
+GATE_REFUSED = 7
 CONFIG = "/etc/stream-detector/config.yaml"
 
 
@@ -82,7 +83,8 @@ def test_everything_is_healthy_and_the_jobs_have_ended_well(stack):
     assert [c["Health"] for c in stack.service("broker") + stack.service("detector")] == ["healthy", "healthy"]
     for job in ("topics", "first-fit"):
         assert [(c["State"], c["ExitCode"]) for c in stack.service(job)] == [("exited", 0)], job
-    assert [c["State"] for c in stack.service("simulator") + stack.service("tail")] == ["running", "running"]
+    for service in ("retrain", "simulator", "tail"):
+        assert [c["State"] for c in stack.service(service)] == ["running"], service
 
 
 def test_alerts_are_readable_from_the_host(stack):
@@ -93,6 +95,14 @@ def test_alerts_are_readable_from_the_host(stack):
     alert = json.loads(tail.stdout)
     assert alert["score"] > alert["threshold"]
     assert alert["features"]
+
+
+def test_the_retraining_service_can_retrain(stack):
+    """What a retraining needs is in its container: one ends with the gate's report, whatever the gate says."""
+    command = ("stream-detector", "retrain", "-c", CONFIG, "--once", "--dry-run")
+    done = docker("exec", stack.service("retrain")[0]["ID"], *command)
+    assert done.returncode in {0, GATE_REFUSED}, done.stderr
+    assert "holdout-alert-rate" in done.stdout + done.stderr
 
 
 def test_three_detectors_share_the_partitions(stack):

@@ -1,5 +1,6 @@
 """Models on Kafka: what is fetched is what was published, and the pointer never names what is not there."""
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -7,9 +8,16 @@ import time
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-from stream_detector.errors import KafkaError, ModelFormatError, ModelNotFoundError, TopicMissingError
+from stream_detector.errors import (
+    KafkaError,
+    ModelFormatError,
+    ModelNotFoundError,
+    PointerMovedError,
+    TopicMissingError,
+)
 from stream_detector.kafka import registry, window
 from stream_detector.kafka.clients import admin
+from stream_detector.kafka.pointer import PointerWatch, exclusive
 
 
 def sha(artifact):
@@ -142,6 +150,19 @@ def test_unsound_pointer_is_an_error_not_a_model(make_config, produce, value):
         registry.current(config)
 
 
+def test_an_unsound_pointer_is_replaced_by_promoting(make_config, produce):
+    """Who promotes a version as the error advises is heard, unless a certain version was expected to serve."""
+    config = make_config()
+    version = registry.store(config, b"one")
+    produce(config, config.topics.models, [b"nonsense"], keys=[b"current"])
+
+    with pytest.raises(ModelFormatError, match="not a model pointer"):
+        registry.promote(config, version, "me", "mend", expected=registry.NOTHING)
+    registry.promote(config, version, "me", "mend")
+
+    assert registry.current(config).version == version
+
+
 def test_beginnings_of_versions_are_resolved(make_config):
     """A beginning that one version has names it; none or several is an error that says so."""
     config = make_config()
@@ -190,19 +211,108 @@ def test_watch_sees_the_pointer_and_each_move(make_config):
     """A watch gives the pointer as it stands, then only news, the newest if there are several."""
     config = make_config()
     registry.publish(config, b"one", "job", "fit")
-    watch = registry.PointerWatch(config)
+    watch = PointerWatch(config)
 
     def news():
         deadline = time.monotonic() + 20
-        while (pointer := watch.poll()) is None and time.monotonic() < deadline:
+        while not (moved := watch.poll()) and time.monotonic() < deadline:
             time.sleep(0.02)
-        return pointer.version
+        return {key.decode(): pointer and pointer.version for key, pointer in moved.items()}
 
-    assert news() == sha(b"one")
-    assert watch.poll() is None
+    assert news() == {"current": sha(b"one")}
+    assert watch.poll() == {}
     registry.publish(config, b"two", "job", "fit")
-    assert news() == sha(b"two")
+    assert news() == {"current": sha(b"two")}
+    registry.shadow(config, sha(b"one"), "me", "look")
+    assert news() == {"shadow": sha(b"one")}
+    registry.shadow(config, None, "me", "enough")
+    assert news() == {"shadow": None}
     watch.close()
+
+
+def test_a_moved_pointer_is_not_overwritten_unseen(make_config):
+    """Who expects another version to serve is told which one does, and which was expected; nothing changes."""
+    config = make_config()
+    first = registry.publish(config, b"one", "job", "fit", expected=registry.NOTHING).version
+    second = registry.publish(config, b"two", "job", "fit", expected=first)
+
+    for expected in (first, registry.NOTHING):
+        with pytest.raises(PointerMovedError, match=f"{second.version} serves by now, not {expected or 'none'}"):
+            registry.publish(config, b"three", "job", "fit", expected=expected)
+
+    assert registry.current(config) == second
+
+
+def test_of_two_who_move_the_pointer_at_once_one_is_told(make_config):
+    """Whoever began later fences the earlier one, which leaves nothing behind and says so."""
+    config = make_config()
+    one, two = (registry.store(config, artifact) for artifact in (b"one", b"two"))
+
+    def overtaken():
+        with exclusive(config) as moves:
+            assert registry.current(config) is None
+            later = registry.promote(config, two, "later", "race", expected=registry.NOTHING)
+            moves.point(b"current", dataclasses.replace(later, version=one, who="earlier"))
+
+    with pytest.raises(PointerMovedError, match="nothing was changed"):
+        overtaken()
+
+    assert registry.current(config).who == "later"
+
+
+def test_what_fails_half_way_leaves_no_reader_waiting(make_config):
+    """A move that breaks after writing is undone at once: the pointer can be read, and has not moved."""
+    config = make_config()
+    served = registry.publish(config, b"one", "job", "fit")
+
+    def broken():
+        with exclusive(config) as moves:
+            moves.point(b"current", dataclasses.replace(served, who="half-way"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
+
+    assert registry.publish(config, b"two", "job", "fit").previous == served.version
+
+
+def test_rollback_is_one_step_and_back(make_config):
+    """Rolling back serves what served before, without another fit; without anything before it says so."""
+    config = make_config()
+    with pytest.raises(ModelNotFoundError, match="no model before"):
+        registry.rollback(config, "me", "too early")
+    first, second = (registry.publish(config, artifact, "job", "fit").version for artifact in (b"one", b"two"))
+
+    back = registry.rollback(config, "me", "worse", approved_by="me")
+    assert (back.version, back.previous, back.approved_by, back.approved) == (first, second, "me", first)
+    assert registry.rollback(config, "job", "or not").version == second
+
+
+def test_the_last_human_approval_is_remembered(make_config):
+    """Programs that promote after a person carry on which version the person chose."""
+    config = make_config()
+    chosen = registry.publish(config, b"one", "me", "good", approved_by="me")
+    for artifact in (b"two", b"three"):
+        pointer = registry.publish(config, artifact, "retrain", "drift")
+
+    assert (pointer.approved_by, pointer.approved) == (None, chosen.version)
+
+
+def test_pruning_spares_the_newest_and_what_a_pointer_names(make_config):
+    """Only versions that nothing names go; what is kept can still be fetched."""
+    config = make_config()
+    approved = registry.publish(config, b"0", "me", "good", approved_by="me").version
+    for number in range(1, 6):
+        pointer = registry.publish(config, str(number).encode(), "job", "fit")
+    registry.promote(config, sha(b"2"), "job", "fit")
+
+    gone = registry.prune(config, keep=1)
+
+    assert gone == [sha(b"1"), sha(b"3"), sha(b"4")]
+    assert pointer.version == sha(b"5")
+    assert [info.version for info in registry.versions(config)] == [approved, sha(b"2"), sha(b"5")]
+    assert registry.prune(config, keep=0) == []
+    assert registry.fetch(config, sha(b"2")) == b"2"
 
 
 def test_missing_models_topic_is_named(make_config):

@@ -77,6 +77,8 @@ def test_other_tensors_are_refused_by_name():
     refused(packed(tensors | {"extra": np.zeros(1, np.float32)}, header), "extra")
     refused(packed(tensors | {"tail.scale": np.zeros(3)}, header), "tail.scale")
     refused(packed(tensors | {"tail.scale": tensors["tail.scale"].astype(np.float32)}, header), "tail.scale")
+    refused(packed(tensors | {"memory": tensors["memory"][1:]}, header), "memory")
+    refused(packed(tensors | {"memory": tensors["memory"] + np.float32(np.inf)}, header), "not finite")
     damaged = tensors["encoder.0.weight"].copy()
     damaged[0, 0, 0] = np.nan
     refused(packed(tensors | {"encoder.0.weight": damaged}, header), "not finite")
@@ -92,8 +94,12 @@ def test_other_tensors_are_refused_by_name():
         {"gaps": [True]},
         {"config": {"model": {"unknown": 1}}},
         {"config": {"model": {"members": 10**9}}},
-        {"screen": "high"},
+        {"memory": "many"},
+        {"memory": 3},
+        {"memory": 10**9},
         {"metrics": [1]},
+        {"golden": None},
+        {"golden": {"records": [[1.0]], "scores": [[1.0, 1.0, 1.0]]}},
     ],
 )
 def test_other_headers_are_refused(change):

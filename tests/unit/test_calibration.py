@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from stream_detector.scoring.calibration import Calibration, TailTable, significant
 
+EVEN = (1.0, 1.0, 1.0)
 FINITE = st.floats(-1e6, 1e6)
 
 
@@ -48,9 +49,9 @@ def test_a_common_value_is_not_a_rare_one():
 
 def test_quantile_is_exceeded_by_its_share():
     """A model's held-out normal records exceed `quantile(p)` with share p."""
-    raw = np.random.default_rng(0).normal(size=(10_000, 6))
-    calibration = Calibration.fit(raw, (1.0, 1.0))
-    anomaly = calibration(raw, (1.0, 1.0))[2]
+    raw = np.random.default_rng(0).normal(size=(10_000, 8))
+    calibration = Calibration.fit(raw, EVEN)
+    anomaly = calibration(raw, EVEN)[2]
     for probability in (0.1, 0.01):
         assert abs((anomaly > calibration.quantile(probability)).mean() / probability - 1) < 0.15
 
@@ -59,7 +60,7 @@ def test_quantile_is_exceeded_by_its_share():
 def test_quantile_refuses_what_is_no_tail(probability):
     """A tail probability outside (0, 1) is an error, not a number."""
     with pytest.raises(ValueError, match="tail probability"):
-        Calibration.fit(np.random.default_rng(0).normal(size=(50, 3)), (1.0, 1.0)).quantile(probability)
+        Calibration.fit(np.random.default_rng(0).normal(size=(50, 8)), EVEN).quantile(probability)
 
 
 @given(st.floats(1e-6, 1e8), st.sampled_from([-1, 0, 1]))

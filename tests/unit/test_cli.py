@@ -1,30 +1,14 @@
 """The command line as a user meets it: help, errors, exit codes, fit and score."""
 
 import csv
-import sys
 
 import numpy as np
 import pytest
 
-from stream_detector.cli import app, main
+from stream_detector.cli import app
 from stream_detector.model import DetectorModel
 
 QUICK = "model: {steps: 60}\n"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs `stream-detector ARGS`; returns exit code, standard output and standard error."""
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, args)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture

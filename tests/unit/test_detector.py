@@ -10,12 +10,13 @@ import pytest
 import stream_detector
 from stream_detector.config import RecordConfig, ThresholdConfig
 from stream_detector.detector import detect, history, limits
+from stream_detector.records import Decoder
 from stream_detector.scoring.threshold import RollingThreshold
 
 if TYPE_CHECKING:
     from stream_detector.records import Alert, DeadLetter
 
-RECORD = RecordConfig()
+RECORD = Decoder(RecordConfig())
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=200, warmup=50)
 
 

@@ -62,3 +62,16 @@ def test_the_very_category_that_was_expected_is_no_surprise():
         ("load", 1.0, "high"),
         ("host", 0.0, "expected"),
     ]
+
+
+def test_numbers_are_shown_with_six_digits():
+    """Values of any size are shown as their six significant digits name them, also when many are explained at once."""
+    schema = FeatureSchema((Feature("a"), Feature("b")))
+    rng = np.random.default_rng(3)
+    observed = (rng.normal(size=(500, 2)) * 10.0 ** rng.integers(-12, 13, (500, 2))).astype(np.float32)
+    observed[0] = 0.0, -0.0
+    for row, explanation in zip(
+        observed, explain(schema, observed, observed.astype(np.float64), observed**2), strict=True
+    ):
+        shown = by_name(explanation)
+        assert [shown[name].value for name in "ab"] == [float(f"{value:.6g}") for value in row.tolist()]

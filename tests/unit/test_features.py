@@ -77,13 +77,24 @@ def test_a_row_reads_the_same_alone_and_among_others(rows):
 
 
 @given(
-    st.lists(st.fixed_dictionaries({"load": st.floats(-1e30, 1e30), "must": st.integers(-(2**40), 2**40)}), min_size=1)
+    st.lists(
+        st.fixed_dictionaries(
+            {"must": st.integers(-(2**40), 2**40)},
+            optional={
+                "load": st.none() | st.floats(-1e30, 1e30),
+                "state": st.sampled_from(["up", "down", "new", None]),
+            },
+        ),
+        min_size=1,
+    )
 )
 def test_the_fast_way_equals_the_careful_way(rows):
-    """A complete numeric batch converts to the same bits as row by row."""
-    schema = FeatureSchema((Feature("load"), Feature("must")))
-    slow = np.array([[row["load"], row["must"]] for row in rows], dtype=np.float64).astype(np.float32)
-    assert np.array_equal(encode(schema, rows).matrix, slow)
+    """A batch of numbers, categories and gaps converts to the same bits as row by row."""
+    schema = FeatureSchema((Feature("load"), SCHEMA.features[1], SCHEMA.features[3]))
+    careful = encode(schema, [*rows, {"must": "wrong"}])  # one wrong value makes it go row by row
+    assert list(careful.rejected) == [len(rows)]
+    assert np.array_equal(encode(schema, rows).matrix, careful.matrix, equal_nan=True)
+    assert not encode(schema, rows).rejected
 
 
 def test_a_schema_survives_its_json():

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_detector.config import MetricsConfig
 from stream_detector.errors import ConfigError
-from stream_detector.kafka.summary import RunSummary
+from stream_detector.kafka.summary import RunSummary, Stalls
 from stream_detector.metrics import WorkerMetrics
 
 
@@ -29,6 +29,22 @@ def test_a_scrape_shows_the_last_summary():
     assert samples["stream_detector_records_total", "dead_lettered"] == 2
     assert samples["stream_detector_dead_letters_total", "undecodable"] == 2
     assert samples["stream_detector_lag_records",] == 5
+
+
+def test_a_scrape_shows_the_model_and_its_changes():
+    """The version in force, changes, refusals and how long changes took, as a histogram."""
+    metrics, port = WorkerMetrics(), free_port()
+    metrics.serve(MetricsConfig(port=port))
+    stalls = Stalls().plus(0.003).plus(0.04).plus(60.0)
+    metrics.observe(RunSummary(model="abc", swaps=3, models_refused=1, swap_stalls=stalls))
+    text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    samples = {(s.name, *s.labels.values()): s.value for f in text_string_to_metric_families(text) for s in f.samples}
+    assert samples["stream_detector_model_info", "abc"] == 1
+    assert samples["stream_detector_swaps_total",] == 3
+    assert samples["stream_detector_models_refused_total",] == 1
+    buckets = [samples["stream_detector_swap_stall_seconds_bucket", end] for end in ("0.005", "0.05", "10.0", "+Inf")]
+    assert buckets == [1, 2, 2, 3]
+    assert samples["stream_detector_swap_stall_seconds_count",] == 3
 
 
 def test_a_port_in_use_is_named():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import MIXED, correlated, mixed, mixed_rows, numeric
+from small_models import MIXED, QUICK, correlated, mixed, mixed_rows, numeric
 
 from stream_detector import DetectorModel, Feature, FeatureSchema, Kind, ModelConfig, ModelSettings, fit
 from stream_detector.errors import DataError, ModelNotFoundError
@@ -131,6 +131,19 @@ def test_context_decides_what_is_normal():
     assert [f.name for f in model.explain([[80, 40, 0]])[0].features] != ["phase"]
 
 
+def test_the_hour_decides_what_is_normal():
+    """The same load is normal at one hour and anomalous at another, by either opinion alone."""
+    rng = np.random.default_rng(0)
+    hour = rng.uniform(0, 24, 3000)
+    wave = np.sin(2 * np.pi * hour / 24)
+    matrix = np.stack((50 + 30 * wave + rng.normal(0, 1, 3000), 20 - 5 * wave + rng.normal(0, 1, 3000), hour), axis=1)
+    schema = FeatureSchema((Feature("load"), Feature("heat"), Feature("hour", Kind.CYCLIC, context=True, period=24.0)))
+    model = fit(matrix, schema=schema, config=ModelConfig(model=ModelSettings(steps=500)), device="cpu")
+    scores = model.score([[80, 15, 6], [80, 15, 18]])
+    for opinion in (scores.inversion, scores.discriminator, scores.anomaly):
+        assert opinion[0] < 2 < opinion[1]
+
+
 @pytest.mark.parametrize("mode", ["combined", "inversion", "reconstruction", "discriminator"])
 def test_every_mode_scores_by_its_opinion(mode):
     """In a one-sided mode the anomaly score orders records as that opinion does."""
@@ -168,6 +181,23 @@ def test_records_that_do_not_fit_are_refused(records, reason):
     """Another width, infinities and wrong types are a DataError that names what is wrong."""
     with pytest.raises(DataError, match=reason):
         numeric().score(records)
+
+
+def test_the_alert_rate_is_the_one_asked_for():
+    """Of fresh normal records a share near p exceeds `calibration.quantile(p)`, though the model remembers normal ones."""
+    model = fit(correlated(3000), config=ModelConfig(model=QUICK), device="cpu")
+    fresh = model.score(correlated(20_000, 77)).anomaly
+    for probability in (0.1, 0.01):
+        share = float((fresh > model.calibration.quantile(probability)).mean())
+        assert probability / 1.8 < share < probability * 1.8
+
+
+def test_a_remembered_record_is_nearer_than_a_new_one():
+    """A record kept in the memory finds itself, unless it is told which one it is."""
+    scorer = numeric().scorer
+    kept, own = scorer.kept[:100], np.arange(100)
+    seen, hidden = scorer.raw(kept)[:, 1::4], scorer.raw(kept, own)[:, 1::4]
+    assert (seen < hidden).all()
 
 
 def test_no_records_no_scores():

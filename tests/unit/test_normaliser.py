@@ -1,6 +1,7 @@
 """From features to bounded columns and back."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -9,7 +10,7 @@ from stream_detector import Feature, FeatureSchema, Kind
 from stream_detector.normaliser import Normaliser
 
 ANY = st.floats(width=32, allow_nan=True, allow_infinity=False)
-VIEWS = ("range", "standard")
+VIEWS = ("bounded", "soft")
 
 
 def fitted(matrix, schema=None):
@@ -22,7 +23,7 @@ def test_columns_are_finite_whatever_was_learnt_and_whatever_comes(learnt, seen)
     """No training data and no record, however wild, constant or empty, makes a column that is not finite."""
     normalised = fitted(learnt)(seen)
     assert np.isfinite(normalised.views).all()
-    assert np.abs(normalised.views).max(initial=0) < 1e9
+    assert np.abs(normalised.views).max(initial=0) < 1e12
 
 
 @given(st.lists(st.floats(-1e30, 1e30), min_size=2, max_size=30))
@@ -35,13 +36,37 @@ def test_order_is_kept_far_outside_the_training_range(values):
     assert (np.diff(columns, axis=1) >= 0).all()
 
 
-def test_training_range_maps_to_one_and_back():
-    """The `range` view is linear from -1 to 1 over the training range, and is inverted exactly."""
+def test_training_range_maps_linearly_and_back():
+    """The `bounded` view is linear over the training range, with mean 0 and variance 1, and is inverted exactly."""
     matrix = np.linspace(10, 20, 11, dtype=np.float32)[:, None]
     normaliser = fitted(matrix)
     columns = normaliser(matrix).views[0]
-    np.testing.assert_allclose(columns[:, 0], np.linspace(-1, 1, 11), atol=1e-6)
+    np.testing.assert_allclose(np.diff(columns[:, 0]), np.diff(columns[:, 0])[0], rtol=1e-5)
+    assert (abs(columns.mean()), columns.std()) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
     np.testing.assert_allclose(normaliser.inverse(columns, 0), matrix, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("view", "knee", "unit"), [(0, 1.0, 2.0), (1, 3.0, 1.0)])
+def test_beyond_the_knee_columns_grow_as_a_logarithm(view, knee, unit):
+    """A value t units beyond the knee of its view lies unit * log(1 + t / unit) beyond it."""
+    matrix = np.linspace(-4, 4, 101, dtype=np.float32)[:, None]
+    normaliser = fitted(matrix)
+    half = 4.0 if view == 0 else float(matrix.std())
+    inside, edge, beyond = normaliser(np.array([[0.0], [knee * half], [(knee + 7) * half]], np.float32)).views[
+        view, :, 0
+    ]
+    slope = (edge - inside) / knee
+    assert (beyond - edge) / slope == pytest.approx(unit * np.log1p(7 / unit), rel=1e-4)
+
+
+def test_a_view_keeps_the_relative_scale_of_its_features():
+    """One scale for all columns: their mean variance is 1, a wide feature stays wider than a narrow one."""
+    rng = np.random.default_rng(0)
+    matrix = np.stack((rng.uniform(0, 1, 2000), rng.normal(size=2000)), axis=1).astype(np.float32)
+    bounded, soft = (view.var(0) for view in fitted(matrix)(matrix).views)
+    assert (bounded.mean(), soft.mean()) == (pytest.approx(1, rel=1e-3), pytest.approx(1, rel=1e-3))
+    assert bounded[0] > 2 * bounded[1]
+    assert soft[0] == pytest.approx(soft[1], rel=0.05)
 
 
 def test_a_constant_that_changes_jumps():
@@ -58,7 +83,7 @@ def test_a_gap_is_filled_marked_and_left_out():
     normalised = fitted(matrix)(np.array([[np.nan], [2.0]], dtype=np.float32))
     assert normalised.views[0, 0, 0] == normalised.views[0, 1, 0]
     assert normalised.present.tolist() == [[0, 1], [1, 1]]
-    assert normalised.views[0, :, 1].tolist() == [1, 0]
+    assert normalised.views[0, 0, 1] > normalised.views[0, 1, 1]
 
 
 def test_every_category_has_a_column_and_unseen_ones_share_one():

@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from stream_detector.config import RecordConfig
 from stream_detector.features import Feature, FeatureSchema, Rejection
-from stream_detector.records import Alert, Contribution, DeadLetter, alert_from_json, decode, identity, read
+from stream_detector.records import Alert, Contribution, DeadLetter, Decoder, alert_from_json, identity
 
 SCHEMA = FeatureSchema((Feature("a"), Feature("b")))
 CONFIG = RecordConfig(max_bytes=400, max_depth=4)
 GOOD = b'{"id":"r1","features":{"a":1,"b":2.5}}'
+
+
+def decode(values, schema=SCHEMA, config=CONFIG):
+    return Decoder(config).decode(values, schema)
 
 
 def reasons(*values, config=CONFIG):
@@ -90,8 +94,8 @@ def test_decoding_does_not_depend_on_the_batch(values):
 
 def test_flat_and_nested_records():
     """`features_path` reaches into an object, and the empty path reads the record itself."""
-    flat = read([b'{"a":1,"b":2}'], RecordConfig(features_path=""))
-    deep = read([b'{"x":{"y":{"a":1,"b":2}}}'], RecordConfig(features_path="x.y"))
+    flat = Decoder(RecordConfig(features_path="")).read([b'{"a":1,"b":2}'])
+    deep = Decoder(RecordConfig(features_path="x.y")).read([b'{"x":{"y":{"a":1,"b":2}}}'])
     assert flat.features == deep.features == [{"a": 1, "b": 2}]
 
 

@@ -18,7 +18,7 @@ from stream_detector.gan.plots import TITLES
 from stream_detector.gan.report import report
 from stream_detector.gan.run_directory import RunDirectory
 
-QUICK = "model: {steps: 100, hidden: 16, members: 1, views: [standard], batch: 32, latent: 2}\n"
+QUICK = "model: {steps: 100, hidden: 16, members: 1, views: [soft], batch: 32, latent: 2}\n"
 HOSTILE = '<script>alert("x")</script>'
 
 
@@ -105,7 +105,7 @@ def test_tensorboard_reads_the_events(run):
     """TensorBoard's own reader finds the losses, the areas and the generator's figures at every measured step."""
     events = EventAccumulator(str(run.events)).Reload()
     steps = json.loads((run.path / "sweet_spot.json").read_bytes())["steps"]
-    for tag in ("loss/builder_loss", "auc_combined/size_1", "generator/coverage", "generator/mean_ks"):
+    for tag in ("loss/judge_loss", "auc_combined/size_1", "generator/coverage", "generator/mean_ks"):
         assert [event.step for event in events.Scalars(tag)] == steps
 
 

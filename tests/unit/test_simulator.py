@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from producers.faults import FaultKind
 from producers.simulator import Sample, Simulation, main, simulate
-from producers.telemetry import CATEGORY, METRICS
+from producers.telemetry import CATEGORY, METRICS, RELEASE
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError
 from stream_detector.features import FeatureSchema
-from stream_detector.records import decode, identity
+from stream_detector.records import Decoder, identity
 
 FAULTY = Simulation(seed=5, entities=3, period=200, faults=8, normal_first=1_500, records=9_000)
 
@@ -181,6 +181,17 @@ def test_metrics_move_together_and_come_round_daily():
     assert half < 0
 
 
+def test_a_release_changes_what_it_names_for_good_and_nothing_before_it():
+    """Up to the release the stream is the same to the byte; from there its metrics are off by its factors, no others."""
+    before = list(simulate(Simulation(seed=2, entities=3, period=100, records=1_500)))
+    after = list(simulate(Simulation(seed=2, entities=3, period=100, records=1_500, release=900)))
+
+    assert before[:900] == after[:900]
+    for name in (each.name for each in METRICS):
+        ratio = np.nanmedian(metric(after[900:], name) / np.maximum(metric(before[900:], name), 1e-9))
+        assert ratio == pytest.approx(RELEASE.get(name, 1.0), rel=0.01), name
+
+
 def test_some_values_are_missing_and_harmlessly_so():
     """About half a per cent of two sensors' values are missing; such records are usable."""
     samples = list(simulate(Simulation(seed=0, records=10_000)))
@@ -192,7 +203,7 @@ def test_some_values_are_missing_and_harmlessly_so():
 def test_the_detector_can_read_the_records(faulty):
     """What the simulator writes decodes under the default configuration, with id, entity and time."""
     schema = FeatureSchema.inferred([s.features for s in faulty])
-    decoded = decode([s.to_json() for s in faulty], schema, RecordConfig())
+    decoded = Decoder(RecordConfig()).decode([s.to_json() for s in faulty], schema)
 
     assert not decoded.rejected
     assert (faulty[7].id, faulty[7].entity, faulty[7].time) == identity(decoded.documents[7], RecordConfig())

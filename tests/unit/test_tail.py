@@ -33,7 +33,7 @@ ALERT = Alert(
     inversion=6.0,
     discriminator=3.1,
     severity="critical",
-    contributions=(LATENCY, STATUS, MEMORY, DISK, replace(MEMORY, feature="cpu_percent", contribution=0.01)),
+    contributions=(LATENCY, STATUS, MEMORY, DISK, MEMORY._replace(feature="cpu_percent", contribution=0.01)),
 )
 HOSTILE = "\x1b[31m\x9b2J\u202ered\r\n[bold]x[/bold]"
 

@@ -31,6 +31,17 @@ def test_equals_rolling_quantile_of_the_scores_before_at_every_offset(scores, wi
         previous.append(score)
 
 
+@given(SCORES, st.integers(0, 300), st.sampled_from([0.5, 3.0, 8.0]))
+def test_a_batch_is_flagged_as_its_scores_one_by_one(scores, cut, nominal):
+    """Cut into batches anywhere, the same scores are flagged, at the same thresholds, as when judged one at a time."""
+    alone, together = (RollingThreshold(limits(nominal=nominal)) for _ in range(2))
+    expected = {at: met for at, score in enumerate(scores) if score > (met := alone.judge(score)).value}
+    first = together.flag(scores[:cut])
+    rest = {cut + at: met for at, met in together.flag(scores[cut:]).items()}
+    assert first | rest == expected
+    assert (together.seen, together.current()) == (alone.seen, alone.current())
+
+
 @given(SCORES)
 def test_a_score_never_meets_itself(scores):
     """The last score, however large, does not move the threshold it is held against."""

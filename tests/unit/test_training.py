@@ -5,7 +5,7 @@ import torch
 from small_models import QUICK, correlated
 
 from stream_detector import ModelConfig, ModelSettings, fit
-from stream_detector.gan.negatives import noised, swapped
+from stream_detector.gan.negatives import corrupted, displacement
 
 SHORT = ModelConfig(model=ModelSettings(steps=30))
 
@@ -40,22 +40,19 @@ def test_progress_is_reported_to_the_end():
     assert seen[-1][:2] == (QUICK.steps, QUICK.steps)
 
 
-def test_noise_reaches_the_levels_it_says():
-    """Level by level noised records lie farther from the real ones; those of no level are untouched."""
+def test_negatives_are_displaced_over_the_whole_range():
+    """Corrupted records lie from nearly nowhere to several standard deviations away, and none stays clean in all."""
     rng = torch.Generator().manual_seed(0)
-    records = torch.zeros(2, 4000, 3)
-    disturbed, reached = noised(records, torch.ones(2, 1, 3), rng)
-    level = reached.sum(2)
-    distance = disturbed.square().mean(2)
-    assert distance[level == 0].max() == 0
-    means = [float(distance[level == k].mean()) for k in range(7)]
-    assert means == sorted(means)
+    records = torch.randn(5000, 4, generator=rng)
+    moved = corrupted(records, records[torch.randperm(5000, generator=rng)], torch.ones(1, 4), rng)
+    far = displacement(moved, records, torch.ones(1, 4))
+    assert torch.isfinite(moved).all()
+    for low, high in ((0.0, 0.05), (0.05, 0.2), (0.2, 0.8), (0.8, 1.6), (1.6, 99.0)):
+        assert 0.03 < ((far >= low) & (far < high)).float().mean() < 0.6
 
 
-def test_swapped_values_come_from_the_same_feature():
-    """A swapped record holds only values that some real record has in the same feature."""
-    rng = torch.Generator().manual_seed(0)
-    records = torch.arange(60.0).view(1, 20, 3)
-    mixed = swapped(records, rng)
-    assert (mixed % 3 == records % 3).all()
-    assert not torch.equal(mixed, records)
+def test_displacement_is_in_standard_deviations():
+    """Every column moved by two of its standard deviations is a displacement of 2."""
+    spread = torch.tensor([[1.0, 10.0]])
+    records = torch.zeros(3, 2)
+    assert displacement(records + 2 * spread, records, spread).tolist() == [2, 2, 2]

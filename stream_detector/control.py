@@ -1,0 +1,71 @@
+"""What crosses the control topic: what workers notice about the stream as a whole."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal, Self, cast, get_args
+
+__all__ = ["ControlEvent"]
+
+Kind = Literal["drift", "regime-change"]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlEvent:
+    """Drift, or many records that differ in the same way at once, noticed at one offset under one model.
+
+    `detector` is `adwin`, `kswin` or `pattern`, `stream` is `score` or `residual`, `model` the
+    version in force there, `time` when it was noticed (RFC 3339). `features` is what the records of
+    a regime change have in common, such as `cpu high`.
+    """
+
+    kind: Kind
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    detector: str
+    stream: str
+    model: str
+    time: str
+    features: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> str:
+        """The record at which it was noticed, as an alert's id names it."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+    @property
+    def noticed(self) -> datetime:
+        """`time` as a moment; UTC unless it says otherwise."""
+        moment = datetime.fromisoformat(self.time)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    @classmethod
+    def from_json(cls, value: bytes) -> Self:
+        """Read back from the topic; keys of later versions are passed over. Raises ValueError when it is none."""
+        try:
+            body = json.loads(value)
+            texts = {name: str(body[name]) for name in ("id", "topic", "detector", "stream", "model", "time")}
+            features = tuple(map(str, body.get("features", ())))
+            event = cls(
+                _kind(body["kind"]),
+                partition=int(body["partition"]),
+                offset=int(body["offset"]),
+                features=features,
+                **texts,
+            )
+            datetime.fromisoformat(event.time)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a control event: {error!r:.300}") from None
+        return event
+
+    def to_json(self) -> bytes:
+        """The value on the control topic."""
+        return json.dumps(asdict(self)).encode()
+
+
+def _kind(text: str) -> Kind:
+    if text not in get_args(Kind):
+        raise ValueError(f"kind {text!r:.80}")
+    return cast("Kind", text)

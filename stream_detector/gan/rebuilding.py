@@ -1,0 +1,148 @@
+"""The first half of a training: encoder and generator learn to rebuild normal records from noised ones.
+
+They start as principal component analysis, by a linear map beside each network, and a small critic
+keeps what they generate among the real records (Goodfellow et al. 2014; as in ALAD and EGBAD, Zenati
+et al. 2018). Latents so are in the units of the data, and the generator nearly keeps distances,
+which makes a plain gradient step of the inversion nearly one of Gauss and Newton.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, softplus
+
+from stream_detector.gan.negatives import log_uniform
+from stream_detector.gan.networks import Network, Sizes
+from stream_detector.gan.schedule import average_into, decay, descend
+from stream_detector.gan.settings import ModelSettings
+from stream_detector.gan.state import TrainingState
+
+__all__ = ["Rebuilding", "blurred", "column_spread", "latent_width", "principal_axes"]
+
+NOISE = (0.02, 0.7)  # standard deviations, log-uniform
+SWAPPED, MOST_FOREIGN = 0.3, 0.5  # share of records with other records' values, and most columns that have them
+LEAST_SPREAD = 0.5  # of the root mean square spread: a rare change must not outweigh a common one
+BLUR = 0.5  # of the latents' spread, between generated records and those they come from
+EXPLAINED = 0.9  # of the variance, by a latent's axes
+LEAST_LATENT, MOST_LATENT = 8, 64
+AXIS_VALUES = 2_000_000  # numbers that principal axes are found from
+
+
+class Rebuilding:
+    """Trains `state.gan.encoder` and `.generator`, and their average, on the views of normal records."""
+
+    def __init__(
+        self,
+        views: Tensor,
+        context: Tensor,
+        present: Tensor,
+        settings: ModelSettings,
+        seed: int,
+        state: TrainingState,
+    ) -> None:
+        self._views, self._context, self._present = views, context, present
+        self._settings, self._state = settings, state
+        self._members = len(views) * settings.members
+        self._device = state.gan.encoder.weights[0].device
+        self._spread = column_spread(views).repeat_interleave(settings.members, 0).to(self._device)
+        widths = (views.shape[2] + context.shape[1], settings.hidden, settings.hidden, 1)
+        # Its own generator: processes that train together start with the same critic.
+        critic = Network.random(widths, self._members, torch.Generator().manual_seed(seed + 2), 0.3)
+        self._critic = critic.map(lambda tensor: tensor.to(self._device).requires_grad_())
+        weights = list(self._critic.tensors())
+        self._critics = torch.optim.Adam(weights, settings.learning_rate, betas=(0.5, 0.99), foreach=True)
+        self._batch = min(max(settings.batch // 2, 1), max(32, views.shape[1]))
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One step of the builders, and every second one of the critic; the losses."""
+        gan, steps = self._state.gan, self._settings.building_steps
+        rate = self._settings.learning_rate * decay(step, steps)
+        records, context, present = self._draw()
+        latent = gan.encode(records + self._noise(records), context)
+        residual = (gan.generate(latent, context) - records) * present
+        loss = rebuilt = (residual.square() / self._spread).mean()
+        playing = step % 2 == 1 and step >= steps // 10
+        if playing:
+            made = blurred(self._state.gan.encode(records, context).detach(), self._state.rng)
+            fakes = gan.generate(made, context)
+            loss = loss + self._settings.adversarial * softplus(self._verdict(fakes, context)).mean()
+        descend(self._state.optimisers[0], loss, rate)
+        if playing:
+            real, real_context, _ = self._draw()
+            judged = softplus(self._verdict(real, real_context)) + softplus(-self._verdict(fakes.detach(), context))
+            descend(self._critics, judged.mean(), rate)
+        for averaged, network in self._networks():
+            average_into(averaged, network, self._settings.averaging, step)
+        return {"builder_loss": rebuilt.detach()}
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Replace the networks by their average: what follows is trained against it."""
+        for averaged, network in self._networks():
+            for held, tensor in zip(averaged.tensors(), network.tensors(), strict=True):
+                tensor.copy_(held)
+
+    def _networks(self) -> tuple[tuple[Network, Network], ...]:
+        average, gan = self._state.average, self._state.gan
+        return (average.encoder, gan.encoder), (average.generator, gan.generator)
+
+    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch for every member, each with rows of its own, so that members differ."""
+        rows = torch.randint(self._views.shape[1], (self._members, self._batch), generator=self._state.rng)
+        view = torch.arange(self._members).div(self._settings.members, rounding_mode="floor")
+        records, context, present = self._views[view[:, None], rows], self._context[rows], self._present[rows]
+        return records.to(self._device), context.to(self._device), present.to(self._device)
+
+    def _noise(self, records: Tensor) -> Tensor:
+        """What is added to a batch: noise on random columns, or for some records the way to another one's values."""
+        rng, shape = self._state.rng, (*records.shape[:2], 1)
+        touched = torch.rand(records.shape, generator=rng) < 1.5 * torch.rand(shape, generator=rng)
+        noise = torch.randn(records.shape, generator=rng) * log_uniform(shape, NOISE, rng) * touched
+        foreign = torch.rand(records.shape, generator=rng) < MOST_FOREIGN * torch.rand(shape, generator=rng)
+        swapped = torch.rand(shape, generator=rng) < SWAPPED
+        others = records[:, torch.randperm(records.shape[1], generator=rng)]
+        device = records.device
+        towards = (others - records) * foreign.to(device)
+        return torch.where(swapped.to(device), towards, noise.to(device) * self._spread)
+
+    def _verdict(self, records: Tensor, context: Tensor) -> Tensor:
+        """Logit of "generated" [member, record, 1]."""
+        return self._critic(torch.cat((records, context), 2))
+
+
+def blurred(latents: Tensor, rng: torch.Generator) -> Tensor:
+    """Latents [member, record, latent] of records to generate: those of real ones, blurred by up to
+    half of their spread. The prior of a generator is where normal records' latents lie.
+    """
+    shape = (*latents.shape[:2], 1)
+    blur = torch.randn(latents.shape, generator=rng) * torch.rand(shape, generator=rng)
+    return latents + BLUR * blur.to(latents.device) * latents.std(1, keepdim=True)
+
+
+def column_spread(views: Tensor) -> Tensor:
+    """Standard deviation [view, 1, column] of normal records; nearly constant columns have a least one."""
+    spread = views.std(1, keepdim=True)
+    return torch.maximum(spread, LEAST_SPREAD * spread.square().mean(2, keepdim=True).sqrt() + 1e-6)
+
+
+def latent_width(views: Tensor) -> int:
+    """How wide a latent suits records [view, record, column]: so many principal axes explain most of
+    the variance. A wider one explains anomalies as well, and what is normal is no longer expected.
+    """
+    widths = []
+    for view in _axis_rows(views):
+        share = torch.linalg.svdvals(view - view.mean(0)).square().cumsum(0)
+        widths.append(int((share < EXPLAINED * share[-1]).sum()) + 1)
+    return min(max(*widths, LEAST_LATENT), MOST_LATENT, views.shape[2])
+
+
+def principal_axes(views: Tensor, sizes: Sizes) -> Tensor:
+    """The leading principal axes [member, column, latent] of every view, 0 where there are fewer."""
+    axes = []
+    for view in _axis_rows(views):
+        found = torch.linalg.svd(view, full_matrices=False).Vh[: sizes.latent].T
+        axes.append(pad(found, (0, sizes.latent - found.shape[1])))
+    return torch.stack(axes).repeat_interleave(sizes.members // len(views), 0)
+
+
+def _axis_rows(views: Tensor) -> Tensor:
+    return views[:, : min(4000, max(256, AXIS_VALUES // views.shape[2]))].cpu()

@@ -1,0 +1,63 @@
+"""Avro records, framed and registered as Confluent's Schema Registry has it; by confluent-kafka's own deserializer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.schema_registry.error import SchemaRegistryError as Refusal
+
+from stream_detector.config import RecordConfig
+from stream_detector.errors import ConfigError, SchemaRegistryError
+from stream_detector.features import Rejection
+from stream_detector.records.documents import Document, too_deep, unfit
+
+__all__ = ["AvroReader"]
+
+UNKNOWN = 404  # the registry's answer when it has no such schema
+DEFAULTS = {"timeout": 10, "max.retries": 5}
+
+
+class AvroReader:
+    """Parses values by the schema that each one names; a schema is fetched once.
+
+    The client is made from the configuration unless given. Raises `ConfigError` for settings that it refuses.
+    """
+
+    def __init__(self, config: RecordConfig, client: SchemaRegistryClient | None = None) -> None:
+        self._address = config.registry_url
+        self._deserialize = AvroDeserializer(client or _client(config))
+
+    def __call__(self, values: Sequence[bytes | None], config: RecordConfig) -> list[Document | Rejection]:
+        """Objects, or why a value is none. Raises `SchemaRegistryError` when the registry does not answer."""
+        return [unfit(value, config) or self._parse(value, config) for value in values]
+
+    def _parse(self, value: bytes | None, config: RecordConfig) -> Document | Rejection:
+        try:
+            document: Any = self._deserialize(value)
+        except Refusal as error:
+            if error.http_status_code != UNKNOWN:
+                raise self._trouble(error) from None
+            return Rejection("undecodable", "the Schema Registry has no schema of the id that the record names")
+        except Exception as error:  # noqa: BLE001 - whatever crafted bytes can make a parser raise
+            if type(error).__module__.startswith("httpx"):  # the client's own, never the record's fault
+                raise self._trouble(error) from None
+            return Rejection("undecodable", f"not Avro of its schema: {error}")
+        if not isinstance(document, dict):
+            return Rejection("not-an-object", f"the record is an Avro {type(document).__name__}, expected a record")
+        return too_deep(document, config) or document
+
+    def _trouble(self, error: Exception) -> SchemaRegistryError:
+        return SchemaRegistryError(
+            f"Schema Registry {self._address}: {error}; check record.registry_url and its credentials"
+        )
+
+
+def _client(config: RecordConfig) -> SchemaRegistryClient:
+    settings: dict[str, Any] = {**DEFAULTS, **config.registry_properties, "url": config.registry_url}
+    if config.registry_user_info is not None:
+        settings["basic.auth.user.info"] = config.registry_user_info.get_secret_value()
+    try:
+        return SchemaRegistryClient.new_client(settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"record.registry_url, record.registry_properties: {error}") from None

@@ -1,0 +1,34 @@
+"""How many messages a worker takes at once: fewer after trouble, and more again when it stays away."""
+
+__all__ = ["BatchLimit"]
+
+CALM = 32  # full batches without trouble before the limit grows again
+CALMEST = 4_096  # the same after trouble that keeps coming back, at most
+
+
+class BatchLimit:
+    """At most `most` records a batch; `dense` is the most records that a message may hold."""
+
+    def __init__(self, most: int, dense: int = 1) -> None:
+        self._most = self._records = most
+        self._per_message = float(dense)
+        self._calm, self._needed = 0, CALM
+
+    @property
+    def messages(self) -> int:
+        """Messages to take at once, by how many records the last ones held."""
+        return max(1, int(self._records / self._per_message))
+
+    def lower(self, messages: int) -> None:
+        """A batch of so many messages was too much: half of it from now on."""
+        self._records = max(1, int(messages * self._per_message) // 2)
+        self._calm, self._needed = 0, min(2 * self._needed, CALMEST)
+
+    def passed(self, messages: int, records: int) -> None:
+        """A batch went well; records include those that could not be used."""
+        full = messages >= self.messages
+        self._per_message = max(1.0, records / messages, self._per_message / 2)  # thin messages may precede thick ones
+        if self._records < self._most and full:
+            self._calm += 1
+            if self._calm >= self._needed:
+                self._records, self._calm = min(2 * self._records, self._most), 0

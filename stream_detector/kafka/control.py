@@ -1,0 +1,48 @@
+"""The control topic, followed as it grows."""
+
+import structlog
+from confluent_kafka import Message, TopicPartition
+
+from stream_detector.config import Config
+from stream_detector.control import ControlEvent
+from stream_detector.kafka import topics
+from stream_detector.kafka.clients import reader
+from stream_detector.records import raw
+
+__all__ = ["ControlWatch"]
+
+MOST = 1_000  # messages taken at once
+
+log = structlog.get_logger(__name__)
+
+
+class ControlWatch:
+    """Follows control events without blocking; for one thread, closed after use.
+
+    It begins with what was written at `since_ms` (epoch ms) or later, without it with what comes.
+    Raises `TopicMissingError` without a control topic.
+    """
+
+    def __init__(self, config: Config, since_ms: int | None) -> None:
+        topic = [config.topics.control]
+        ends = topics.end_offsets(config.kafka, topic)
+        starts = ends if since_ms is None else topics.offsets_at(config.kafka, topic, since_ms)
+        self._consumer = reader(config.kafka)
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+
+    def poll(self) -> list[ControlEvent]:
+        """The events since the last call; what is none of ours is logged and passed over."""
+        messages = [message for message in self._consumer.consume(MOST, 0.1) if message.error() is None]
+        return [event for event in map(_event, messages) if event is not None]
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._consumer.close()
+
+
+def _event(message: Message) -> ControlEvent | None:
+    try:
+        return ControlEvent.from_json(raw(message.value()) or b"")
+    except ValueError as error:
+        log.warning("control event passed over", topic=message.topic(), offset=message.offset(), error=str(error)[:200])
+        return None

@@ -1,0 +1,137 @@
+"""Follows the model pointers beside the worker's loop, and makes the next model ready to take over.
+
+A model is fetched, verified and its thresholds found in a thread of its own. One that is refused is
+logged once and counted, and the model in force stays; trouble with the broker is waited out.
+"""
+
+from threading import Event, Lock, Thread
+
+import structlog
+
+from stream_detector.config import Config
+from stream_detector.errors import KafkaError, ModelFormatError
+from stream_detector.kafka import topics
+from stream_detector.kafka.candidate import Candidate
+from stream_detector.kafka.history import History
+from stream_detector.kafka.judge import Judge
+from stream_detector.kafka.pointer import SHADOW, Pointer, PointerWatch
+from stream_detector.kafka.serving import verified
+
+__all__ = ["Succession"]
+
+LOOK = 0.2  # seconds that one look at the pointer takes; also how soon the end is noticed
+PAUSE = 2.0  # seconds after trouble with the broker
+PATIENCE = 10.0  # seconds that the end waits for the thread
+ROUNDS = 2  # of finding thresholds: the first scores whole windows, the next what came meanwhile
+
+log = structlog.get_logger(__name__)
+
+
+class Succession:
+    """The models that come after `serving`, and candidates to score beside it.
+
+    `refused` counts those that were not fit.
+    """
+
+    def __init__(self, config: Config, serving: str, history: History) -> None:
+        self.refused = 0
+        self._config = config
+        self._history = history
+        self._serving = serving
+        self._seen: dict[bytes, Pointer | None] = {}
+        self._lock = Lock()
+        self._next: Candidate | None = None
+        self._shadows: list[Candidate | None] = []
+        self._stop = Event()
+        self._thread = Thread(target=self._follow, name="succession", daemon=True)
+
+    def start(self) -> None:
+        """Begins to follow the pointers."""
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a model waits to be taken."""
+        return self._next is not None
+
+    def take(self) -> Candidate | None:
+        """The model to go on with from here, once it is ready; each is handed out once."""
+        with self._lock:
+            candidate, self._next = self._next, None
+            if candidate:
+                self._serving = candidate.judge.model.version
+        return candidate
+
+    def take_shadows(self) -> list[Candidate | None]:
+        """The candidates to score beside the model in force, the last one counts; None ends it. Empty: no change."""
+        with self._lock:
+            shadows, self._shadows = self._shadows, []
+        return shadows
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(PATIENCE)
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._watch()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it may not end the thread unseen
+                log.warning("the model pointer cannot be followed, trying again", why=str(error))
+                self._stop.wait(PAUSE)
+
+    def _watch(self) -> None:
+        watch = PointerWatch(self._config)
+        try:
+            while not self._stop.is_set():
+                for key, pointer in watch.poll(LOOK).items():
+                    self._heed(key, pointer)
+        finally:
+            watch.close()
+
+    def _heed(self, key: bytes, pointer: Pointer | ModelFormatError | None) -> None:
+        """A pointer that moved; a refused version that is pointed to anew gets another chance."""
+        if isinstance(pointer, ModelFormatError):
+            self._refuse("?", pointer)
+        elif pointer != self._seen.get(key):
+            if key == SHADOW:
+                self._consider_shadow(pointer)
+            elif pointer is not None:
+                self._consider(pointer.version)
+            self._seen[key] = pointer
+
+    def _consider(self, version: str) -> None:
+        """Makes a version ready, unless it is in force already."""
+        with self._lock:
+            self._next = None  # what was ready and not taken is not wanted any more
+            serving = self._serving
+        candidate = self._prepared(version) if version != serving else None
+        with self._lock:
+            self._next = candidate
+
+    def _consider_shadow(self, pointer: Pointer | None) -> None:
+        candidate = None
+        if pointer is not None and pointer.version != self._serving:
+            topics.require(self._config.kafka, [self._config.topics.shadow])
+            candidate = self._prepared(pointer.version)
+        with self._lock:
+            self._shadows.append(candidate)
+
+    def _prepared(self, version: str) -> Candidate | None:
+        """A candidate with thresholds; None when the model is refused."""
+        try:
+            candidate = Candidate(Judge(verified(self._config, version), self._config))
+            for _ in range(ROUNDS):
+                candidate.prepare(self._history.pasts())
+        except KafkaError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an artifact or the device can raise
+            self._refuse(version, error)
+            return None
+        return candidate
+
+    def _refuse(self, version: str, error: Exception) -> None:
+        self.refused += 1
+        log.error("model refused, the one in force stays", version=version, serving=self._serving, why=str(error))

@@ -1,0 +1,31 @@
+"""Everything that crosses Kafka: telemetry in, alerts and dead letters out.
+
+A record that cannot be used is no exception but a `Rejection`, and ends as a dead letter that
+carries its original bytes untouched.
+"""
+
+from stream_detector.records.alerts import Alert, Contribution, alert_from_json
+from stream_detector.records.dead_letters import CONNECT, DeadLetter
+from stream_detector.records.decoding import Decoded, Decoder
+from stream_detector.records.documents import Document, Parse, Rows, identity, telemetry_to_json
+from stream_detector.records.message import CONTROL, Header, Message, printable, raw
+
+__all__ = [
+    "CONNECT",
+    "CONTROL",
+    "Alert",
+    "Contribution",
+    "DeadLetter",
+    "Decoded",
+    "Decoder",
+    "Document",
+    "Header",
+    "Message",
+    "Parse",
+    "Rows",
+    "alert_from_json",
+    "identity",
+    "printable",
+    "raw",
+    "telemetry_to_json",
+]

@@ -1,0 +1,136 @@
+"""Alerts as they cross Kafka: JSON with CloudEvents headers."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from stream_detector.records.message import Header, printable
+
+__all__ = ["Alert", "Contribution", "alert_from_json"]
+
+EVENT_TYPE = "stream-detector.anomaly.v1"
+
+
+class Contribution(NamedTuple):
+    """One feature's part in an alert: what was seen, what was expected, its share of the surprise.
+
+    `value` and `expected` are in the input's units (a category by its name, None = missing);
+    `contribution` is in [0, 1] and sums to 1 over a record; `direction` is `high`, `low`,
+    `expected` or `unexpected` (a category), or `missing`.
+    """
+
+    feature: str
+    value: float | str | None
+    expected: float | str | None
+    contribution: float
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A flagged record. Scores and threshold are in nines: −log10 of a tail probability."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    event_id: str | None
+    entity: str | None
+    event_time: str | None
+    detection_time: str
+    model_version: str
+    score: float
+    threshold: float
+    threshold_state: str
+    inversion: float
+    discriminator: float
+    severity: str
+    contributions: tuple[Contribution, ...]
+    row: int | None = None
+    """Number of the record in its message, from 0; None where a message is one record."""
+
+    @property
+    def id(self) -> str:
+        """`topic-partition-offset`, and `-row` where a message holds many records: the same however often it is scored."""
+        place = f"{self.topic}-{self.partition}-{self.offset}"
+        return place if self.row is None else f"{place}-{self.row}"
+
+    def to_json(self) -> bytes:
+        """The alert's value on the alerts topic."""
+        row = {} if self.row is None else {"row": self.row}
+        return orjson.dumps(
+            {
+                "id": self.id,
+                "source": {"topic": self.topic, "partition": self.partition, "offset": self.offset} | row,
+                "event_id": self.event_id,
+                "entity": self.entity,
+                "event_time": self.event_time,
+                "detection_time": self.detection_time,
+                "model_version": self.model_version,
+                "score": self.score,
+                "threshold": self.threshold,
+                "threshold_state": self.threshold_state,
+                "opinions": {"inversion": self.inversion, "discriminator": self.discriminator},
+                "severity": self.severity,
+                "features": [
+                    {
+                        "feature": c.feature,
+                        "value": c.value,
+                        "expected": c.expected,
+                        "contribution": c.contribution,
+                        "direction": c.direction,
+                    }
+                    for c in self.contributions
+                ],
+            }
+        )
+
+    def headers(self) -> list[Header]:
+        """CloudEvents 1.0 attributes (Kafka binding, binary mode); `ce_id` is deterministic."""
+        return [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", self.id.encode()),
+            ("ce_source", f"/stream-detector/{self.topic}/{self.partition}".encode()),
+            ("ce_type", EVENT_TYPE.encode()),
+            ("ce_time", self.detection_time.encode()),
+            ("ce_subject", printable(self.entity or self.event_id or self.id).encode()),
+            ("content-type", b"application/json"),
+        ]
+
+
+def alert_from_json(value: bytes, key: bytes | None = None) -> Alert:
+    """An alert read back from the alerts topic; raises ValueError when it is none."""
+    try:
+        body = orjson.loads(value)
+        source, opinions = body["source"], body["opinions"]
+        return Alert(
+            source["topic"],
+            source["partition"],
+            source["offset"],
+            key,
+            body["event_id"],
+            body["entity"],
+            body["event_time"],
+            body["detection_time"],
+            body["model_version"],
+            float(body["score"]),
+            float(body["threshold"]),
+            body["threshold_state"],
+            float(opinions["inversion"]),
+            float(opinions["discriminator"]),
+            body["severity"],
+            tuple(map(_contribution, body["features"])),
+            source.get("row"),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an alert: {error!r}") from None
+
+
+def _contribution(entry: dict[str, Any]) -> Contribution:
+    value, expected, share = entry["value"], entry["expected"], entry["contribution"]
+    if not (isinstance(value, str | float | int | None) and isinstance(expected, str | float | int | None)):
+        raise TypeError(f"feature {entry['feature']!r:.80} has values of another type than features have")
+    if not isinstance(share, float | int):
+        raise TypeError(f"feature {entry['feature']!r:.80} has no number for its contribution")
+    return Contribution(str(entry["feature"]), value, expected, float(share), str(entry["direction"]))

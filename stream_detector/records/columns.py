@@ -1,0 +1,205 @@
+"""Records that are rows of Arrow record batches: many records in one message.
+
+A row is what a JSON record would be: `record.features_path` names a struct column (or "" the
+columns themselves), and `id_path`, `time_path` and `entity_path` name columns. The message is the
+unit of what cannot be used: one bad row makes it a dead letter, as its bytes cannot be divided.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import compute, ipc
+
+from stream_detector.config import RecordConfig
+from stream_detector.features import FLOAT32_MAX, Feature, FeatureSchema, Kind, Rejection
+from stream_detector.records.documents import Document, Rows, unfit
+
+__all__ = ["decode_columns", "read_columns"]
+
+Floats = NDArray[np.float64]
+ColumnBatch = tuple[NDArray[np.float32], list[int], list[int], Sequence[Document], dict[int, Rejection]]
+
+
+class Unusable(Exception):  # noqa: N818 - not an error but a way out of a message
+    """Carries the reason to where the message is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads(Sequence[Document]):
+    """Identities of rows, made when they are asked for: few rows become alerts."""
+
+    tables: list[Any]
+    ends: list[int]
+    paths: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    @overload
+    def __getitem__(self, at: int) -> Document: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Document]: ...
+    def __getitem__(self, at: int | slice) -> Document | list[Document]:
+        if isinstance(at, slice):
+            return [self[each] for each in range(*at.indices(len(self)))]
+        place = bisect_right(self.ends, at)
+        table = self.tables[place]
+        row = at - self.ends[place] + table.num_rows
+        return {path: _plain(_column(table, path), row) for path in self.paths}
+
+
+def decode_columns(values: Sequence[bytes | None], schema: FeatureSchema, config: RecordConfig) -> ColumnBatch:
+    """The matrix float32 [row, feature], of every row the message's position and the row's number in it, documents
+    with its identity alone, and the reasons of messages that cannot be used.
+    """
+    blocks: list[NDArray[np.float32]] = []
+    tables: list[Any] = []
+    rejected: dict[int, Rejection] = {}
+    positions: list[int] = []
+    rows: list[int] = []
+    for position, value in enumerate(values):
+        try:
+            table = _table(value, config)
+            blocks.append(_matrix(_features(table, config), schema, config))
+        except Unusable as reason:
+            rejected[position] = reason.args[0]
+            continue
+        positions += [position] * table.num_rows
+        rows += range(table.num_rows)
+        tables.append(table)
+    matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
+    return matrix, positions, rows, _heads(tables, config), rejected
+
+
+def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
+    """Rows as objects, for fitting, where no schema is known yet."""
+    rows = Rows([], [], [], {})
+    for position, value in enumerate(values):
+        try:
+            table = _table(value, config)
+            found = _features(table, config)
+        except Unusable as reason:
+            rows.rejected[position] = reason.args[0]
+            continue
+        rows.kept.extend([position] * table.num_rows)
+        rows.documents.extend(_heads([table], config))
+        rows.features.extend(found.to_pylist())
+    return rows
+
+
+def _heads(tables: list[Any], config: RecordConfig) -> Heads:
+    paths = tuple(path for path in (config.id_path, config.entity_path, config.time_path) if path)
+    return Heads(tables, list(accumulate(table.num_rows for table in tables)), paths)
+
+
+def _table(value: bytes | None, config: RecordConfig) -> Any:
+    """The message's rows, checked to the last offset: a broken one could make reading leave its memory."""
+    if reason := unfit(value, config):
+        raise Unusable(reason)
+    try:
+        with ipc.open_stream(value) as stream:
+            table = stream.read_all()
+        if table.num_rows > config.max_rows:  # columns without values take no bytes, however many rows they claim
+            raise Unusable(Rejection("too-large", f"{table.num_rows:,} rows, limit {config.max_rows:,}"))
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Unusable(Rejection("undecodable", f"not an Arrow IPC stream: {error}")) from None
+    if not table.num_rows:
+        raise Unusable(Rejection("no-features", "the record batches hold no row"))
+    return table.combine_chunks()
+
+
+def _features(table: Any, config: RecordConfig) -> Any:
+    """The table of the features."""
+    if not config.features_path:
+        return table
+    column = _column(table, config.features_path)
+    if column is None or not pa.types.is_struct(column.type):
+        raise Unusable(Rejection("no-features", f"the batch has no struct column {config.features_path!r}"))
+    if column.null_count:
+        row = compute.index(column.is_null(), value=True).as_py()
+        raise Unusable(Rejection("no-features", f"row {row}: no {config.features_path!r}"))
+    return pa.Table.from_arrays(column.flatten(), names=[field.name for field in column.type])
+
+
+def _matrix(table: Any, schema: FeatureSchema, config: RecordConfig) -> NDArray[np.float32]:
+    matrix = np.empty((table.num_rows, len(schema.features)), dtype=np.float32)
+    for at, feature in enumerate(schema.features):
+        column = _named(table, feature.name)
+        if column is None or pa.types.is_null(column.type):
+            values = np.full(table.num_rows, np.nan)
+        elif feature.kind is Kind.CATEGORICAL:
+            values = _codes(column, feature, config)
+        else:
+            values = _numbers(column, feature)
+        if feature.required and np.isnan(values).any():
+            raise _fault("missing-feature", feature, np.isnan(values), "is required and missing")
+        matrix[:, at] = values
+    return matrix
+
+
+def _numbers(column: Any, feature: Feature) -> Floats:
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {column.type}, expected a number"))
+    values: Floats = column.cast(pa.float64(), safe=False).to_numpy()
+    beyond = np.abs(values) > FLOAT32_MAX
+    if beyond.any():
+        raise _fault("non-finite", feature, beyond, "is outside the range of a float32")
+    return values
+
+
+def _codes(column: Any, feature: Feature, config: RecordConfig) -> Floats:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {column.type}, expected a string"))
+    text = column.cast(pa.large_string())
+    long = np.asarray(compute.fill_null(compute.utf8_length(text), 0)) > config.max_string
+    if long.any():
+        raise _fault("string-too-long", feature, long, f"has more than {config.max_string:,} characters")
+    codes = compute.index_in(text, value_set=pa.array(feature.vocabulary, pa.large_string()))
+    found: Floats = compute.fill_null(codes, len(feature.vocabulary)).to_numpy().astype(np.float64)
+    found[np.asarray(text.is_null())] = np.nan
+    return found
+
+
+def _fault(reason: str, feature: Feature, rows: NDArray[np.bool_], what: str) -> Unusable:
+    return Unusable(Rejection(reason, f"row {np.flatnonzero(rows)[0]}: feature {feature.name!r} {what}"))
+
+
+def _column(table: Any, path: str) -> Any:
+    """The column at a dotted path; a name that itself holds dots is found too."""
+    if (whole := _named(table, path)) is not None:
+        return whole
+    first, *rest = path.split(".")
+    column = _named(table, first)
+    for name in rest:
+        if column is None or not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
+            return None
+        column = compute.struct_field(column, name)
+    return column
+
+
+def _named(table: Any, name: str) -> Any:
+    """The column of that name, the last one if there are several, as in JSON."""
+    places = table.schema.get_all_field_indices(name)
+    return table.column(places[-1]) if places else None
+
+
+def _plain(column: Any, row: int) -> str | int | float | None:
+    """One value of an id, entity or time column; a time as epoch milliseconds."""
+    if column is None:
+        return None
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    one = column.slice(row, 1)
+    if pa.types.is_timestamp(kind):
+        one = one.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_primitive(kind)):
+        return None
+    value = one[0].as_py()
+    return value if isinstance(value, str | int | float) else None

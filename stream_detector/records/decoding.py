@@ -1,0 +1,104 @@
+"""From record values to the matrix that is scored, in any of the formats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.config import RecordConfig
+from stream_detector.errors import ConfigError
+from stream_detector.features import FeatureSchema, Rejection, encode
+from stream_detector.records.documents import Document, Parse, Rows, identity, parse_json, read
+from stream_detector.records.vectors import decode_vectors
+
+__all__ = ["Decoded", "Decoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A batch of record values, decoded to rows.
+
+    `features` is float32 [row, feature]; `kept` holds each row's position in the batch, ascending;
+    where a message holds many records, `rows` has each row's number in its message, otherwise it is
+    None. `documents` are the rows' objects, at least their identity; `rejected` maps the positions
+    that gave no row to reasons.
+    """
+
+    features: NDArray[np.float32]
+    kept: list[int]
+    documents: Sequence[Document]
+    rejected: dict[int, Rejection]
+    rows: list[int] | None = None
+
+
+class Decoder:
+    """Reads record values as `record.format` says.
+
+    `parse` makes objects of values where the format has objects: JSON unless told otherwise. Raises
+    `ConfigError` when the format needs a package that is not there.
+    """
+
+    def __init__(self, config: RecordConfig, parse: Parse = parse_json) -> None:
+        self._config = config
+        self._parse = parse
+        if config.format == "arrow":
+            self._columns = _columns()
+
+    @property
+    def many(self) -> bool:
+        """Whether one message may hold many records."""
+        return self._config.format == "arrow"
+
+    def decode(self, values: Sequence[bytes | None], schema: FeatureSchema) -> Decoded:
+        """Record values as a feature matrix, the unusable ones with a reason each."""
+        if self._config.format == "arrow":
+            matrix, kept, rows, heads, rejected = self._columns.decode_columns(values, schema, self._config)
+            return Decoded(matrix, kept, heads, rejected, rows)
+        if self._config.format == "float32":
+            matrix, kept, rejected = decode_vectors(values, schema, self._config)
+            nameless: list[Document] = [{}] * len(kept)
+            return Decoded(matrix, kept, nameless, rejected)
+        return self._decode_documents(values, schema)
+
+    def read(self, values: Sequence[bytes | None], declared: FeatureSchema | None = None) -> Rows:
+        """Record values as objects, for fitting; `declared` names the features of bare vectors.
+
+        Raises `ConfigError` when it is None then.
+        """
+        if self._config.format == "float32":
+            return self._read_vectors(values, declared)
+        if self._config.format == "arrow":
+            rows: Rows = self._columns.read_columns(values, self._config)
+            return rows
+        return read(self._parse(values, self._config), self._config)
+
+    def identity(self, document: Document) -> tuple[str | None, str | None, str | None]:
+        """Event id, entity and event time of a document; None where absent or unusable."""
+        return identity(document, self._config)
+
+    def _read_vectors(self, values: Sequence[bytes | None], declared: FeatureSchema | None) -> Rows:
+        if declared is None:
+            raise ConfigError("record.format: float32 names no features; declare them, in order, under 'features:'")
+        matrix, kept, rejected = decode_vectors(values, declared, self._config)
+        features = [dict(zip(declared.names, vector, strict=True)) for vector in matrix.tolist()]
+        return Rows(kept, [{} for _ in kept], features, rejected)
+
+    def _decode_documents(self, values: Sequence[bytes | None], schema: FeatureSchema) -> Decoded:
+        rows = self.read(values)
+        encoded = encode(schema, rows.features, self._config.max_string)
+        if not encoded.rejected:
+            return Decoded(encoded.matrix, rows.kept, rows.documents, rows.rejected)
+        rejected = rows.rejected | {rows.kept[row]: reason for row, reason in encoded.rejected.items()}
+        kept, documents = [rows.kept[r] for r in encoded.kept], [rows.documents[r] for r in encoded.kept]
+        return Decoded(encoded.matrix, kept, documents, rejected)
+
+
+def _columns() -> ModuleType:
+    """Loaded only where the format calls for it: pyarrow is an extra, and takes its time to load."""
+    try:
+        return import_module("stream_detector.records.columns")
+    except ImportError:
+        raise ConfigError("record.format: arrow needs pyarrow; pip install 'stream-detector[arrow]'") from None

@@ -1,0 +1,190 @@
+"""Records that are objects: JSON parsed a batch at once, and what every object is asked for.
+
+An object that cannot be used is no exception but a `Rejection`.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from stream_detector.config import RecordConfig
+from stream_detector.features import Rejection
+
+__all__ = ["Document", "Parse", "Rows", "identity", "parse_json", "read", "telemetry_to_json", "too_deep", "unfit"]
+
+Document = dict[str, Any]
+Parse = Callable[[Sequence[bytes | None], RecordConfig], Sequence[Document | Rejection]]
+"""Record values to objects, each on its own; an unusable one to its reason."""
+
+MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch of records as objects, before any schema.
+
+    `kept` holds the positions of the records' messages in the batch, ascending; `documents` and
+    `features` (the object at `record.features_path`) go with them; `rejected` maps the other positions.
+    """
+
+    kept: list[int]
+    documents: list[Document]
+    features: list[Document]
+    rejected: dict[int, Rejection]
+
+
+def read(documents: Sequence[Document | Rejection], config: RecordConfig) -> Rows:
+    """Parsed values with their features, the unusable ones with a reason each."""
+    path = config.features_path
+    if path and (rows := _read_plain(documents, path)):
+        return rows
+    rows = Rows([], [], [], {})
+    for position, document in enumerate(documents):
+        if isinstance(document, Rejection):
+            rows.rejected[position] = document
+            continue
+        features = _features_of(document, path)
+        if isinstance(features, Rejection):
+            rows.rejected[position] = features
+            continue
+        rows.kept.append(position)
+        rows.documents.append(document)
+        rows.features.append(features)
+    return rows
+
+
+def _read_plain(documents: Sequence[Any], path: str) -> Rows | None:
+    """All rows at once where every document has an object right at `path`; None when any has not."""
+    try:
+        features = [document[path] for document in documents]
+    except (KeyError, TypeError):  # a path with dots, a document without features, a rejection
+        return None
+    if set(map(type, features)) - {dict}:
+        return None
+    return Rows(list(range(len(features))), list(documents), features, {})
+
+
+def parse_json(values: Sequence[bytes | None], config: RecordConfig) -> Sequence[Document | Rejection]:
+    """JSON objects. The whole batch is parsed by one call; only when that fails is it parsed one by one."""
+    return _parse_together(values, config) or [_parse_alone(value, config) for value in values]
+
+
+def unfit(value: bytes | None, config: RecordConfig) -> Rejection | None:
+    """Why a value is not even worth parsing, in any format; None when it is."""
+    if value is None:
+        return Rejection("tombstone", "the record has no value")
+    if len(value) > config.max_bytes:
+        return Rejection("too-large", f"the record has {len(value):,} bytes, limit {config.max_bytes:,}")
+    return None
+
+
+def identity(document: Document, config: RecordConfig) -> tuple[str | None, str | None, str | None]:
+    """Event id, entity and event time (RFC 3339, UTC) of a document; None where absent or unusable.
+
+    Text beyond `record.max_string` characters is cut.
+    """
+    return (
+        _text(_at(document, config.id_path), config.max_string),
+        _text(_at(document, config.entity_path), config.max_string),
+        _time(_at(document, config.time_path)),
+    )
+
+
+def telemetry_to_json(event_id: str, event_time: str | float | None, entity: str | None, features: Document) -> bytes:
+    """A telemetry record's value in the default layout (`record.features_path: features`), for producers.
+
+    Time is RFC 3339 or epoch milliseconds; what is None is left out, a missing feature too.
+    """
+    head = {"id": event_id, "time": event_time, "entity": entity}
+    present = {name: value for name, value in features.items() if value is not None}
+    return orjson.dumps({name: value for name, value in head.items() if value is not None} | {"features": present})
+
+
+def _parse_together(values: Sequence[bytes | None], config: RecordConfig) -> Sequence[Document] | None:
+    """All documents by one parse; None when any value is unusable or needs a closer look.
+
+    A random marker stands between the values, so that no value can pass for two, nor a broken
+    one be completed by its neighbour: the markers would not come out where they were put in.
+    """
+    deep = config.max_depth
+    for value in values:
+        if value is None or len(value) > config.max_bytes or value.count(b"{") + value.count(b"[") > deep:
+            return None
+    marker = secrets.token_hex(8)
+    try:
+        parts = orjson.loads(b"[" + f',"{marker}",'.encode().join(values) + b"]")  # type: ignore[arg-type]
+    except orjson.JSONDecodeError:
+        return None
+    documents, markers = parts[::2], parts[1::2]
+    whole = len(parts) == 2 * len(values) - 1 and all(part == marker for part in markers)
+    return documents if whole and set(map(type, documents)) == {dict} else None
+
+
+def _parse_alone(value: bytes | None, config: RecordConfig) -> Document | Rejection:
+    if reason := unfit(value, config):
+        return reason
+    try:
+        document = orjson.loads(value or b"")
+    except orjson.JSONDecodeError as error:
+        return Rejection("undecodable", f"not JSON: {error}")
+    if not isinstance(document, dict):
+        return Rejection("not-an-object", f"the record is a JSON {type(document).__name__}, expected an object")
+    return too_deep(document, config) or document
+
+
+def too_deep(document: Document, config: RecordConfig) -> Rejection | None:
+    """The reason when objects and arrays nest deeper than `record.max_depth`; None when they do not."""
+    if _deeper(document, config.max_depth):
+        return Rejection("too-deep", f"objects and arrays nest deeper than {config.max_depth}")
+    return None
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(part, levels - 1) for part in inner)
+
+
+def _features_of(document: Document, path: str) -> Document | Rejection:
+    features = _at(document, path) if path else document
+    if features is None:
+        return Rejection("no-features", f"the record has no {path!r}")
+    if not isinstance(features, dict):
+        return Rejection("no-features", f"{path!r} is {type(features).__name__}, expected an object")
+    return features
+
+
+def _at(document: Document, path: str) -> Any:
+    """The value at a dotted path; a key that itself holds dots is found too."""
+    if not path or path in document:
+        return document.get(path)
+    value: Any = document
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _text(value: Any, limit: int) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value)[:limit]
+
+
+def _time(value: Any) -> str | None:
+    try:
+        if isinstance(value, datetime):  # Avro's logical types
+            moment = value
+        elif isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_EPOCH_MS:
+            moment = datetime.fromtimestamp(value / 1000, UTC)
+        else:
+            return None
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError):
+        return None

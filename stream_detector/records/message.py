@@ -1,0 +1,33 @@
+"""A consumed message, and text from outside made safe to show."""
+
+import re
+from typing import Any, Protocol
+
+__all__ = ["CONTROL", "Header", "Message", "printable", "raw"]
+
+Header = tuple[str, bytes | None]
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that text from outside may not bring to a terminal or a log line."""
+
+
+class Message(Protocol):
+    """A consumed record; `confluent_kafka.Message` is one."""
+
+    def topic(self) -> str | None: ...
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+    def key(self) -> bytes | str | None: ...
+    def value(self) -> bytes | str | None: ...
+    def headers(self) -> list[tuple[str, Any]] | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+def printable(text: str) -> str:
+    """Text from outside made safe for a terminal and a log line, at most 500 characters."""
+    return CONTROL.sub("\ufffd", text[:500])
+
+
+def raw(value: bytes | str | None) -> bytes | None:
+    """A key or value as bytes; clients may hand out text."""
+    return value.encode() if isinstance(value, str) else value

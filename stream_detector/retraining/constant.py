@@ -1,0 +1,33 @@
+"""Features that do not vary: nothing can be learnt of them, and a sensor that is stuck is one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.errors import DataError
+from stream_detector.features import FeatureSchema
+from stream_detector.model import DetectorModel
+
+__all__ = ["constant_features", "refuse_stuck"]
+
+
+def constant_features(matrix: NDArray[np.float32], schema: FeatureSchema) -> list[str]:
+    """Names of the features with one value at most in the records [record, feature], sorted."""
+    varies = [len(np.unique(column[~np.isnan(column)])) > 1 for column in matrix.T]
+    return sorted(name for name, moves in zip(schema.names, varies, strict=True) if not moves)
+
+
+def refuse_stuck(constant: Sequence[str], schema: FeatureSchema, champion: DetectorModel | None) -> None:
+    """Raises `DataError` when all features are constant, or one that the champion saw vary.
+
+    A champion whose lineage does not say which were constant for it is not asked.
+    """
+    if len(constant) == len(schema.names):
+        raise DataError("every feature is constant over the whole window: there is nothing to learn")
+    known = champion.lineage.get("constant") if champion else None
+    if known is not None and (stuck := sorted(set(constant) - set(known))):
+        raise DataError(
+            f"feature {stuck[0]!r} is constant over the whole window, and the current model knows it to vary: is its "
+            "source stuck? Leave that time out with retrain.exclude, or fit anew with 'stream-detector fit'"
+        )

@@ -1,0 +1,209 @@
+"""The gate: what a challenger must show before it replaces the champion.
+
+Every check is a figure with its limits, and all are reported, passed or not. Without a champion
+only the checks that need none are made.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.gan.synthetic import SIZES, Spread, displaced
+from stream_detector.retraining.contender import Contender
+from stream_detector.retraining.reference import Reference
+from stream_detector.retraining.settings import GateSettings
+
+__all__ = ["Check", "Trial", "Verdict", "failures", "judge", "threshold_move"]
+
+TRIED = 2_000  # hold-out records that synthetic anomalies are told from
+MOVED = 512  # synthetic anomalies of each size
+SPREAD_OF_COUNTS = 3.0  # standard deviations by which a rare count may miss a limit by chance
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One figure, and the limits it must keep; None = no limit on that side."""
+
+    name: str
+    figure: float
+    least: float | None
+    most: float | None
+    meaning: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure keeps its limits; one that is no number does not."""
+        return (
+            self.figure == self.figure
+            and (self.least is None or self.figure >= self.least)
+            and (self.most is None or self.figure <= self.most)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All checks of one challenger."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check did."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """As JSON values."""
+        return [
+            {**asdict(check), "figure": check.figure if np.isfinite(check.figure) else None, "passed": check.passed}
+            for check in self.checks
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the contenders are tried on, in the challenger's schema: hold-out records [record,
+    feature], anomalies that a person has confirmed, the reference set, and the target alert rate.
+    """
+
+    holdout: Matrix
+    known: Matrix
+    reference: Reference | None
+    target: float
+    seed: int
+
+
+def judge(
+    challenger: Contender, champion: Contender | None, approved: Contender | None, trial: Trial, settings: GateSettings
+) -> Verdict:
+    """All checks that can be made; `approved` is the model that a person approved last."""
+    checks = [
+        *_alert_rate(challenger, trial, settings),
+        *_synthetic(challenger, champion, trial, settings),
+        _coverage(challenger, trial, settings),
+    ]
+    if champion is not None:
+        checks += _known(challenger, champion, trial, settings)
+    checks += _reference(challenger, champion, approved, trial, settings)
+    if champion is not None:
+        checks += _moves(challenger, champion, approved, trial, settings)
+    return Verdict(tuple(checks))
+
+
+def threshold_move(challenger: Contender, other: Contender, holdout: Matrix) -> float:
+    """How far the other model's threshold would have to move, in its nines, to flag as many of the
+    hold-out as the challenger does; above 0 = more is let through.
+    """
+    share = max(challenger.flagged(holdout), 1 / (len(holdout) + 1))
+    return float(np.quantile(other.scores(holdout), 1 - share)) - other.threshold
+
+
+def _alert_rate(challenger: Contender, trial: Trial, settings: GateSettings) -> list[Check]:
+    rate = challenger.flagged(trial.holdout)
+    low, high = trial.target / settings.rate_factor, trial.target * settings.rate_factor
+    chance = [SPREAD_OF_COUNTS * float(np.sqrt(each / max(len(trial.holdout), 1))) for each in (low, high)]
+    return [
+        Check(
+            "holdout-alert-rate",
+            rate,
+            max(0.0, low - chance[0]),
+            high + chance[1],
+            f"share of the {len(trial.holdout):,} hold-out records flagged, target {trial.target:g}",
+        )
+    ]
+
+
+def _synthetic(challenger: Contender, champion: Contender | None, trial: Trial, settings: GateSettings) -> list[Check]:
+    rng = np.random.default_rng((trial.seed, 2))
+    normal = trial.holdout[:TRIED]
+    spread = Spread.of(challenger.schema, normal)
+    context = [feature.context for feature in challenger.schema.features]
+    moved = [displaced(_some(normal, rng), spread, context, size, rng) for size in SIZES]
+    area = challenger.area(normal, moved)
+    absolute = Check("synthetic-auc", area, settings.least_auc, None, "synthetic anomalies told from the hold-out")
+    if champion is None:
+        return [absolute]
+    least = champion.area(normal, moved) - settings.auc_margin
+    return [absolute, Check("synthetic-auc-champion", area, least, None, "the same, against the champion's")]
+
+
+def _coverage(challenger: Contender, trial: Trial, settings: GateSettings) -> Check:
+    return Check(
+        "generator-coverage",
+        challenger.coverage(trial.holdout, trial.seed),
+        settings.least_coverage,
+        None,
+        "hold-out records that generated ones come near, the worst generator's",
+    )
+
+
+def _known(challenger: Contender, champion: Contender, trial: Trial, settings: GateSettings) -> list[Check]:
+    if not len(trial.known):
+        return []
+    least = champion.flagged(trial.known) - settings.detection_margin
+    meaning = (
+        f"share of the {len(trial.known):,} anomalies confirmed by feedback that is flagged, against the champion's"
+    )
+    return [Check("feedback-detection", challenger.flagged(trial.known), least, None, meaning)]
+
+
+def _reference(
+    challenger: Contender,
+    champion: Contender | None,
+    approved: Contender | None,
+    trial: Trial,
+    settings: GateSettings,
+) -> list[Check]:
+    if trial.reference is None:
+        return []
+    matrix = trial.reference.matrix(challenger.schema)
+    anomalous, normal = matrix[trial.reference.anomalous], matrix[~trial.reference.anomalous]
+    detection, area = challenger.flagged(anomalous), challenger.area(normal, [anomalous])
+    checks = [Check("reference-auc", area, settings.least_auc, None, "reference anomalies told from reference normals")]
+    if champion is not None:
+        least = champion.flagged(anomalous) - settings.detection_margin
+        meaning = "share of the reference anomalies flagged, against the champion's"
+        checks.append(Check("reference-detection", detection, least, None, meaning))
+    if approved is not None:
+        least = settings.kept_since_approval * approved.flagged(anomalous)
+        meaning = "the same, against what it was at the last approval by a person"
+        checks.append(Check("reference-detection-approved", detection, least, None, meaning))
+    return checks
+
+
+def _moves(
+    challenger: Contender, champion: Contender, approved: Contender | None, trial: Trial, settings: GateSettings
+) -> list[Check]:
+    meaning = "move of the threshold against the champion, nines; above 0 = more is let through"
+    limit = settings.threshold_move
+    checks = [Check("threshold-move", threshold_move(challenger, champion, trial.holdout), -limit, limit, meaning)]
+    if approved is not None:
+        limit = settings.threshold_move_since_approval
+        meaning = "the same against the model that a person approved last"
+        move = threshold_move(challenger, approved, trial.holdout)
+        checks.append(Check("threshold-move-approved", move, -limit, limit, meaning))
+    return checks
+
+
+def _some(normal: Matrix, rng: np.random.Generator) -> Matrix:
+    rows: Matrix = normal[rng.integers(len(normal), size=MOVED)]
+    return rows
+
+
+def failures(verdict: Verdict) -> list[str]:
+    """One phrase for every check that failed."""
+    return [f"{check.name} is {check.figure:.3g}, must be {_limits(check)}" for check in verdict.failed]
+
+
+def _limits(check: Check) -> str:
+    least = f"at least {check.least:.3g}" if check.least is not None else ""
+    most = f"at most {check.most:.3g}" if check.most is not None else ""
+    return " and ".join(filter(None, (least, most)))

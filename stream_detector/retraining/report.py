@@ -1,0 +1,73 @@
+"""What a retraining did, as JSON for programs and Markdown for people, in its run directory."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stream_detector.gan.run_directory import RunDirectory
+from stream_detector.retraining.gate import Check, Verdict
+
+__all__ = ["Report", "limit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Why there was a retraining, the version that served, the new one and its lineage, what the gate
+    said, and the result: `published`, `refused`, `not published`, or what went wrong.
+    """
+
+    why: str
+    champion: str
+    version: str | None
+    lineage: Mapping[str, Any]
+    verdict: Verdict | None
+    result: str
+
+    def save(self, run: RunDirectory) -> None:
+        """Writes report.md, then report.json, which marks the run as ended."""
+        run.save_text("report.md", self.to_markdown())
+        run.save_json("report", self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "result": self.result,
+            "why": self.why,
+            "champion": self.champion or None,
+            "version": self.version,
+            "checks": self.verdict.to_dict() if self.verdict else [],
+            "lineage": dict(self.lineage),
+        }
+
+    def to_markdown(self) -> str:
+        """One page."""
+        return "\n".join(self._lines()) + "\n"
+
+    def _lines(self) -> Iterator[str]:
+        yield f"# Retraining: {self.result}"
+        yield f"- why: {self.why}"
+        yield f"- model: {self.version or 'none'}"
+        yield f"- current model at the start: {self.champion or 'none'}"
+        if self.verdict:
+            yield from ("", "## Gate", "| check | figure | limit | | |", "|---|---|---|---|---|")
+            for check in self.verdict.checks:
+                passed = "passed" if check.passed else "**failed**"
+                yield f"| {check.name} | {check.figure:.4g} | {limit(check)} | {passed} | {check.meaning} |"
+        for title, key in (("Records", "parts"), ("Left out", "left_out"), ("Offsets, first and last", "offsets")):
+            if self.lineage.get(key):
+                yield from (
+                    "",
+                    f"## {title}",
+                    *(f"- {name}: {_plain(found)}" for name, found in self.lineage[key].items()),
+                )
+
+
+def limit(check: Check) -> str:
+    """A check's limits in a few characters."""
+    if check.least is not None and check.most is not None:
+        return f"{check.least:.4g} to {check.most:.4g}"
+    return f"≥ {check.least:.4g}" if check.least is not None else f"≤ {check.most:.4g}"
+
+
+def _plain(found: Any) -> str:
+    return " to ".join(f"{each:,}" for each in found) if isinstance(found, list) else f"{found:,}"

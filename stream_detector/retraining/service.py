@@ -1,0 +1,78 @@
+"""Retraining as a service: by the clock, and on drift.
+
+A retraining that is refused or goes wrong ends with its report; the service goes on, the model in
+force stays. A service that was stopped in the middle of a training goes on with it at its next start.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from threading import Event
+
+import structlog
+
+from stream_detector.config import Config
+from stream_detector.errors import ConfigError, KafkaError, StreamDetectorError
+from stream_detector.retraining.job import Occasion, Outcome, retrain
+from stream_detector.retraining.triggers import Triggers
+
+__all__ = ["interruptible", "serve"]
+
+Progress = Callable[[int, int, str], None]
+Bar = Callable[[], AbstractContextManager[Progress]]
+LOOK = 1.0  # seconds between two looks at the clock and at drift
+PAUSE = 10.0  # seconds more when the broker did not answer
+
+log = structlog.get_logger(__name__)
+
+
+def interruptible(progress: Progress, stop: Event) -> Progress:
+    """The same, and a KeyboardInterrupt at the next report once `stop` is set."""
+
+    def report(step: int, total: int, message: str) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        progress(step, total, message)
+
+    return report
+
+
+def serve(config: Config, who: str, stop: Event, bar: Bar, show: Callable[[Outcome], None]) -> None:
+    """Retrains whenever it is time to, until `stop` is set; `show` is given every outcome.
+
+    Raises `ConfigError` when nothing would ever start a retraining, and a `KafkaError` when the
+    topics cannot be read at the start; later it waits for the broker.
+    """
+    if config.retrain.every is None and not config.retrain.on_drift:
+        raise ConfigError("retrain.every is null and retrain.on_drift false: nothing starts a retraining; set one")
+    with Triggers(config) as triggers:
+        while not stop.wait(LOOK):
+            try:
+                occasion = triggers.due()
+            except KafkaError as error:
+                log.warning("failed, trying again", work="looking for drift", why=str(error))
+                stop.wait(PAUSE)
+                continue
+            if occasion is not None:
+                try:
+                    _retrain(config, occasion, who, stop, bar, show)
+                except KeyboardInterrupt:
+                    log.info("stopped in the middle of a retraining; it goes on at the next start")
+                    return
+                triggers.attempted()
+
+
+def _retrain(
+    config: Config, occasion: Occasion, who: str, stop: Event, bar: Bar, show: Callable[[Outcome], None]
+) -> None:
+    log.info("retraining", why=occasion.why)
+    try:
+        with bar() as progress:
+            outcome = retrain(config, occasion, who, interruptible(progress, stop))
+    except ConfigError:
+        raise
+    except StreamDetectorError as error:
+        log.warning("no new model", why=str(error), kind=type(error).__name__)
+        return
+    show(outcome)
+    if not outcome.verdict.passed:
+        log.warning("no new model", why=str(outcome.refusal()), kind="GateRefusedError")

@@ -1,0 +1,74 @@
+"""What stands when a retraining begins: the champion, and the model that a person approved last."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from stream_detector.config import Config
+from stream_detector.errors import ModelSchemaError
+from stream_detector.features import FeatureSchema, Kind
+from stream_detector.kafka import registry
+from stream_detector.model import DetectorModel
+from stream_detector.retraining.window import Window
+
+__all__ = ["Standing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The models in force; None where there is none yet."""
+
+    champion: DetectorModel | None
+    approved: DetectorModel | None
+
+    @classmethod
+    def load(cls, config: Config) -> Self:
+        """As the models topic's pointer has it; raises a `ModelError` when an artifact is gone or damaged."""
+        pointer = registry.current(config)
+        if pointer is None:
+            return cls(None, None)
+        champion = _fetch(config, pointer.version)
+        if pointer.approved is None or pointer.approved == pointer.version:
+            return cls(champion, champion if pointer.approved else None)
+        return cls(champion, _fetch(config, pointer.approved))
+
+    @property
+    def version(self) -> str:
+        """The champion's, or `registry.NOTHING`."""
+        return self.champion.version if self.champion else registry.NOTHING
+
+    def schema(self, config: Config, window: Window) -> FeatureSchema:
+        """The features to learn, categories still open: those declared, the champion's, or what the records hold.
+
+        Raises `ModelSchemaError` when they are not the champion's: then there is nothing to compare with.
+        """
+        declared = config.declared_schema
+        if self.champion is None:
+            return declared or _open(FeatureSchema.inferred([record.features for record in window.records]))
+        schema = self.champion.schema
+        if declared is not None and _shape(declared) != _shape(schema):
+            raise ModelSchemaError(
+                f"'features:' declares {', '.join(declared.names)}, model {self.champion.version[:12]} was fitted on "
+                f"{', '.join(schema.names)}; correct the one, or make a first model of the others with "
+                "'stream-detector fit --from-topic --publish'"
+            )
+        seen = {name for record in window.records for name in record.features}
+        if missing := [name for name in schema.names if name not in seen]:
+            raise ModelSchemaError(
+                f"no record of the window has {', '.join(map(repr, missing))}, which model "
+                f"{self.champion.version[:12]} was fitted on; the telemetry's schema has changed: mend it, or make a "
+                "first model of the new one with 'stream-detector fit --from-topic --publish'"
+            )
+        return declared or _open(schema)
+
+
+def _fetch(config: Config, version: str) -> DetectorModel:
+    return DetectorModel.from_bytes(registry.fetch(config, version), config.worker.device)
+
+
+def _shape(schema: FeatureSchema) -> list[tuple[str, Kind, bool, float | None]]:
+    return sorted((f.name, f.kind, f.context, f.period) for f in schema.features)
+
+
+def _open(schema: FeatureSchema) -> FeatureSchema:
+    """Without the categories that were learnt earlier: new ones come up, old ones disappear."""
+    return FeatureSchema(tuple(replace(feature, vocabulary=()) for feature in schema.features))

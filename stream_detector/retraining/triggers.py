@@ -1,0 +1,108 @@
+"""When to retrain: by the clock, on drift, and to end what was interrupted."""
+
+from datetime import UTC, datetime
+from math import ceil
+from typing import Self
+
+import structlog
+
+from stream_detector.config import Config
+from stream_detector.control import ControlEvent
+from stream_detector.kafka import recent, registry
+from stream_detector.kafka.control import ControlWatch
+from stream_detector.retraining.job import Occasion
+from stream_detector.retraining.run import unfinished
+from stream_detector.retraining.window import read_records
+
+__all__ = ["Triggers"]
+
+log = structlog.get_logger(__name__)
+
+
+class Triggers:
+    """Says when it is time to retrain; asked again and again by one thread, used as a context manager.
+
+    Drift counts while the model under which it was noticed is in force. It is acted on with records
+    from the drift on, as soon as there are enough of them, and again after every cool-down until
+    another model serves: what was refused for lack of records may pass with more.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        pointer = registry.current(config)
+        moved = datetime.fromisoformat(pointer.when) if pointer else None
+        self._attempted: datetime | None = None
+        self._moved = moved
+        self._drift: ControlEvent | None = None
+        self._since_ms = 0
+        since_ms = int(moved.timestamp() * 1000) if moved else None
+        with unfinished(config, pointer.version if pointer else registry.NOTHING) as found:
+            self._interrupted = found is not None
+        self._watch = ControlWatch(config, since_ms) if config.retrain.on_drift else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._watch.close()
+
+    def attempted(self) -> None:
+        """A retraining has ended, in whatever way."""
+        self._attempted = datetime.now(UTC)
+
+    def due(self) -> Occasion | None:
+        """The reason to retrain now; None while there is none."""
+        if self._interrupted:
+            self._interrupted = False
+            return Occasion("interrupted before")
+        return self._drifted() or self._scheduled()
+
+    def _scheduled(self) -> Occasion | None:
+        """When the model in force, and the last attempt, are as old as `retrain.every`."""
+        every = self._config.retrain.every
+        if every is None or self._young(self._moved, every.total_seconds()):
+            return None
+        if self._young(self._attempted, every.total_seconds()):
+            return None
+        pointer = registry.current(self._config)
+        self._moved = datetime.fromisoformat(pointer.when) if pointer else None
+        return None if self._young(self._moved, every.total_seconds()) else Occasion(f"retrain.every: {every}")
+
+    def _drifted(self) -> Occasion | None:
+        """When drift was noticed, the cool-down is over, and there are records enough since."""
+        if self._watch is None:
+            return None
+        for event in self._watch.poll():
+            self._take(event)
+        if self._drift is None or self._young(self._attempted, self._config.retrain.cooldown.total_seconds()):
+            return None
+        if recent.available(self._config, self._since_ms) < self._wanted():
+            return None
+        event = self._drift
+        if not self._in_force(event):
+            self._drift = None
+            return None
+        return Occasion(f"{event.kind} at {event.record}: {event.detector} on {event.stream}", self._since_ms)
+
+    def _take(self, event: ControlEvent) -> None:
+        """Keeps the first event under the model in force; records from there on are of the new kind."""
+        if self._drift is not None or event.topic not in self._config.topics.telemetry or not self._in_force(event):
+            return
+        found = read_records(self._config, {event.record})
+        self._drift = event
+        self._since_ms = found[0].time_ms if found else int(event.noticed.timestamp() * 1000)
+        log.info("drift", record=event.record, detector=event.detector, stream=event.stream, wanted=self._wanted())
+
+    def _in_force(self, event: ControlEvent) -> bool:
+        pointer = registry.current(self._config)
+        return pointer is not None and pointer.version == event.model
+
+    def _wanted(self) -> int:
+        """Records of which enough are normal, even if as many are doubtful as may be."""
+        settings = self._config.retrain
+        return min(settings.records, ceil(1.1 * settings.least_records / (1 - settings.most_doubtful)))
+
+    @staticmethod
+    def _young(moment: datetime | None, seconds: float) -> bool:
+        return moment is not None and (datetime.now(UTC) - moment).total_seconds() < seconds

@@ -1,0 +1,142 @@
+"""What a retraining reads: telemetry records, each with its place, its time and whom it is about."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from stream_detector.config import Config, RecordConfig
+from stream_detector.errors import DataError
+from stream_detector.features import FeatureSchema, encode
+from stream_detector.kafka import recent
+from stream_detector.kafka.formats import decoder
+from stream_detector.kafka.recent import Reach
+from stream_detector.records import Decoder, Message, raw
+
+__all__ = ["Source", "TelemetryRecord", "Window", "read_records", "read_window"]
+
+Source = tuple[str, int, int]
+"""Topic, partition and offset of a message."""
+
+Progress = Callable[[int, int, str], None]
+NEAR = 1_000  # offsets between two records that are read in one go
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryRecord:
+    """One usable record; `id` is what an alert on it has, `time_ms` Kafka's timestamp of its message, epoch ms."""
+
+    id: str
+    source: Source
+    time_ms: int
+    entity: str | None
+    features: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The usable records of a stretch of telemetry in order of time, and the others counted by reason."""
+
+    records: Sequence[TelemetryRecord]
+    unusable: Mapping[str, int]
+
+    @property
+    def offsets(self) -> dict[str, list[int]]:
+        """First and last offset of a usable record, by `topic-partition`."""
+        ranges: dict[str, list[int]] = {}
+        for topic, partition, offset in sorted(record.source for record in self.records):
+            ranges.setdefault(f"{topic}-{partition}", [offset, offset])[1] = offset
+        return ranges
+
+    def of(self, schema: FeatureSchema, record: RecordConfig) -> "Window":
+        """The records that fit `schema`; raises `DataError` when that is less than half of all."""
+        rejected = encode(schema, [each.features for each in self.records], record.max_string).rejected
+        unusable = Counter(self.unusable) + Counter(why.reason for why in rejected.values())
+        total = len(self.records) + sum(self.unusable.values())
+        if 2 * sum(unusable.values()) > total:
+            most = next(iter(Counter(why.message for why in rejected.values()).most_common(1)), ("", 0))[0]
+            raise DataError(
+                f"{sum(unusable.values()):,} of {total:,} records cannot be used "
+                f"({most or ', '.join(unusable)}); check record.* and features against what the topics hold"
+            )
+        kept = [each for position, each in enumerate(self.records) if position not in rejected]
+        return Window(kept, dict(sorted(unusable.items())))
+
+
+def read_window(config: Config, reach: Reach, progress: Progress) -> Window:
+    """The records of `reach` that are still retained; raises `DataError` when there is none.
+
+    Memory is bounded by the length of `reach`.
+    """
+    total = sum(end - start for start, end in reach.values())
+    reader = _Reader(config)
+    records: list[TelemetryRecord] = []
+    messages = 0
+    for batch in recent.records(config, reach):
+        records += reader.usable(cast("list[Message]", batch))
+        messages += len(batch)
+        progress(min(messages, total), total, "reading telemetry")
+    if not messages:
+        raise DataError(
+            f"the window of {', '.join(config.topics.telemetry)} holds no record; "
+            "check that telemetry arrives, or widen retrain.since"
+        )
+    records.sort(key=lambda record: (record.time_ms, record.source))
+    return Window(records, reader.unusable)
+
+
+def read_records(config: Config, ids: Collection[str]) -> list[TelemetryRecord]:
+    """The usable ones of the records that alert ids name and that are still retained, in order of offset."""
+    sources = sorted(filter(None, (_source(alert_id, config) for alert_id in ids)))
+    reader = _Reader(config)
+    found: list[TelemetryRecord] = []
+    for topic, partition, start, end in _stretches(sources):
+        for batch in recent.records(config, {(topic, partition): (start, end)}):
+            found += [record for record in reader.usable(cast("list[Message]", batch)) if record.id in ids]
+    return found
+
+
+class _Reader:
+    """Decodes messages, and counts what cannot be used by reason."""
+
+    def __init__(self, config: Config) -> None:
+        self._decoder: Decoder = decoder(config.record)
+        self._declared = config.declared_schema
+        self.unusable: Counter[str] = Counter()
+
+    def usable(self, messages: Sequence[Message]) -> Iterator[TelemetryRecord]:
+        rows = self._decoder.read([raw(message.value()) for message in messages], self._declared)
+        self.unusable.update(why.reason for why in rows.rejected.values())
+        row_of: Counter[int] = Counter()
+        for position, document, features in zip(rows.kept, rows.documents, rows.features, strict=True):
+            message = messages[position]
+            source = (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            name = "-".join(map(str, source))
+            if self._decoder.many:
+                name = f"{name}-{row_of[position]}"
+                row_of[position] += 1
+            entity = self._decoder.identity(document)[1]
+            yield TelemetryRecord(name, source, message.timestamp()[1], entity, features)
+
+
+def _source(alert_id: str, config: Config) -> Source | None:
+    """Where the message of an alert's record lies; None when the id names none of the telemetry topics."""
+    for topic in config.topics.telemetry:
+        place = alert_id.removeprefix(f"{topic}-").split("-")
+        if alert_id.startswith(f"{topic}-") and len(place) in {2, 3} and all(map(str.isdecimal, place)):
+            return topic, int(place[0]), int(place[1])
+    return None
+
+
+def _stretches(sources: Sequence[Source]) -> Iterator[tuple[str, int, int, int]]:
+    """Topic, partition, first offset and the one after the last, of sources that lie near each other."""
+    stretch: tuple[str, int, int, int] | None = None
+    for topic, partition, offset in sources:
+        if stretch and stretch[:2] == (topic, partition) and offset - stretch[3] < NEAR:
+            stretch = (*stretch[:3], offset + 1)
+        else:
+            if stretch:
+                yield stretch
+            stretch = topic, partition, offset, offset + 1
+    if stretch:
+        yield stretch

@@ -1,0 +1,79 @@
+"""`models` as an operator meets it: choosing, going back, clearing away, and who did it why."""
+
+import sys
+
+import pytest
+import yaml
+from workload import fresh_config, published, small_model
+
+from stream_detector.cli import main
+from stream_detector.kafka import registry
+
+
+@pytest.fixture
+def config(broker):
+    return fresh_config(broker)
+
+
+@pytest.fixture
+def command(config, monkeypatch, capsys, tmp_path):
+    """Runs `stream-detector models ARGS`; returns exit code, standard output and standard error."""
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", include={"kafka", "topics"}, exclude_none=True)))
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["stream-detector", "models", *map(str, args), "-c", str(path)])
+        monkeypatch.setenv("COLUMNS", "240")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_a_version_is_promoted_rolled_back_and_pruned(config, command, tmp_path):
+    """The pointer moves by one command each way, names who and why, and prune takes what nothing names."""
+    first, second = small_model(), small_model().with_lineage({"copy": 2})
+    for number, model in enumerate((first, second)):
+        model.save(tmp_path / f"{number}.safetensors")
+    assert command("import", tmp_path / "0.safetensors")[0] == 0
+    assert second.version in command("import", tmp_path / "1.safetensors", "--candidate")[2]
+    assert registry.current(config).version == first.version
+
+    code, _, err = command("promote", second.version[:12], "--expected", second.version[:12])
+    assert (code, first.version in err, second.version in err) == (4, True, True)
+    assert command("promote", second.version[:12], "--why", "[b]better[/b]")[0] == 0
+    _, listed, _ = command("ls")
+    assert [line for line in listed.splitlines() if "current" in line and "[b]better[/b]" in line]
+
+    assert command("rollback", "--why", "worse")[0] == 0
+    served = registry.current(config)
+    assert (served.version, served.why, bool(served.approved_by)) == (first.version, "worse", True)
+    spare = registry.store(config, small_model().with_lineage({"copy": 3}).to_bytes())
+    assert spare[:16] in command("prune", "--keep", 0)[2]
+    assert {info.version for info in registry.versions(config)} == {first.version, second.version}
+
+
+def test_a_candidate_goes_into_shadow_and_is_compared(config, command):
+    """`shadow` names a candidate, `compare` shows both models, `--off` ends it; none of it moves what serves."""
+    serves, candidate = published(config, small_model(), small_model().with_lineage({"copy": 2}))
+    assert command("compare")[0] == 4
+    assert command("shadow")[0] == 2
+    assert candidate in command("shadow", candidate[:12])[2]
+    assert "shadow" in command("ls")[1]
+    code, shown, _ = command("compare")
+    assert code == 0
+    assert candidate[:16] in shown
+    assert serves[:16] in shown
+    assert "agreement 100.0%" in shown
+    assert command("shadow", "--off")[0] == 0
+    assert command("compare")[0] == 4
+    assert registry.current(config).version == serves
+
+
+def test_without_a_way_back_it_says_so(command):
+    """A rollback with nothing before it is one line and exit code 4."""
+    code, _, err = command("rollback")
+    assert code == 4
+    assert "no model before the one that serves" in err

@@ -1,0 +1,31 @@
+"""What a member of the group does when partitions come to it."""
+
+from confluent_kafka import TopicPartition
+
+from stream_detector.config import Config
+from stream_detector.kafka.source import Source
+
+
+class Recorder:
+    """A consumer of which only what it is assigned is of interest."""
+
+    def __init__(self):
+        self.assigned, self.paused = [], []
+
+    def incremental_assign(self, partitions):
+        self.assigned += partitions
+
+    def pause(self, partitions):
+        self.paused += partitions
+
+
+def test_partitions_are_assigned_at_an_offset_and_nothing_is_read():
+    """Never at a place the broker has to be asked for: its answer may come after the seek, and skip records."""
+    config = Config.model_validate({"kafka": {"bootstrap_servers": "127.0.0.1:9"}})
+    source = Source(config, judge=None, finish=lambda: None, abandon=lambda: None)
+    consumer, partitions = Recorder(), [TopicPartition("telemetry", 0), TopicPartition("telemetry", 1)]
+    source._on_assign(consumer, partitions)
+    assert source._crash is None
+    assert [(each.partition, each.offset >= 0) for each in consumer.assigned] == [(0, True), (1, True)]
+    assert consumer.paused == partitions
+    assert source.assignment.unplaced == [("telemetry", 0), ("telemetry", 1)]

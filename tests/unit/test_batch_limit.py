@@ -1,0 +1,40 @@
+"""How many messages are taken at once."""
+
+from stream_detector.kafka.batch_limit import CALM, BatchLimit
+
+
+def test_a_lowered_limit_grows_back_when_batches_go_well():
+    """Trouble halves the limit; calm doubles it up to where it was, and idle batches are no proof of calm."""
+    limit = BatchLimit(1_000)
+    limit.lower(1_000)
+    assert limit.messages == 500
+    for _ in range(10 * CALM):
+        limit.passed(3, 3)
+    assert limit.messages == 500
+    for _ in range(2 * CALM):
+        limit.passed(500, 500)
+    assert limit.messages == 1_000
+
+
+def test_trouble_that_comes_back_is_tried_less_often():
+    """Each time it fails again, more calm is asked for before the next try."""
+    limit, waits = BatchLimit(1_000), []
+    for _ in range(3):
+        limit.lower(limit.messages)
+        floor, waited = limit.messages, 0
+        while limit.messages == floor:
+            limit.passed(floor, floor)
+            waited += 1
+        waits.append(waited)
+    assert waits == [2 * CALM, 4 * CALM, 8 * CALM]
+
+
+def test_messages_of_many_records_are_taken_by_their_records():
+    """It begins with the most that a message may hold, then follows what messages do hold, slowly when they get thinner."""
+    limit = BatchLimit(8_192, dense=65_536)
+    assert limit.messages == 1
+    for _ in range(20):
+        limit.passed(1, 100)
+    assert limit.messages == 81
+    limit.passed(81, 81 * 1_000)
+    assert limit.messages == 8

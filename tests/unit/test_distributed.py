@@ -1,0 +1,117 @@
+"""Training by several processes: real ones, started by torchrun on this machine's CPU."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from stream_detector.gan.detection import auc
+from stream_detector.gan.synthetic import Spread, displaced
+from stream_detector.model import DetectorModel
+from tests.unit.small_models import correlated
+
+CONFIG = "model: {steps: 400, members: 1, hidden: 32, batch: 128, averaging: 0.98}\n"
+
+
+def fitted(folder, processes, *options):
+    """Fits a file by that many processes; returns the exit code, standard error and the model, if there is one."""
+    np.savez(folder / "normal.npz", X=correlated(1500))
+    (folder / "c.yaml").write_text(CONFIG)
+    out = folder / f"model-{processes}.safetensors"
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *torchrun, "-m", "stream_detector", "fit", folder / "normal.npz", "--out", out]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*command, "-c", folder / "c.yaml", *options], capture_output=True, text=True, env=environment, check=False
+    )
+    return done.returncode, done.stderr, DetectorModel.load(out) if out.exists() else None
+
+
+WEIGHTS = """
+import hashlib, pathlib, sys, torch
+from stream_detector.gan import distributed, training
+from stream_detector.gan.settings import ModelSettings
+
+honest = training.train
+
+def noting(*arguments, **options):
+    gan, losses = honest(*arguments, **options)
+    digest = hashlib.sha256(b"".join(t.detach().numpy().tobytes() for _, t in gan.tensors())).hexdigest()
+    pathlib.Path(sys.argv[2], f"rank-{distributed.rank()}").write_text(digest)
+
+training.train = noting
+
+class Resumed:  # as from a checkpoint that only the leader has
+    def begin(self, state):
+        with torch.no_grad():
+            for _, tensor in (*state.gan.tensors(), *state.average.tensors()):
+                tensor.mul_(0.5)
+        return 10
+
+    def after(self, step, state, losses):
+        pass
+
+views = torch.randn(1, 300, 6, generator=torch.Generator().manual_seed(0))
+data = training.TrainingSet(views, torch.zeros(300, 0), torch.ones(300, 6))
+with distributed.leading(training.follow) as leads:
+    if leads:
+        settings = ModelSettings(steps=30, members=1, hidden=16, batch=64)
+        training.train(data, settings, 0, torch.device("cpu"), watch=Resumed() if sys.argv[1] == "resumed" else None)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begun", ["afresh", "resumed"])
+def test_all_processes_hold_the_same_weights(tmp_path, begun):
+    """Each draws records of its own, and gradients are averaged: after a training nobody has gone astray."""
+    script = tmp_path / "weights.py"
+    script.write_text(WEIGHTS)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        script,
+        begun,
+        tmp_path,
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "rank-0").read_text() == (tmp_path / "rank-1").read_text()
+
+
+def detects(model):
+    """Area under the ROC curve for anomalies of one standard deviation."""
+    normal = correlated(2000, seed=5)
+    moved = displaced(normal, Spread.of(model.schema, normal), [False] * 6, 1.0, np.random.default_rng(0))
+    usual, unusual = (model.score(rows).anomaly.astype(np.float64) for rows in (normal, moved))
+    return auc(usual, unusual)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_well_as_one(tmp_path):
+    """The same command under torchrun, two processes over gloo: one model, one output, the same quality."""
+    alone, together = fitted(tmp_path, 1), fitted(tmp_path, 2)
+
+    assert (alone[0], together[0]) == (0, 0), together[1]
+    assert together[1].count("wrote ") == 1
+    assert detects(together[2]) == pytest.approx(detects(alone[2]), abs=0.02)
+    assert together[2].version != alone[2].version
+    assert fitted(tmp_path, 2)[2].version == together[2].version
+
+
+@pytest.mark.slow
+def test_a_command_that_fails_ends_all_processes(tmp_path):
+    """The leader's error is one line, and nobody waits for a training that never comes."""
+    code, err, model = fitted(tmp_path, 2, "--resume", tmp_path / "absent")
+
+    assert code != 0
+    assert model is None
+    assert "error: " in err
+    assert "absent" in err

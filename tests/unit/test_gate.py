@@ -1,0 +1,137 @@
+"""The gate: every check lets through what is sound, and stops what is not."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from stream_detector import Feature, FeatureSchema, Kind
+from stream_detector.config import ThresholdConfig
+from stream_detector.fitting import HeldOut, fit
+from stream_detector.gan.settings import ModelConfig
+from stream_detector.retraining.contender import Contender, recoded
+from stream_detector.retraining.gate import Check, Trial, Verdict, failures, judge, threshold_move
+from stream_detector.retraining.reference import Reference
+from stream_detector.retraining.settings import GateSettings
+from tests.unit.small_models import QUICK, correlated
+
+THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=500, warmup=100)
+SETTINGS = GateSettings(least_coverage=0.02)
+
+
+def fitted(rows, seed=0):
+    """A contender fitted on `rows`."""
+    train, selection, calibration = np.split(rows, [int(0.7 * len(rows)), int(0.8 * len(rows))])
+    model = fit(
+        train, config=ModelConfig(model=QUICK), seed=seed, device="cpu", held_out=HeldOut(selection, calibration)
+    )
+    return Contender.of(model, model.schema, THRESHOLD)
+
+
+@cache
+def sound():
+    return fitted(correlated(1500))
+
+
+def apart(rows, seed=0):
+    """Anomalies: correlated records whose second feature is far out."""
+    moved = correlated(rows, seed)
+    moved[:, 1] += 6
+    return moved
+
+
+def trial(**changes):
+    rows = np.concatenate((apart(50, 3), correlated(50, 4)))
+    given = {"holdout": correlated(800, 9), "known": apart(50, 8), "target": 0.02, "seed": 0}
+    reference = Reference(rows, np.arange(100) < 50, "digest")
+    return Trial(**given | {"reference": reference} | changes)
+
+
+def failed(verdict):
+    return {check.name for check in verdict.failed}
+
+
+def test_a_model_like_the_champion_passes_every_check():
+    """A challenger of the same kind of records is let through, and every check was made."""
+    verdict = judge(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), SETTINGS)
+
+    assert failed(verdict) == set()
+    assert [check.name for check in verdict.checks] == [
+        "holdout-alert-rate",
+        "synthetic-auc",
+        "synthetic-auc-champion",
+        "generator-coverage",
+        "feedback-detection",
+        "reference-auc",
+        "reference-detection",
+        "reference-detection-approved",
+        "threshold-move",
+        "threshold-move-approved",
+    ]
+
+
+def test_a_first_model_meets_only_the_checks_that_need_no_other():
+    """Without a champion what remains are absolute checks, and they can fail."""
+    verdict = judge(sound(), None, None, trial(), SETTINGS)
+
+    assert verdict.passed
+    assert [check.name for check in verdict.checks] == [
+        "holdout-alert-rate", "synthetic-auc", "generator-coverage", "reference-auc",
+    ]  # fmt: skip
+    strict = GateSettings(least_auc=0.999, least_coverage=1.0)
+    assert failed(judge(sound(), None, None, trial(), strict)) >= {"synthetic-auc", "generator-coverage"}
+
+
+def test_a_model_of_other_records_is_stopped():
+    """Where the stream is not what was learnt, alerts flood and the threshold has moved."""
+    elsewhere = trial(holdout=apart(800, 9))
+
+    assert failed(judge(sound(), sound(), sound(), elsewhere, SETTINGS)) >= {"holdout-alert-rate"}
+
+
+def test_a_model_that_learnt_the_anomalies_is_stopped():
+    """Anomalies in the training data are missed afterwards: feedback, reference and threshold all say so."""
+    rows = np.concatenate((correlated(900, 1), apart(600, 2)))
+    poisoned = fitted(np.random.default_rng(0).permutation(rows))
+    verdict = judge(poisoned, sound(), sound(), trial(), SETTINGS)
+
+    assert failed(verdict) >= {"feedback-detection", "reference-detection", "reference-detection-approved"}
+    assert any("feedback-detection is" in line and "at least" in line for line in failures(verdict))
+
+
+def test_a_model_that_learnt_noise_is_stopped():
+    """Who learnt no structure tells synthetic anomalies worse than the champion."""
+    noise = np.random.default_rng(0).normal(size=(1500, 6)).astype(np.float32) * np.nanstd(correlated(500), 0)
+
+    assert "synthetic-auc-champion" in failed(judge(fitted(noise), sound(), None, trial(), SETTINGS))
+
+
+def test_the_threshold_move_has_a_direction():
+    """Above 0 when more is let through than the champion would, below when less, 0 for the champion itself."""
+    normal, drifted = correlated(800, 9), apart(800, 9)
+
+    assert threshold_move(sound(), sound(), normal) == pytest.approx(0, abs=0.1)
+    assert threshold_move(fitted(apart(1500, 1)), sound(), drifted) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("figure", "least", "most", "passed"),
+    [(0.5, 0.5, 0.5, True), (0.5, 0.51, None, False), (0.5, None, 0.49, False), (float("nan"), None, None, False)],
+)
+def test_limits_are_inclusive_and_no_number_fails(figure, least, most, passed):
+    """A figure on its limit passes; one that could not be had does not."""
+    check = Check("a", figure, least, most, "")
+
+    assert check.passed is passed
+    assert Verdict((check,)).passed is passed
+
+
+def test_records_keep_their_meaning_in_another_schema():
+    """Codes of categories are of one model only; another one has them in its own order, perhaps not at all."""
+    ours = FeatureSchema((Feature("a"), Feature("kind", Kind.CATEGORICAL, vocabulary=("db", "new", "web"))))
+    theirs = FeatureSchema((Feature("kind", Kind.CATEGORICAL, vocabulary=("cache", "db", "web")), Feature("a")))
+    matrix = np.array([[1, 0], [2, 1], [3, 2], [4, 3], [5, np.nan]], dtype=np.float32)
+
+    np.testing.assert_array_equal(
+        recoded(matrix, ours, theirs), np.array([[1, 1], [3, 2], [2, 3], [3, 4], [np.nan, 5]], dtype=np.float32)
+    )

@@ -1,0 +1,73 @@
+"""The slow poisoner: somebody moves a feature a little in every window, so that retraining learns the attack as normal."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from stream_detector.config import ThresholdConfig
+from stream_detector.features import FeatureSchema
+from stream_detector.fitting import HeldOut, fit
+from stream_detector.gan.settings import ModelConfig
+from stream_detector.retraining.contender import Contender
+from stream_detector.retraining.gate import Trial, judge
+from stream_detector.retraining.reference import Reference
+from stream_detector.retraining.settings import GateSettings
+
+SCHEMA = FeatureSchema.numbered(4)
+THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=500, warmup=100)
+CONFIG = ModelConfig(
+    model={"steps": 150, "members": 1, "hidden": 16, "latent": 2, "batch": 64, "averaging": 0.97},
+)
+RETRAININGS = 50
+STEP = 0.005  # of the feature's value, a window
+contender = partial(Contender.of, schema=SCHEMA, threshold=THRESHOLD)
+
+
+def records(rows, seed, moved=0.0):
+    """Four correlated features around 100; the first is `moved` by that share of itself."""
+    rng = np.random.default_rng(seed)
+    mix = np.random.default_rng(5).normal(size=(2, 4))
+    matrix = 100 + 5 * (rng.normal(size=(rows, 2)) @ mix + 0.3 * rng.normal(size=(rows, 4)))
+    matrix[:, 0] *= 1 + moved
+    return matrix.astype(np.float32)
+
+
+def reference():
+    """What the attack will look like in the end, and normal records."""
+    attack = records(100, seed=77)
+    attack[:, 0] *= 1 + np.random.default_rng(1).uniform(0.15, 0.3, 100).astype(np.float32)
+    anomalous = np.arange(200) < 100
+    return Reference(np.concatenate((attack, records(100, seed=78))), anomalous, "digest")
+
+
+def retrained(window, seed):
+    """A model of a window, cut by time, and its hold-out."""
+    train, selection, calibration, holdout = np.split(window, [int(len(window) * cut) for cut in (0.6, 0.7, 0.85)])
+    return fit(train, SCHEMA, CONFIG, seed, "cpu", held_out=HeldOut(selection, calibration)), holdout
+
+
+def detection_after(retrainings, frozen):
+    """Detection of the reference anomalies: the approved model's, and the serving one's after each retraining."""
+    attack = reference().rows[reference().anomalous]
+    approved, _ = retrained(records(1500, seed=0), seed=0)
+    champion, served = approved, []
+    for window in retrainings:
+        challenger, holdout = retrained(records(1500, window, STEP * window), seed=window)
+        trial = Trial(holdout, holdout[:0], frozen, THRESHOLD.target_alert_rate, seed=0)
+        verdict = judge(contender(challenger), contender(champion), contender(approved), trial, GateSettings())
+        champion = challenger if verdict.passed else champion
+        served.append(contender(champion).flagged(attack))
+    return contender(approved).flagged(attack), served
+
+
+@pytest.mark.slow
+def test_the_frozen_reference_stops_the_slow_poisoner():
+    """Over 50 retrainings with 0.5 % each, what serves never detects less than 95 % of what it did when approved;
+    without the frozen reference it comes to detect less than that."""
+    at_approval, guarded = detection_after(range(1, RETRAININGS + 1), reference())
+    _, unguarded = detection_after(range(10, RETRAININGS + 1, 10), None)
+
+    assert at_approval > 0.7
+    assert min(guarded) >= 0.95 * at_approval
+    assert min(unguarded) < 0.95 * at_approval
