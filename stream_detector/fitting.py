@@ -16,6 +16,7 @@ from stream_detector.gan.networks import Gan
 from stream_detector.gan.rebuilding import latent_width
 from stream_detector.gan.run_directory import RunDirectory, fingerprint
 from stream_detector.gan.settings import ModelConfig
+from stream_detector.gan.sweet_spot import Rule
 from stream_detector.gan.tracker import Tracker, measured_steps
 from stream_detector.gan.training import Progress, TrainingSet, train
 from stream_detector.model import WEIGHTS, DetectorModel, Records, as_matrix, pick_device
@@ -32,6 +33,8 @@ __all__ = ["HeldOut", "fit"]
 FEWEST = 40  # records; below, there is nothing to hold out and calibrate on
 MOST_HELD_OUT = 4_000
 FEATURE_ROWS = 4_096  # records that tell how the discriminator's features spread
+WARM = 8  # a part of the discriminator's training before which no checkpoint is taken
+SLACK = 0.01  # of the area under the ROC curve: about its standard error on so few held-out records
 EXPLAINED = 500  # held-out records that tell how large a residual is usual
 
 
@@ -93,6 +96,7 @@ def fit(
         seed,
         run,
         near_records,
+        Rule(settings.building_steps + judging // WARM, SLACK),
     )
     train(data, settings, seed, place, progress, tracker)
     gan, metrics = tracker.best(), tracker.figures()

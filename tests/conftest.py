@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog  # it notes standard output when imported: inside a test, that would be a stream closed after it
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,6 @@ def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> "Iterator[Callable[..., tuple[int, str, str]]]":
     """Runs `stream-detector ARGS`; returns exit code, standard output and standard error."""
-    import structlog
 
     def run(*args: object) -> tuple[int, str, str]:
         from stream_detector.cli import main

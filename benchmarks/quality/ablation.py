@@ -23,7 +23,7 @@ VARIATIONS: Mapping[str, Mapping[str, Any]] = {
     "soft view only": {"model.views": ["soft"]},
     "one member": {"model.members": 1},
     "one discriminator": {"model.discriminators": 1},
-    "two discriminators": {"model.discriminators": 2},
+    "four discriminators": {"model.discriminators": 4},
     "tamed and soft views": {"model.views": ["tamed", "soft"]},
     "memory of 512": {"model.memory": 512},
     "memory of 4096": {"model.memory": 4096},
@@ -42,7 +42,7 @@ VARIATIONS: Mapping[str, Mapping[str, Any]] = {
     "twice the training": {"model.steps": 5_000},
     "no search": {"inversion.steps": 0},
     "search for all records": {"inversion.screen": 0},
-    "2 search steps for all": {"inversion.steps": 2, "inversion.screen": 0},
+    "8 search steps": {"inversion.steps": 8},
 }
 
 

@@ -76,6 +76,7 @@ def _sweet_spot(spot: Mapping[str, Any]) -> Figure:
     figure, (axes,) = _panels(1, height=3.6)
     axes.plot(spot["steps"], spot["measured"], "o", color=GREY, markersize=4, alpha=0.7, label="measured")
     axes.plot(spot["steps"], spot["smoothed"], color=BLUE, linewidth=2, label="smoothed")
+    axes.axhline(spot["enough"], color=GREY, linewidth=0.8, linestyle=":", label="good enough")
     _mark(axes, spot["step"])
     axes.set(xscale="log", xlabel="step", ylabel="mean AUC over sizes", title=f"judged by “{spot['opinion']}”")
     axes.legend()

@@ -26,7 +26,7 @@ class ModelSettings(BaseModel):
         ("tamed",), min_length=1, max_length=3, description="Scalings of the features, each with networks of its own."
     )
     members: int = Field(2, ge=1, le=16, description="Independent encoders and generators per view.")
-    discriminators: int = Field(4, ge=1, le=16, description="Independent discriminators per view.")
+    discriminators: int = Field(2, ge=1, le=16, description="Independent discriminators per view.")
     hidden: int = Field(64, ge=8, le=1024, description="Width of a hidden layer, units.")
     latent: int | None = Field(
         None,
@@ -63,7 +63,7 @@ class InversionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(8, ge=0, le=100, description="Damped Gauss-Newton steps; 0 is the plain reconstruction scorer.")
+    steps: int = Field(2, ge=0, le=100, description="Damped Gauss-Newton steps; 0 is the plain reconstruction scorer.")
     prior: float = Field(
         0.3,
         ge=0,
@@ -71,7 +71,7 @@ class InversionSettings(BaseModel):
         description="Weight of the squared distance from the nearest records' latents beside the squared residual.",
     )
     screen: float = Field(
-        0.8,
+        0.9,
         ge=0,
         lt=1,
         description="Share of normal records whose encoder start is good enough to skip the search; 0 searches all.",

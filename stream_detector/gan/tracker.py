@@ -21,7 +21,7 @@ from stream_detector.gan.goodness import JointFit, is_collapsed
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.run_directory import RunDirectory, Tables
 from stream_detector.gan.state import TrainingState
-from stream_detector.gan.sweet_spot import SweetSpot, sweet_spot
+from stream_detector.gan.sweet_spot import HIGHEST, Rule, SweetSpot, sweet_spot
 
 __all__ = ["Tracker", "measured_steps"]
 
@@ -42,7 +42,7 @@ class Tracker:
     """Watches one training.
 
     `schedule` are the steps to measure at; `opinions` says what the networks make of the `probe`,
-    and the one called `decides` chooses the checkpoint. With `run`, everything is kept there, and
+    and the one called `decides` chooses the checkpoint by the `rule`. With `run`, everything is kept there, and
     a training that `run` holds the beginning of goes on from its last measured step. Generated
     records have latents of `prior`.
     """
@@ -56,9 +56,11 @@ class Tracker:
         seed: int,
         run: RunDirectory | None = None,
         prior: Prior = standard_normal,
+        rule: Rule = HIGHEST,
     ) -> None:
         self._probe, self._opinions, self._decides = probe, opinions, decides
         self._schedule, self._seed, self._run, self._prior = frozenset(schedule), seed, run, prior
+        self._rule = rule
         self._snapshots: dict[int, Gan] = {}
         self._tables: Tables = {"detection": [], "losses": []}
         self._events: Events | None = None
@@ -116,7 +118,7 @@ class Tracker:
         for row in self._tables["detection"]:
             if row["opinion"] == self._decides:
                 areas.setdefault(row["step"], []).append(row["auc"])
-        return sweet_spot(list(areas), list(areas.values()))
+        return sweet_spot(list(areas), list(areas.values()), self._rule)
 
     def figures(self) -> dict[str, float]:
         """Figures of the training for the model's artifact: the sweet spot and the last losses."""

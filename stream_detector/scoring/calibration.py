@@ -8,9 +8,11 @@ moments (Hosking and Wallis 1987). Its shape is kept above 0. No tail so has an 
 anomalies, both far beyond anything seen, the farther one still scores higher.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 __all__ = ["KNOTS", "Calibration", "TailTable", "Weights", "significant"]
@@ -18,11 +20,14 @@ __all__ = ["KNOTS", "Calibration", "TailTable", "Weights", "significant"]
 Floats = NDArray[np.float64]
 Weights = tuple[float, float, float]
 """Of the inversion, the discriminator and the nearness in the anomaly score."""
+LOG_10 = math.log(10)
 KNOTS = 129  # quantiles kept of a score's body
 SHAPES = (0.05, 0.1)  # of a tail: sums of surprises fall off nearly as an exponential does; above 0, it has no end
 STEEPEST = 0.05  # smallest scale of an exponential tail, relative to the scores' deviation
 VERDICT = 0.3  # weight of the discriminator's verdict beside the distance in its features
 NARROWEST = 1e-3  # smallest scale of a tail, relative to the score's size: tied scores have none
+
+compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +52,12 @@ class TailTable:
 
     def __call__(self, scores: Floats) -> Floats:
         """Nines [record, score] of raw scores [record, score]; above 0, rising with the raw score."""
-        return np.stack([self._one(scores[:, column], column) for column in range(scores.shape[1])], axis=1)
+        nines: Floats = tail_nines(np.ascontiguousarray(scores), self.raw, self.nines, self.scale, self.shape)
+        return nines
 
     def take(self, rows: slice) -> "TailTable":
         """The table of some of the scores."""
         return TailTable(self.raw[rows], self.nines[rows], self.scale[rows], self.shape[rows])
-
-    def _one(self, scores: Floats, row: int) -> Floats:
-        raw, nines, scale, shape = self.raw[row], self.nines[row], self.scale[row], self.shape[row]
-        body = np.interp(scores, raw, nines)
-        excess = np.maximum(scores - raw[-1], 0) / scale
-        tail = (np.log1p(shape * excess) / shape if shape else excess) / np.log(10)
-        below = np.maximum(raw[0] - scores, 0) / scale
-        nines_: Floats = (body + tail) / (1 + below)
-        return nines_
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +95,67 @@ class Calibration:
         return float(significant(np.array([-np.log10(tail_probability)]))[0])
 
 
+@compiled
+def tail_nines(scores: Floats, raw: Floats, nines: Floats, scale: Floats, shape: Floats) -> Floats:
+    """Nines of scores [record, score]: the body is interpolated between the knots, the tail computed."""
+    found = np.empty(scores.shape)
+    knots = raw.shape[1]
+    for row in range(scores.shape[0]):
+        for column in range(scores.shape[1]):
+            score, low, high = scores[row, column], raw[column, 0], raw[column, knots - 1]
+            if score >= high:
+                excess = (score - high) / scale[column]
+                bent = math.log1p(shape[column] * excess) / shape[column] if shape[column] > 0 else excess
+                found[row, column] = nines[column, knots - 1] + bent / LOG_10
+            elif score <= low:
+                found[row, column] = nines[column, 0] / (1 + (low - score) / scale[column])
+            else:
+                left, right = 0, knots - 1
+                while right - left > 1:
+                    middle = (left + right) // 2
+                    if raw[column, middle] <= score:
+                        left = middle
+                    else:
+                        right = middle
+                share = (score - raw[column, left]) / (raw[column, right] - raw[column, left])
+                found[row, column] = nines[column, left] + share * (nines[column, right] - nines[column, left])
+    return found
+
+
+@compiled
 def significant(values: Floats) -> NDArray[np.float32]:
-    """Values rounded to 6 significant digits, float32: what is compared, stored and shown."""
-    size = np.where(values == 0, 1.0, np.abs(values))
-    factor = 10.0 ** (5 - np.floor(np.log10(size)))
-    return (np.round(values * factor) / factor).astype(np.float32)
+    """Values [record] rounded to 6 significant digits, float32: what is compared, stored and shown."""
+    rounded = np.empty(len(values), np.float32)
+    for place in range(len(values)):
+        value = values[place]
+        factor = 10.0 ** (5 - math.floor(math.log10(abs(value)))) if value != 0 else 1.0
+        rounded[place] = np.rint(value * factor) / factor
+    return rounded
 
 
+@compiled
 def _surprise(nines: Floats) -> Floats:
     """Nines of the inversion, the discriminator and the nearness [record, 3], means over the views."""
-    inversion, nearness, distance, verdict = nines.reshape(len(nines), -1, 4).mean(1).T
-    discriminator = (distance + VERDICT * verdict) / (1 + VERDICT)
-    return np.stack((inversion, discriminator, nearness), axis=1)
+    count, views = nines.shape[0], nines.shape[1] // 4
+    found = np.zeros((count, 3))
+    for row in range(count):
+        for view in range(views):
+            distance, verdict = nines[row, 4 * view + 2], nines[row, 4 * view + 3]
+            found[row, 0] += nines[row, 4 * view] / views
+            found[row, 1] += (distance + VERDICT * verdict) / (1 + VERDICT) / views
+            found[row, 2] += nines[row, 4 * view + 1] / views
+    return found
 
 
+@compiled
 def _combined(surprise: Floats, weights: Weights) -> Floats:
-    """Weighted mean of the surprises [record, 1]; summed in a fixed order, so that it is the same in any batch."""
-    total = surprise[:, 0] * weights[0] + surprise[:, 1] * weights[1] + surprise[:, 2] * weights[2]
-    return total[:, None] / sum(weights)
+    """Weighted mean of the surprises [record, 1]."""
+    whole = weights[0] + weights[1] + weights[2]
+    found = np.empty((len(surprise), 1))
+    for row in range(len(surprise)):
+        total = surprise[row, 0] * weights[0] + surprise[row, 1] * weights[1] + surprise[row, 2] * weights[2]
+        found[row, 0] = total / whole
+    return found
 
 
 def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, float, float]:

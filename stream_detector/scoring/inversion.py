@@ -21,6 +21,8 @@ from stream_detector.gan.networks import Gan
 __all__ = ["Inversion", "Problem", "judged", "refine", "start"]
 
 SHORTER = 0.3  # times as long is the next step after one that would have raised the objective
+CONJUGATE = 4  # iterations that solve for a step; what is solved is well conditioned, the prior sees to that
+TINY = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +100,13 @@ def start(gan: Gan, problem: Problem, reach: Tensor) -> tuple[Inversion, Tensor]
 def refine(gan: Gan, problem: Problem, reach: Tensor, begin: Inversion, steps: int) -> Inversion:
     """At most `steps` damped steps; a step that would raise the objective is not taken.
 
-    The generator starts as an orthonormal map and stays near one (J'J ~ 1), so a reweighted gradient
-    step over 1 + prior is nearly the step of Gauss and Newton.
+    Steps are those of Gauss and Newton for the reweighted squares, with the generator's linear part for
+    its Jacobian: it starts as an orthonormal map and stays near one. Conjugate gradients solve for them.
     """
     best = begin
-    length = torch.full_like(begin.objective, 1 / (1 + problem.prior))
+    length = torch.ones_like(begin.objective)
     for _ in range(steps):
-        latent = best.latent - length.unsqueeze(2) * _gradient(gan, problem, reach, best.latent)
+        latent = best.latent + length.unsqueeze(2) * _direction(gan, problem, reach, best.latent)
         best, better = best.better(judged(gan, problem, reach, latent))
         length = torch.where(better, length, length * SHORTER)
     return best
@@ -115,14 +117,25 @@ def judged(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Inversi
     return _judged(problem, reach, latent, _residual(problem, gan.generate(latent, problem.context)))
 
 
-def _gradient(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Tensor:
-    """Half the objective's gradient [member, record, latent]."""
+def _direction(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Tensor:
+    """The step [member, record, latent] that solves (A W A' + prior) step = -gradient / 2."""
     width = latent.shape[2]
     generated, activations = gan.generator.with_activations(torch.cat((latent, problem.context), 2))
     residual = _residual(problem, generated)
-    heeded = residual / (1 + (residual / reach).square()).square()
-    pulled = gan.generator.pull(heeded, activations)[:, :, :width]
-    return problem.prior * (latent - problem.anchor) - pulled
+    weight = problem.present / (1 + (residual / reach).square()).square()
+    pulled = gan.generator.pull(residual * weight, activations)[:, :, :width]
+    left = pulled - problem.prior * (latent - problem.anchor)
+    if gan.generator.skip is None:
+        return left / (1 + problem.prior)
+    linear = gan.generator.skip[:, :width, : weight.shape[2]]
+    step, along, size = torch.zeros_like(left), left, left.square().sum(2, keepdim=True)
+    for _ in range(CONJUGATE):
+        curved = torch.bmm(torch.bmm(along, linear) * weight, linear.transpose(1, 2)) + problem.prior * along
+        share = size / (along * curved).sum(2, keepdim=True).clamp_min(TINY)
+        step, left = step + share * along, left - share * curved
+        new = left.square().sum(2, keepdim=True)
+        along, size = left + new / size.clamp_min(TINY) * along, new
+    return step
 
 
 def _residual(problem: Problem, generated: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ alone, in any batch and in any order.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised, Normaliser
+from stream_detector.scoring.compiled import Compiled
 from stream_detector.scoring.discrimination import FeatureSpread, judge, shown_to_all
 from stream_detector.scoring.expectation import expected
 from stream_detector.scoring.inversion import Inversion, Problem, refine
@@ -38,7 +39,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scorer:
     """The networks and what scoring needs beside them.
 
@@ -129,11 +130,27 @@ class Scorer:
         memory, spread = self.memory.to(device), self.spread.to(device)
         return replace(self, gan=gan, memory=memory, spread=spread, usual=self.usual.to(device))
 
-    @torch.inference_mode()
+    @cached_property
+    def _compiled(self) -> Compiled | None:
+        """What scores on the CPU."""
+        if self.gan.encoder.weights[0].device.type != "cpu":
+            return None
+        return Compiled.of(self.gan, self.memory, self.spread, self.reach(), self.search.prior)
+
     def _raw_block(self, matrix: NDArray[np.float32], own: Indices | None) -> Floats:
-        rows = len(matrix)
+        normalised = self.normaliser(np.ascontiguousarray(matrix))
+        if self._compiled is None:
+            return self._raw_on_device(normalised, own)
+        starts, refined, *others = self._compiled(normalised, own, self.screen.start, self.search.steps)
+        inverted = self.screen.joined(starts, refined) if self.search.steps else starts
+        return np.stack((inverted, *others), 1).reshape(-1, len(matrix)).T.copy()
+
+    @torch.inference_mode()
+    def _raw_on_device(self, normalised: Normalised, own: Indices | None) -> Floats:
+        """The same by tensors."""
+        rows = len(normalised.present)
         looks, verdicts, distances = [], [], []
-        for seen in self._looks(self.normaliser(np.ascontiguousarray(matrix)), own):
+        for seen in self._looks(normalised, own):
             verdict, distance = judge(self.gan, self.spread, seen.evidence, seen.problem.context[0])
             looks.append(seen)
             verdicts.append(verdict)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.gan.sweet_spot import sweet_spot
+from stream_detector.gan.sweet_spot import Rule, sweet_spot
 from stream_detector.gan.tracker import measured_steps
 
 
@@ -25,6 +25,15 @@ def test_sizes_count_equally():
     spot = sweet_spot([1, 5, 9], [[0.5, 0.7], [0.9, 0.7], [0.2, 1.0]])
     assert spot.measured == pytest.approx((0.6, 0.8, 0.6))
     assert spot.auc == max(spot.smoothed)
+
+
+def test_of_what_cannot_be_told_apart_the_least_trained_is_taken():
+    """With a slack, the earliest step near enough to the highest is chosen, but none before the warm-up."""
+    steps, areas = [1, 2, 3, 4, 5, 6], [[0.79], [0.6], [0.795], [0.795], [0.8], [0.8]]
+    assert sweet_spot(steps, areas).step == 6
+    assert sweet_spot(steps, areas, Rule(warm=2, slack=0.01)).step == 4
+    assert sweet_spot(steps, areas, Rule(warm=5, slack=0.01)).step == 5
+    assert sweet_spot(steps, areas, Rule(warm=100, slack=0.01)).step == 6
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

@@ -1,0 +1,119 @@
+"""What the compiled kernel is given: the scorer's tensors as arrays, laid out for its products."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import sqrt
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from stream_detector.gan.networks import Gan, Network
+from stream_detector.normaliser import Normalised
+from stream_detector.scoring import kernel
+from stream_detector.scoring.discrimination import FeatureSpread
+from stream_detector.scoring.memory import Memory
+from stream_detector.scoring.products import WIDTH
+
+__all__ = ["Compiled"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The networks and the memory of a scorer on the CPU, ready to be called."""
+
+    pair: kernel.Pair
+    kept: kernel.Kept
+    judges: kernel.Judges
+    rooms: list[kernel.Room] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, gan: Gan, memory: Memory, spread: FeatureSpread, reach: Tensor, prior: float) -> "Compiled":
+        """From tensors on the CPU; `reach` [member, 1, column] as for the inversion."""
+        pair = kernel.Pair(
+            _layers(gan.encoder), _layers(gan.generator), gan.encoder.outputs, _array(reach[:, 0]), np.float32(prior)
+        )
+        views, columns, slots = memory.keys.shape
+        keys = memory.keys.view(views, columns, slots // WIDTH, WIDTH).transpose(1, 2)
+        gauge = gan.gauge
+        judges = kernel.Judges(
+            _layers(gan.discriminator),
+            _array(spread.mean[:, 0]),
+            _array(spread.whitening),
+            *map(_array, (gauge.spread[:, 0], gauge.floor[:, 0, 0], gauge.centre[:, 0, 0])),
+        )
+        return cls(pair, kernel.Kept(*map(_array, (keys, memory.records, memory.latents))), judges)
+
+    def __call__(
+        self, normalised: Normalised, own: NDArray[np.int64] | None, screen: Floats, steps: int
+    ) -> Sequence[Floats]:
+        """Starts, refined, nearness, distances and verdicts, each [view, record]."""
+        count = normalised.views.shape[1]
+        own = np.full(count, -1) if own is None else own
+        pull = np.float32(sqrt(normalised.views.shape[2]))
+        views, context, present = map(
+            np.ascontiguousarray, (normalised.views, normalised.context, normalised.present)
+        )  # one compiled kernel, not one for every layout of arrays
+        records = kernel.Records(views, context, present, np.full(count, -1) if own is None else own, pull)
+        parts = np.zeros((5, len(records.views), count))
+        with self._room(records) as room:
+            kernel.score(self.pair, self.kept, self.judges, records, room, screen, steps, parts)
+        return tuple(parts)
+
+    @contextmanager
+    def _room(self, records: kernel.Records) -> Iterator[kernel.Room]:
+        """A room that no other thread uses meanwhile."""
+        try:
+            room = self.rooms.pop()
+        except IndexError:
+            columns, others = records.views.shape[2], records.context.shape[1]
+            room = kernel.Room.of(self.pair, self.kept, self.judges, columns, others)
+        yield room
+        self.rooms.append(room)
+
+
+def _layers(network: Network) -> kernel.Layers:
+    *hidden, last = network.weights
+    biases = [bias[:, 0] for bias in network.biases]
+    width = max(weight.shape[2] for weight in hidden)
+    first, *middle = [_widened(weight, width) for weight in hidden]
+    middle = [pad(weight, (0, 0, 0, width - weight.shape[1])) for weight in middle]
+    last = pad(last, (0, 0, 0, width - last.shape[1]))
+    members = len(first)
+    inner = torch.stack(middle) if middle else first.new_zeros(0, members, width, width)
+    inner_bias = [_widened(bias, width) for bias in biases[1:-1]]
+    skip = first.new_zeros(members, first.shape[1], last.shape[2]) if network.skip is None else network.skip
+    return kernel.Layers(
+        first=_array(first),
+        first_bias=_array(_widened(biases[0], width)),
+        first_back=_array(_turned(first)),
+        middle=_array(inner),
+        middle_bias=_array(torch.stack(inner_bias) if middle else inner[:, :, 0]),
+        middle_back=_array(inner.transpose(2, 3)),
+        last=_array(last),
+        last_bias=_array(biases[-1]),
+        last_back=_array(last.transpose(1, 2)),
+        skip=_array(skip),
+        skip_back=_array(_turned(skip)),
+        residual=network.residual,
+    )
+
+
+def _widened(tensor: Tensor, width: int) -> Tensor:
+    """Zeros added to the last dimension."""
+    return pad(tensor, (0, width - tensor.shape[-1]))
+
+
+def _turned(weight: Tensor) -> Tensor:
+    """[member, out, in], the inputs in whole blocks."""
+    return pad(weight.transpose(1, 2), (0, -weight.shape[1] % WIDTH))
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float32)
+    return array

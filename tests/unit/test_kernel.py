@@ -1,0 +1,102 @@
+"""The compiled kernel beside the tensors that serve other devices."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from small_models import QUICK, correlated, mixed, mixed_rows, numeric
+
+from stream_detector import Feature, FeatureSchema, Kind, ModelConfig, fit
+from stream_detector.gan.settings import InversionSettings
+from stream_detector.model import as_matrix
+
+CLOSE = 2e-4  # of raw scores, which are logarithms: the two add up in another order
+
+
+def in_context():
+    """A model with a category and an hour as context."""
+    rows = mixed_rows(400)
+    schema = FeatureSchema(
+        (
+            Feature("load"),
+            Feature("spare"),
+            Feature("host", Kind.CATEGORICAL, context=True),
+            Feature("hour", Kind.CYCLIC, period=24.0, context=True),
+        )
+    )
+    return fit(rows, schema, ModelConfig(model=QUICK), device="cpu"), as_matrix(mixed_rows(300, 1), schema)
+
+
+def shaped(**changes):
+    settings = QUICK.model_copy(update={"steps": 60, **changes})
+    search = InversionSettings(screen=0.5, steps=4)
+    return fit(correlated(400), config=ModelConfig(model=settings, inversion=search), device="cpu"), correlated(700, 3)
+
+
+CASES = {
+    "numbers with gaps": lambda: (numeric(), correlated(700, 3)),
+    "categories and hours": lambda: (mixed(), as_matrix(mixed_rows(300, 1), mixed().schema)),
+    "context": in_context,
+    "two views": lambda: shaped(views=("tamed", "soft"), members=2, discriminators=3),
+    "residual networks": lambda: shaped(architecture="residual"),
+    "networks of falling width": lambda: shaped(architecture="funnel", members=2),
+    "one hidden layer": lambda: shaped(architecture="shallow"),
+    "three hidden layers": lambda: shaped(architecture="deep"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kernel_and_tensors_agree(case):
+    """On whatever networks and features, the kernel's raw scores are those of the tensors."""
+    model, records = CASES[case]()
+    scorer = model.scorer
+    by_kernel = scorer.raw(records)
+    by_tensors = scorer._raw_on_device(scorer.normaliser(records), None)
+    assert np.isfinite(by_kernel).all()
+    assert np.abs(by_kernel - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
+
+
+def test_records_do_not_find_themselves():
+    """A kept record that is told to leave itself out is judged by its neighbours, by the kernel as by the tensors."""
+    scorer = numeric().scorer
+    own = np.arange(len(scorer.kept))
+    left_out, found = scorer.raw(scorer.kept, own), scorer.raw(scorer.kept)
+    by_tensors = np.concatenate(
+        [
+            scorer._raw_on_device(scorer.normaliser(scorer.kept[rows]), own[rows])
+            for rows in (slice(0, 256), slice(256, None))
+        ]
+    )
+    assert (left_out[:, 1] > found[:, 1]).all()
+    assert np.abs(left_out - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
+
+
+def test_the_nearest_are_the_nearest():
+    """What the kernel calls near lies, by half a logarithm, as far as the nearest kept record does."""
+    scorer, records = numeric().scorer, correlated(200, 9)
+    normalised = scorer.normaliser(records)
+    complete = normalised.present.all(1)
+    apart = torch.cdist(torch.from_numpy(normalised.views).double(), scorer.memory.records.double())[0]
+    squared = apart.min(1).values.numpy() ** 2 / normalised.views.shape[2]
+    gauge = scorer.gan.gauge
+    expected = np.log(squared + float(gauge.floor)) / 2 - float(gauge.centre)
+    assert np.abs(scorer.raw(records)[complete, 1] - expected[complete]).max() < 1e-4
+
+
+def test_threads_do_not_disturb_each_other():
+    """Several threads score at once with one model, and each gets what it would get alone."""
+    model, records = numeric(), [correlated(500, seed) for seed in range(6)]
+    alone = [model.score(each).anomaly for each in records]
+    found = {}
+
+    def work(place):
+        for _ in range(5):
+            found[place] = model.score(records[place]).anomaly
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(found[place], alone[place]) for place in range(6))
