@@ -20,7 +20,7 @@ from stream_detector.scoring.calibration import Calibration, Weights, significan
 from stream_detector.scoring.explanation import Explanation, explain
 from stream_detector.scoring.scorer import Scorer
 
-__all__ = ["DetectorModel", "Records", "Scores", "as_matrix", "pick_device"]
+__all__ = ["DetectorModel", "Records", "Scores", "as_matrix", "pick_device", "scored"]
 
 Records = ArrayLike | Sequence[Mapping[str, Any]]
 
@@ -79,7 +79,7 @@ class DetectorModel:
         """A model just fitted; its golden batch is drawn from `normal` records [record, feature]."""
 
         def score(records: NDArray[np.float32]) -> NDArray[np.float32]:
-            return _scored(scorer, calibration, config, records).columns()
+            return scored(calibration, config, scorer.raw(records)).columns()
 
         return cls(scorer, calibration, config, metrics, {}, Golden.of(normal, score, seed))
 
@@ -101,11 +101,7 @@ class DetectorModel:
         the bit in any batch and order. Raises `DataError` on another width, on infinities and on
         mappings that do not fit the schema.
         """
-        matrix = as_matrix(X, self.schema)
-        if not len(matrix):
-            empty = np.empty(0, dtype=np.float32)
-            return Scores(empty, empty, empty)
-        return _scored(self.scorer, self.calibration, self.config, matrix)
+        return scored(self.calibration, self.config, self.scorer.raw(as_matrix(X, self.schema)))
 
     def verify(self) -> None:
         """Scores the golden batch; raises `ModelFormatError` when the scores are not those it was made with."""
@@ -157,8 +153,9 @@ class DetectorModel:
             raise ModelFormatError(f"{path}: {error}") from error
 
 
-def _scored(scorer: Scorer, calibration: Calibration, config: ModelConfig, matrix: NDArray[np.float32]) -> Scores:
-    return Scores(*map(significant, calibration(scorer.raw(matrix), WEIGHTS[config.model.mode])))
+def scored(calibration: Calibration, config: ModelConfig, raw: NDArray[np.float64]) -> Scores:
+    """What raw scores [record, part] mean."""
+    return Scores(*map(significant, calibration(raw, WEIGHTS[config.model.mode])))
 
 
 def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ class Compiled:
         return cls(pair, kernel.Kept(*map(_array, (keys, memory.records, memory.latents))), judges)
 
     def __call__(
-        self, normalised: Normalised, own: NDArray[np.int64] | None, screen: Floats, steps: int
+        self, normalised: Normalised, own: NDArray[np.int64], screen: Floats, steps: int
     ) -> Sequence[Floats]:
         """Starts, refined, nearness, distances and verdicts, each [view, record]."""
         count = normalised.views.shape[1]
@@ -59,7 +59,7 @@ class Compiled:
         views, context, present = map(
             np.ascontiguousarray, (normalised.views, normalised.context, normalised.present)
         )  # one compiled kernel, not one for every layout of arrays
-        records = kernel.Records(views, context, present, np.full(count, -1) if own is None else own, pull)
+        records = kernel.Records(views, context, present, own, pull)
         parts = np.zeros((5, len(records.views), count))
         with self._room(records) as room:
             kernel.score(self.pair, self.kept, self.judges, records, room, screen, steps, parts)

@@ -118,7 +118,7 @@ def _emit_least(builder: ir.IRBuilder, start: ir.Value, count: ir.Value, target:
 
 
 @intrinsic
-def _least_by_address(typing_context: Any, values: Any, lines: Any, least: Any) -> tuple[Any, Any]:
+def _least_by_address(_typing: Any, values: Any, lines: Any, least: Any) -> tuple[Any, Any]:
     def emit(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
         _emit_least(builder, *arguments)
         return context.get_dummy_value()

@@ -64,8 +64,17 @@ class Scorer:
         record, the log distance in the discriminator's features, and its verdict. `own` [record] are
         the records' own positions in `kept`, which then do not count; -1 for none.
         """
-        blocks = [self._raw_block(matrix[rows], None if own is None else own[rows]) for rows in _blocks(len(matrix))]
+        own = np.full(len(matrix), -1) if own is None else own
+        blocks = [self.measured(self.normaliser(matrix[rows]), own[rows]) for rows in _blocks(len(matrix))]
         return np.concatenate(blocks) if blocks else np.empty((0, PARTS * len(self.normaliser.views)))
+
+    def measured(self, normalised: Normalised, own: Indices) -> Floats:
+        """The same of normalised records; on the CPU, nearly all of it without Python's lock."""
+        if self._compiled is None:
+            return self._raw_on_device(normalised, own)
+        starts, refined, *others = self._compiled(normalised, own, self.screen.start, self.search.steps)
+        inverted = self.screen.joined(starts, refined) if self.search.steps else starts
+        return np.stack((inverted, *others), 1).reshape(-1, len(own)).T.copy()
 
     def starts(self, matrix: NDArray[np.float32], own: Indices) -> Floats:
         """Mean log misfit of the encoder's start [record, view], what the screen is about."""
@@ -137,16 +146,8 @@ class Scorer:
             return None
         return Compiled.of(self.gan, self.memory, self.spread, self.reach(), self.search.prior)
 
-    def _raw_block(self, matrix: NDArray[np.float32], own: Indices | None) -> Floats:
-        normalised = self.normaliser(np.ascontiguousarray(matrix))
-        if self._compiled is None:
-            return self._raw_on_device(normalised, own)
-        starts, refined, *others = self._compiled(normalised, own, self.screen.start, self.search.steps)
-        inverted = self.screen.joined(starts, refined) if self.search.steps else starts
-        return np.stack((inverted, *others), 1).reshape(-1, len(matrix)).T.copy()
-
     @torch.inference_mode()
-    def _raw_on_device(self, normalised: Normalised, own: Indices | None) -> Floats:
+    def _raw_on_device(self, normalised: Normalised, own: Indices) -> Floats:
         """The same by tensors."""
         rows = len(normalised.present)
         looks, verdicts, distances = [], [], []
@@ -203,11 +204,11 @@ class Scorer:
         residual: Floats = (normalised.views - columns).astype(np.float64) * normalised.present
         return residual
 
-    def _looks(self, normalised: Normalised, own: Indices | None) -> Iterator[Look]:
+    def _looks(self, normalised: Normalised, own: Indices) -> Iterator[Look]:
         records, context, present = self._tensors(normalised)
         for first in range(0, records.shape[1], TILE):
             rows = slice(first, first + TILE)
-            skipped = None if own is None else torch.from_numpy(own[rows]).to(records.device)
+            skipped = torch.from_numpy(own[rows]).to(records.device)
             shown = _tile(records[:, rows], 1), _tile(context[rows], 0), _tile(present[rows], 0)
             yield look(self.gan, self.memory, self.reach(), *shown, self.search.prior, skipped)
 

@@ -52,7 +52,7 @@ def test_kernel_and_tensors_agree(case):
     model, records = CASES[case]()
     scorer = model.scorer
     by_kernel = scorer.raw(records)
-    by_tensors = scorer._raw_on_device(scorer.normaliser(records), None)
+    by_tensors = scorer._raw_on_device(scorer.normaliser(records), np.full(len(records), -1))
     assert np.isfinite(by_kernel).all()
     assert np.abs(by_kernel - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
 
