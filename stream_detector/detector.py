@@ -3,6 +3,8 @@
     bytes -> decode -> score (normalise, invert, discriminate, calibrate, combine)
           -> threshold -> explain the flagged -> alert
 
+A part of a batch is scored while the next is decoded.
+
 What comes out is a function of each partition's log and the model alone. Messages of one
 partition must come in offset order; how they are cut into batches does not matter.
 """
@@ -10,30 +12,41 @@ partition must come in offset order; how they are cut into batches does not matt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.config import ThresholdConfig
 from stream_detector.model import DetectorModel, Scores
-from stream_detector.records import Alert, Contribution, DeadLetter, Decoded, Decoder, Message, raw
+from stream_detector.records import (
+    Alert,
+    Contribution,
+    DeadLetter,
+    Decoded,
+    Decoder,
+    Message,
+    Place,
+    raw,
+    runs,
+    values_of,
+)
+from stream_detector.scoring.ahead import begin
 from stream_detector.scoring.explanation import Explanation
 from stream_detector.scoring.threshold import Limits, RollingThreshold, Threshold
 
 __all__ = ["Judged", "Outcome", "detect", "history", "limits"]
 
-Place = tuple[str, int]
-
+PARTS = 8  # of a batch: the last one's scores are waited for
+LEAST = 512  # messages of a part, unless a message may hold many records
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Scored records in the order of the batch: partition and offset of each, and the scores [record]."""
+    """Scored records in the order of the batch: runs of rows that are of one partition, offsets int64 [row], and scores."""
 
-    places: list[Place]
-    offsets: list[int]
+    runs: tuple[tuple[Place, slice], ...]
+    offsets: NDArray[np.int64]
     scores: Scores
 
 
@@ -65,24 +78,21 @@ def detect(
 
     `thresholds` holds one for every (topic, partition) in the batch.
     """
-    decoded = decoder.decode([raw(m.value()) for m in messages], model.schema)
-    scores = model.score(decoded.features)
-    places = [(message.topic() or "", message.partition() or 0) for message in messages]
-    places = [places[position] for position in decoded.kept]
-    flagged = _flag(places, scores, thresholds)
+    decoded, scores = _decoded_and_scored(messages, model, decoder)
+    judged = _judged(messages, decoded.kept, scores)
+    flagged = _flag(judged, thresholds)
     explanations = model.explain(decoded.features[list(flagged)]) if flagged else []
     alerts = tuple(
         _alert(messages[decoded.kept[row]], decoded, row, scores, threshold, explanation, model.version, decoder)
         for (row, threshold), explanation in zip(flagged.items(), explanations, strict=True)
     )
     dead_letters = tuple(DeadLetter.of(messages[position], why) for position, why in sorted(decoded.rejected.items()))
-    offsets = [messages[position].offset() or 0 for position in decoded.kept]
-    return Outcome(alerts, dead_letters, len(decoded.kept) - len(alerts), (Judged(places, offsets, scores),))
+    return Outcome(alerts, dead_letters, len(decoded.kept) - len(alerts), (judged,))
 
 
 def history(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> list[float]:
     """Scores of the usable records, in order, for a threshold window; nothing is judged."""
-    decoded = decoder.decode([raw(m.value()) for m in messages], model.schema)
+    decoded = decoder.decode(values_of(messages), model.schema)
     return _decimals(model.score(decoded.features).anomaly)
 
 
@@ -99,18 +109,37 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
     )
 
 
-def _flag(
-    places: Sequence[Place], scores: Scores, thresholds: Mapping[Place, RollingThreshold]
-) -> dict[int, Threshold]:
+def _decoded_and_scored(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> tuple[Decoded, Scores]:
+    size = max(-(-len(messages) // PARTS), 1 if decoder.many else LEAST)
+    parts, begun, sizes = [], [], []
+    for first in range(0, max(1, len(messages)), size):
+        values = values_of(messages[first : first + size])
+        parts.append(decoder.decode(values, model.schema))
+        begun.append(begin(model, parts[-1].features))
+        sizes.append(len(values))
+    columns = np.concatenate([scores().columns() for scores in begun])
+    return Decoded.joined(parts, sizes), Scores(*columns.T)
+
+
+def _judged(messages: Sequence[Message], kept: list[int], scores: Scores) -> Judged:
+    """Where the rows lie in the log; `kept` are the positions of their messages."""
+    offsets = np.array([message.offset() or 0 for message in messages], dtype=np.int64)[kept]
+    found, end = [], 0
+    for place, run in runs(messages):
+        rows = np.searchsorted(kept, (end, end + len(run)))
+        end += len(run)
+        if rows[0] < rows[1]:
+            found.append((place, slice(*rows.tolist())))
+    return Judged(tuple(found), offsets, scores)
+
+
+def _flag(judged: Judged, thresholds: Mapping[Place, RollingThreshold]) -> dict[int, Threshold]:
     """Rows whose score exceeds its threshold, with that threshold."""
-    decimals = _decimals(scores.anomaly)
+    decimals = _decimals(judged.scores.anomaly)
     flagged: dict[int, Threshold] = {}
-    start = 0
-    for place, run in groupby(places):
-        end = start + sum(1 for _ in run)
-        found = thresholds[place].flag(decimals[start:end])
-        flagged |= {start + at: threshold for at, threshold in found.items()}
-        start = end
+    for place, rows in judged.runs:
+        found = thresholds[place].flag(decimals[rows])
+        flagged |= {rows.start + at: threshold for at, threshold in found.items()}
     return flagged
 
 

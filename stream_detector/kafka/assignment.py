@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stream_detector.kafka.history import NO_PAST, History, Past
-from stream_detector.records import Message
+from stream_detector.records import Message, runs
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["Assignment", "Partition"]
@@ -87,12 +87,14 @@ class Assignment:
         Others belong to partitions given up or reset meanwhile, or were taken before.
         """
         taken: list[Message] = []
-        for message in messages:
-            position = self._positions.get((message.topic() or "", message.partition() or 0))
-            offset = message.offset() or 0
-            if position is not None and offset >= position.following:
-                position.following = offset + 1
-                taken.append(message)
+        for place, run in runs(messages):
+            if (position := self._positions.get(place)) is None:
+                continue
+            for message in run:
+                offset = message.offset() or 0
+                if offset >= position.following:
+                    position.following = offset + 1
+                    taken.append(message)
         return taken
 
     def skip_to(self, partition: Partition, offset: int) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import groupby
 
 import numpy as np
 import structlog
@@ -38,10 +37,8 @@ class DriftWatch:
         self._forget(thresholds)
         found = []
         for judged in outcome.judged:
-            start = 0
-            for partition, run in groupby(judged.places):
-                rows = slice(start, start := start + sum(1 for _ in run))
-                offsets = np.array(judged.offsets[rows], dtype=np.int64)
+            for partition, rows in judged.runs:
+                offsets = judged.offsets[rows]
                 alerts = [a for a in outcome.alerts if _within(a, partition, offsets)]
                 scores, residuals = judged.scores.anomaly[rows], judged.scores.inversion[rows]
                 monitor = self._monitor(partition, thresholds[partition])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from threading import Lock
 
-from stream_detector.records import Message
+from stream_detector.records import Message, runs
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["NO_PAST", "History", "Partition", "Past"]
@@ -102,8 +102,8 @@ class History:
     def add(self, messages: Sequence[Message], thresholds: Mapping[Partition, RollingThreshold]) -> None:
         """Keeps messages just judged by these thresholds; those of partitions without a beginning are left out."""
         found: dict[Partition, list[Message]] = {}
-        for message in messages:
-            found.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
+        for partition, run in runs(messages):
+            found.setdefault(partition, []).extend(run)
         with self._lock:
             for partition, batch in found.items():
                 if kept := self._kept.get(partition):

@@ -27,6 +27,7 @@ from stream_detector.kafka.shadow import Shadow
 from stream_detector.kafka.source import Source
 from stream_detector.kafka.succession import Succession
 from stream_detector.kafka.summary import Observer, RunSummary, Stalls, Tally
+from stream_detector.kafka.switching import quick_switching
 from stream_detector.kafka.transaction import State, Transaction
 from stream_detector.model import DetectorModel
 from stream_detector.records import Message
@@ -60,7 +61,7 @@ def run(
     model = await_model(model_source or published(config), config, stop)
     if model is None:
         return RunSummary()
-    with settled_heap():
+    with settled_heap(), quick_switching():
         return Worker(config, model, observer, follow=model_source is None).work(stop, until_end=until_end)
 
 

@@ -8,7 +8,7 @@ from stream_detector.records.alerts import Alert, Contribution, alert_from_json
 from stream_detector.records.dead_letters import CONNECT, DeadLetter
 from stream_detector.records.decoding import Decoded, Decoder
 from stream_detector.records.documents import Document, Parse, Rows, identity, telemetry_to_json
-from stream_detector.records.message import CONTROL, Header, Message, printable, raw
+from stream_detector.records.message import CONTROL, Header, Message, Place, printable, raw, runs, values_of
 
 __all__ = [
     "CONNECT",
@@ -22,10 +22,13 @@ __all__ = [
     "Header",
     "Message",
     "Parse",
+    "Place",
     "Rows",
     "alert_from_json",
     "identity",
     "printable",
     "raw",
+    "runs",
     "telemetry_to_json",
+    "values_of",
 ]

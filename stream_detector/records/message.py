@@ -1,11 +1,17 @@
 """A consumed message, and text from outside made safe to show."""
 
 import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import methodcaller
 from typing import Any, Protocol
 
-__all__ = ["CONTROL", "Header", "Message", "printable", "raw"]
+__all__ = ["CONTROL", "Header", "Message", "Place", "printable", "raw", "runs", "values_of"]
 
 Header = tuple[str, bytes | None]
+Place = tuple[str, int]
+"""Topic and partition."""
+TOPIC, PARTITION, VALUE = map(methodcaller, ("topic", "partition", "value"))
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that text from outside may not bring to a terminal or a log line."""
@@ -31,3 +37,21 @@ def printable(text: str) -> str:
 def raw(value: bytes | str | None) -> bytes | None:
     """A key or value as bytes; clients may hand out text."""
     return value.encode() if isinstance(value, str) else value
+
+
+def values_of(messages: Sequence[Message]) -> list[bytes | None]:
+    """The messages' values as bytes."""
+    values = list(map(VALUE, messages))
+    return list(map(raw, values)) if str in set(map(type, values)) else values
+
+
+def runs(messages: Sequence[Message]) -> Iterator[tuple[Place, list[Message]]]:
+    """Messages as they come, cut where the next one is of another partition."""
+    one_topic = len(set(map(TOPIC, messages))) == 1
+    for _, run in groupby(messages, PARTITION if one_topic else _place):
+        found = list(run)
+        yield _place(found[0]), found
+
+
+def _place(message: Message) -> Place:
+    return message.topic() or "", message.partition() or 0

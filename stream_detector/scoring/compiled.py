@@ -49,9 +49,7 @@ class Compiled:
         )
         return cls(pair, kernel.Kept(*map(_array, (keys, memory.records, memory.latents))), judges)
 
-    def __call__(
-        self, normalised: Normalised, own: NDArray[np.int64], screen: Floats, steps: int
-    ) -> Sequence[Floats]:
+    def __call__(self, normalised: Normalised, own: NDArray[np.int64], screen: Floats, steps: int) -> Sequence[Floats]:
         """Starts, refined, nearness, distances and verdicts, each [view, record]."""
         count = normalised.views.shape[1]
         own = np.full(count, -1) if own is None else own
