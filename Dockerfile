@@ -44,6 +44,10 @@ COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=package /package /opt/venv
 # One thread a process: threads that share a core with the Kafka client make both slower.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
+# The scoring kernel, compiled for the processor that builds; on another kind each container compiles its own.
+ENV NUMBA_CACHE_DIR=/opt/compiled
+COPY docker/compile.py /opt/compile.py
+RUN python /opt/compile.py && chmod -R a+rX /opt/compiled
 USER 10001:10001
 WORKDIR /tmp
 ENTRYPOINT ["stream-detector"]

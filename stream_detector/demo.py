@@ -38,6 +38,7 @@ from stream_detector.kafka.sandbox import begin_at_end, sandbox
 from stream_detector.kafka.summary import RunSummary
 from stream_detector.records import Alert
 from stream_detector.retraining.first_fit import fit_topics
+from stream_detector.scoring.compiling import announce
 
 __all__ = ["CONFIG", "DemoSummary", "run_demo"]
 
@@ -115,6 +116,7 @@ def run_demo(seed: int = 7, console: Console | None = None) -> DemoSummary:
     base = load_config(CONFIG)
     logs.configure(base.log)
     torch.set_num_threads(max(base.worker.threads, 1))  # two threads that fight for a busy core are slower than one
+    announce(lambda what: console.print(f"    {what}"))
     with _terminable(), _torch_cache():
         _stage(console, 1, "Starting a local Apache Kafka" if not _external() else f"Using Kafka at {_external()}")
         with _broker() as address:

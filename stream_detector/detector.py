@@ -123,10 +123,11 @@ def _decoded_and_scored(messages: Sequence[Message], model: DetectorModel, decod
 
 def _judged(messages: Sequence[Message], kept: list[int], scores: Scores) -> Judged:
     """Where the rows lie in the log; `kept` are the positions of their messages."""
-    offsets = np.array([message.offset() or 0 for message in messages], dtype=np.int64)[kept]
+    positions = np.array(kept, dtype=np.int64)
+    offsets = np.array([message.offset() for message in messages], dtype=np.int64)[positions]
     found, end = [], 0
     for place, run in runs(messages):
-        rows = np.searchsorted(kept, (end, end + len(run)))
+        rows = np.searchsorted(positions, (end, end + len(run)))
         end += len(run)
         if rows[0] < rows[1]:
             found.append((place, slice(*rows.tolist())))

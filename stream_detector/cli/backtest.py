@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from stream_detector.cli.common import ConfigOption, answers, progress_bar, settings, use_threads
+from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, progress_bar, settings
 from stream_detector.cli.models import resolved
 from stream_detector.errors import ConfigError
 
@@ -32,7 +32,7 @@ def backtest(
     if end is not None and end <= begin:
         raise ConfigError(f"--to {until!r} is not after --from {since!r}")
     configuration = settings(config)
-    use_threads(configuration)
+    prepare_scoring(configuration)
     from stream_detector.kafka.audit import load
     from stream_detector.kafka.backtest import backtest as judge_again
 

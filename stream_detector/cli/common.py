@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stream_detector import logs
 from stream_detector.config import Config, load_config
 
-__all__ = ["ConfigOption", "WhyOption", "answers", "console", "operator", "progress_bar", "settings", "use_threads"]
+__all__ = ["ConfigOption", "WhyOption", "answers", "console", "operator", "prepare_scoring", "progress_bar", "settings"]
 
 console = Console(stderr=True)
 """For what happens on the way; it never mixes with an answer."""
@@ -35,11 +35,16 @@ def settings(path: Path | None) -> Config:
     return config
 
 
-def use_threads(config: Config) -> None:
-    """Gives torch its threads: two that fight for one busy core are far slower than one."""
+def prepare_scoring(config: Config) -> None:
+    """Gives torch its threads: two that fight for one busy core are far slower than one. And says so once when
+    scoring has to be compiled first.
+    """
     import torch
 
+    from stream_detector.scoring.compiling import announce
+
     torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
+    announce(lambda what: console.print(what, highlight=False))
 
 
 def operator() -> str:

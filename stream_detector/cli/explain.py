@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stream_detector.audit import Difference, Judgement
-from stream_detector.cli.common import ConfigOption, answers, settings, use_threads
+from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, settings
 from stream_detector.cli.models import resolved
 from stream_detector.errors import NotRetainedError, ReplayMismatchError
 from stream_detector.records import Alert, DeadLetter, printable
@@ -33,7 +33,7 @@ def explain(
 ) -> None:
     """Says how a record scores and why, alerted or not: score, opinions, threshold, every feature's share."""
     configuration = settings(config)
-    use_threads(configuration)
+    prepare_scoring(configuration)
     from stream_detector.kafka.audit import Place, judgement, load, model_in_force
 
     place = Place(topic or configuration.topics.telemetry[0], partition, offset, row)
@@ -56,7 +56,7 @@ def replay(
 ) -> None:
     """Judges an alert's record again, under the alert's own model and threshold; says match or shows the difference."""
     configuration = settings(config)
-    use_threads(configuration)
+    prepare_scoring(configuration)
     from stream_detector.kafka.audit import replay as again
 
     done = again(configuration, alert)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_detector.cli.common import ConfigOption, console, operator, progress_bar, settings, use_threads
+from stream_detector.cli.common import ConfigOption, console, operator, prepare_scoring, progress_bar, settings
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
 
@@ -41,7 +41,7 @@ def fit(
     configuration = settings(config)
     if if_missing and _published(configuration):
         return
-    use_threads(configuration)
+    prepare_scoring(configuration)
     from stream_detector.retraining.first_fit import fit_file, fit_topics
 
     chosen, run = _run(configuration, seed, run_dir, resume)
@@ -69,7 +69,7 @@ def score(
     config: ConfigOption = None,
 ) -> None:
     """Scores records: columns inversion, discriminator, anomaly, in nines (3 = one normal record in 1,000)."""
-    use_threads(settings(config))
+    prepare_scoring(settings(config))
     from stream_detector.model import DetectorModel
     from stream_detector.tables import read_table, write_columns
 

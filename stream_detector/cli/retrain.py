@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from stream_detector.cli.common import ConfigOption, answers, console, operator, progress_bar, settings, use_threads
+from stream_detector.cli.common import ConfigOption, answers, console, operator, prepare_scoring, progress_bar, settings
 from stream_detector.cli.run import stop_on_signal
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
@@ -36,7 +36,7 @@ def retrain(
     if dry_run and not once:
         raise ConfigError("--dry-run goes with --once; a service that publishes nothing would train in vain")
     configuration = settings(config)
-    use_threads(configuration)
+    prepare_scoring(configuration)
     from stream_detector.retraining.job import Occasion
     from stream_detector.retraining.job import retrain as retrain_once
     from stream_detector.retraining.service import interruptible, serve

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stream_detector.cli.common import ConfigOption, answers, settings, use_threads
+from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, settings
 from stream_detector.errors import EmbeddedBrokerError
 
 __all__ = ["broker", "demo", "run"]
@@ -22,7 +22,7 @@ def run(
 ) -> None:
     """Runs a worker: telemetry in, alerts and dead letters out, exactly once."""
     configuration = settings(config)
-    use_threads(configuration)
+    prepare_scoring(configuration)
     from stream_detector.kafka import worker
     from stream_detector.metrics import WorkerMetrics
 

@@ -1,0 +1,5 @@
+"""Raw scores, what they mean, and when they are alerts."""
+
+from stream_detector.scoring.cache import settle
+
+settle()
