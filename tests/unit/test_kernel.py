@@ -1,6 +1,7 @@
 """The compiled kernel beside the tensors that serve other devices."""
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,3 +101,29 @@ def test_threads_do_not_disturb_each_other():
     for thread in threads:
         thread.join()
     assert all(np.array_equal(found[place], alone[place]) for place in range(6))
+
+
+@pytest.mark.parametrize("width", [0.1, 1.0, 30.0])
+def test_more_steps_never_raise_the_objective(width):
+    """Whatever the record, every further step of the kernel leaves the objective as it is or lowers it."""
+    scorer = numeric().scorer
+    normalised = scorer.normaliser(correlated(200, 8) * np.float32(width))
+    own, everyone = np.full(200, -1), np.full(1, -np.inf)
+    objectives = []
+    for steps in (1, 2, 3, 5, 9):
+        scorer._compiled(normalised, own, everyone, steps)
+        objectives.append(scorer._compiled.rooms[-1].figures[1, :200].copy())
+    for fewer, more in pairwise(objectives):
+        assert (more <= fewer).all()
+    assert objectives[-1].mean() < objectives[0].mean()
+
+
+def test_scoring_changes_nothing_of_the_model():
+    """The kernel writes to no array of the networks or the memory."""
+    scorer = numeric().scorer
+    scorer.raw(correlated(10))
+    parts = [*scorer._compiled.pair.generator, *scorer._compiled.pair.encoder, *scorer._compiled.judges.layers]
+    arrays = [part for part in (*parts, *scorer._compiled.kept) if isinstance(part, np.ndarray)]
+    before = [array.copy() for array in arrays]
+    scorer.raw(correlated(300, 4) * 5)
+    assert all(np.array_equal(array, was) for array, was in zip(arrays, before, strict=True))
