@@ -9,7 +9,7 @@ What comes out is a function of each partition's log and the model alone. Messag
 partition must come in offset order; how they are cut into batches does not matter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -68,6 +68,31 @@ class Outcome:
         return self.normal + len(self.alerts) + len(self.dead_letters)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Messages of a batch, decoded; `scores` waits for what is being computed meanwhile."""
+
+    messages: Sequence[Message]
+    decoded: Decoded
+    scores: Callable[[], Scores]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row of a part whose score exceeds its threshold."""
+
+    part: Part
+    row: int
+    scores: Scores
+    threshold: Threshold
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """The record [feature] in the input's units."""
+        record: NDArray[np.float32] = self.part.decoded.features[self.row]
+        return record
+
+
 def detect(
     messages: Sequence[Message],
     model: DetectorModel,
@@ -78,16 +103,16 @@ def detect(
 
     `thresholds` holds one for every (topic, partition) in the batch.
     """
-    decoded, scores = _decoded_and_scored(messages, model, decoder)
-    judged = _judged(messages, decoded.kept, scores)
-    flagged = _flag(judged, thresholds)
-    explanations = model.explain(decoded.features[list(flagged)]) if flagged else []
-    alerts = tuple(
-        _alert(messages[decoded.kept[row]], decoded, row, scores, threshold, explanation, model.version, decoder)
-        for (row, threshold), explanation in zip(flagged.items(), explanations, strict=True)
-    )
-    dead_letters = tuple(DeadLetter.of(messages[position], why) for position, why in sorted(decoded.rejected.items()))
-    return Outcome(alerts, dead_letters, len(decoded.kept) - len(alerts), (judged,))
+    parts = [_begin(part, model, decoder) for part in _parts(messages, decoder)]
+    judged: list[Judged] = []
+    flagged: list[Hit] = []
+    for part in parts:  # in order: while one is held against its thresholds, the next is being scored
+        judged.append(_judge(part))
+        flagged += _flag(part, judged[-1], thresholds)
+    explanations = model.explain(np.stack([hit.features for hit in flagged])) if flagged else []
+    alerts = tuple(_alert(*pair, model.version, decoder) for pair in zip(flagged, explanations, strict=True))
+    dead_letters = tuple(letter for part in parts for letter in _dead_letters(part))
+    return Outcome(alerts, dead_letters, sum(len(part.decoded.kept) for part in parts) - len(alerts), tuple(judged))
 
 
 def history(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> list[float]:
@@ -109,51 +134,45 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
     )
 
 
-def _decoded_and_scored(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> tuple[Decoded, Scores]:
+def _parts(messages: Sequence[Message], decoder: Decoder) -> Iterator[Sequence[Message]]:
+    """The batch, cut into a few parts that are worth a call each."""
     size = max(-(-len(messages) // PARTS), 1 if decoder.many else LEAST)
-    parts, begun, sizes = [], [], []
-    for first in range(0, max(1, len(messages)), size):
-        values = values_of(messages[first : first + size])
-        parts.append(decoder.decode(values, model.schema))
-        begun.append(begin(model, parts[-1].features))
-        sizes.append(len(values))
-    columns = np.concatenate([scores().columns() for scores in begun])
-    return Decoded.joined(parts, sizes), Scores(*columns.T)
+    return (messages[first : first + size] for first in range(0, len(messages), size))
 
 
-def _judged(messages: Sequence[Message], kept: list[int], scores: Scores) -> Judged:
-    """Where the rows lie in the log; `kept` are the positions of their messages."""
-    positions = np.array(kept, dtype=np.int64)
-    offsets = np.array([message.offset() for message in messages], dtype=np.int64)[positions]
+def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> Part:
+    decoded = decoder.decode(values_of(messages), model.schema)
+    return Part(messages, decoded, begin(model, decoded.features))
+
+
+def _judge(part: Part) -> Judged:
+    """Waits for the scores, and says where the rows lie in the log."""
+    positions = np.array(part.decoded.kept, dtype=np.int64)
+    offsets = np.array([message.offset() or 0 for message in part.messages], dtype=np.int64)[positions]
     found, end = [], 0
-    for place, run in runs(messages):
+    for place, run in runs(part.messages):
         rows = np.searchsorted(positions, (end, end + len(run)))
         end += len(run)
         if rows[0] < rows[1]:
             found.append((place, slice(*rows.tolist())))
-    return Judged(tuple(found), offsets, scores)
+    return Judged(tuple(found), offsets, part.scores())
 
 
-def _flag(judged: Judged, thresholds: Mapping[Place, RollingThreshold]) -> dict[int, Threshold]:
-    """Rows whose score exceeds its threshold, with that threshold."""
+def _flag(part: Part, judged: Judged, thresholds: Mapping[Place, RollingThreshold]) -> Iterator[Hit]:
+    """Rows whose score exceeds its threshold."""
     decimals = _decimals(judged.scores.anomaly)
-    flagged: dict[int, Threshold] = {}
     for place, rows in judged.runs:
-        found = thresholds[place].flag(decimals[rows])
-        flagged |= {rows.start + at: threshold for at, threshold in found.items()}
-    return flagged
+        for at, threshold in thresholds[place].flag(decimals[rows]).items():
+            yield Hit(part, rows.start + at, judged.scores, threshold)
 
 
-def _alert(
-    message: Message,
-    decoded: Decoded,
-    row: int,
-    scores: Scores,
-    threshold: Threshold,
-    explanation: Explanation,
-    model_version: str,
-    decoder: Decoder,
-) -> Alert:
+def _dead_letters(part: Part) -> Iterator[DeadLetter]:
+    return (DeadLetter.of(part.messages[position], why) for position, why in sorted(part.decoded.rejected.items()))
+
+
+def _alert(hit: Hit, explanation: Explanation, model_version: str, decoder: Decoder) -> Alert:
+    row, scores, threshold, decoded = hit.row, hit.scores, hit.threshold, hit.part.decoded
+    message = hit.part.messages[decoded.kept[row]]
     event_id, entity, event_time = decoder.identity(decoded.documents[row])
     score, inversion, discriminator = _decimals(
         np.array([scores.anomaly[row], scores.inversion[row], scores.discriminator[row]])

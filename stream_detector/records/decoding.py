@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import accumulate, chain
 from types import ModuleType
 
 import numpy as np
@@ -33,22 +32,6 @@ class Decoded:
     documents: Sequence[Document]
     rejected: dict[int, Rejection]
     rows: list[int] | None = None
-
-    @classmethod
-    def joined(cls, parts: Sequence["Decoded"], sizes: Sequence[int]) -> "Decoded":
-        """Batches of so many values, one after the other, as one; there is at least one."""
-        if len(parts) == 1:
-            return parts[0]
-        starts = [0, *accumulate(sizes)][: len(parts)]
-        pairs = list(zip(starts, parts, strict=True))
-        rows = [row for part in parts for row in part.rows or ()]
-        return cls(
-            np.concatenate([part.features for part in parts]),
-            [start + position for start, part in pairs for position in part.kept],
-            list(chain.from_iterable(part.documents for part in parts)),
-            {start + position: why for start, part in pairs for position, why in part.rejected.items()},
-            rows if any(part.rows is not None for part in parts) else None,
-        )
 
 
 class Decoder:
