@@ -3,7 +3,7 @@
 They start as principal component analysis, by a linear map beside each network, and a small critic
 keeps what they generate among the real records (Goodfellow et al. 2014; as in ALAD and EGBAD, Zenati
 et al. 2018). Latents so are in the units of the data, and the generator nearly keeps distances,
-which makes a plain gradient step of the inversion nearly one of Gauss and Newton.
+which is why the inversion's steps may take the linear part for the Jacobian.
 """
 
 import torch

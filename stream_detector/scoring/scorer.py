@@ -1,8 +1,8 @@
-"""Raw scores of records, tile by tile.
+"""Raw scores of records: by the compiled kernel on the CPU, by tensors elsewhere.
 
-Every network call sees exactly one tile: the same number of rows, the last one filled up with zero
-rows. A product's last bits may depend on its shape, so this is what makes a record score the same
-alone, in any batch and in any order.
+By tensors, every network call sees exactly one tile: the same number of rows, the last one filled up
+with zero rows. A product's last bits may depend on its shape, so this is what makes a record score the
+same alone, in any batch and in any order. The kernel computes every row for itself.
 """
 
 from collections.abc import Iterator
