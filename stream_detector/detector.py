@@ -12,6 +12,7 @@ partition must come in offset order; how they are cut into batches does not matt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,8 @@ def detect(
 
     `thresholds` holds one for every (topic, partition) in the batch.
     """
-    parts = [_begin(part, model, decoder) for part in _parts(messages, decoder)]
+    pieces = _pieces(messages, decoder)
+    parts = [_begin(piece, model, decoder, alone=len(pieces) == 1) for piece in pieces]
     judged: list[Judged] = []
     flagged: list[Hit] = []
     for part in parts:  # in order: while one is held against its thresholds, the next is being scored
@@ -134,15 +136,17 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
     )
 
 
-def _parts(messages: Sequence[Message], decoder: Decoder) -> Iterator[Sequence[Message]]:
+def _pieces(messages: Sequence[Message], decoder: Decoder) -> list[Sequence[Message]]:
     """The batch, cut into a few parts that are worth a call each."""
     size = max(-(-len(messages) // PARTS), 1 if decoder.many else LEAST)
-    return (messages[first : first + size] for first in range(0, len(messages), size))
+    return [messages[first : first + size] for first in range(0, len(messages), size)]
 
 
-def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> Part:
+def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder, *, alone: bool) -> Part:
+    """A part, decoded and being scored; with nothing to decode meanwhile, it is scored when it is asked for."""
     decoded = decoder.decode(values_of(messages), model.schema)
-    return Part(messages, decoded, begin(model, decoded.features))
+    scores = partial(model.score, decoded.features) if alone else begin(model, decoded.features)
+    return Part(messages, decoded, scores)
 
 
 def _judge(part: Part) -> Judged:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     MakeConfig = Callable[..., Config]
 
 
+@pytest.fixture(autouse=True)
+def fresh_logs() -> "Iterator[None]":
+    """Logs that a test has pointed at a stream of its own do not outlive it."""
+    yield
+    structlog.reset_defaults()
+
+
 @dataclass(frozen=True)
 class GivenBroker:
     """A broker that somebody else runs."""
@@ -68,7 +75,7 @@ def make_config(broker: "GivenBroker | EmbeddedBroker") -> "MakeConfig":
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> "Iterator[Callable[..., tuple[int, str, str]]]":
+) -> "Callable[..., tuple[int, str, str]]":
     """Runs `stream-detector ARGS`; returns exit code, standard output and standard error."""
 
     def run(*args: object) -> tuple[int, str, str]:
@@ -81,8 +88,7 @@ def command(
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 
-    yield run
-    structlog.reset_defaults()  # the command logs to a stream that is closed with its test
+    return run
 
 
 def fresh_sections(bootstrap_servers: str, sections: dict[str, Any]) -> dict[str, Any]:
