@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Self
 
 from confluent_kafka import KafkaException, Message, Producer, TopicPartition
@@ -58,6 +59,15 @@ class Pointer:
     why: str
     approved_by: str | None = None
     approved: str | None = None
+
+    @property
+    def moment(self) -> datetime | None:
+        """When it was moved; None when `when` is no time. Without a zone it is UTC."""
+        try:
+            moved = datetime.fromisoformat(self.when)
+        except ValueError:
+            return None
+        return moved if moved.tzinfo else moved.replace(tzinfo=UTC)
 
     @property
     def versions(self) -> frozenset[str]:

@@ -80,7 +80,11 @@ def publish(
     expected: str | None = None,
     approved_by: str | None = None,
 ) -> Pointer:
-    """Writes an artifact and points to it; returns the new pointer. Arguments and errors as `store` and `promote`."""
+    """Writes an artifact and points to it; returns the new pointer. Arguments and errors as `store` and `promote`.
+
+    Nothing is written when another version serves already than the one expected.
+    """
+    _served(config, expected)
     return promote(config, store(config, artifact), who, why, expected=expected, approved_by=approved_by)
 
 
@@ -158,6 +162,11 @@ def fetch(config: Config, version: str) -> bytes:
     if artifact is None:
         raise ModelNotFoundError(
             f"model version {version} is not on topic {config.topics.models!r}; see 'stream-detector models ls'"
+        )
+    if len(artifact) > MAX_ARTIFACT_BYTES:
+        raise ModelFormatError(
+            f"topic {config.topics.models!r}: the artifact of version {version} has {len(artifact):,} bytes, more than the "
+            f"{MAX_ARTIFACT_BYTES:,} allowed"
         )
     if hashlib.sha256(artifact).hexdigest() != version:
         raise ModelFormatError(

@@ -1,7 +1,7 @@
 """Models on their way into service: fetched and verified; the first one is waited for."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -13,14 +13,17 @@ from stream_detector.config import Config
 from stream_detector.errors import ModelError, ModelFormatError, ModelSchemaError
 from stream_detector.features import FeatureSchema, Kind
 from stream_detector.kafka import registry
+from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
+from stream_detector.records import Message, values_of
 
-__all__ = ["ModelSource", "admitted", "await_model", "published", "verified"]
+__all__ = ["ModelSource", "admitted", "await_model", "check_against", "published", "verified"]
 
 ModelSource = Callable[[], DetectorModel | None]
 """The model to serve, None while there is none."""
 
 LOOK = 1.0  # seconds between two looks for a first model
+NAMED = 5  # absent features that are named
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +52,23 @@ def admitted(config: Config, version: str, artifact: bytes) -> DetectorModel:
     _check(model, config)
     model.verify()
     return model
+
+
+def check_against(model: DetectorModel, messages: Sequence[Message], config: Config) -> None:
+    """Raises `ModelSchemaError` when recent records have less than half of the model's features: it is of other records.
+
+    A feature that is missing is imputed, so without this a model of another topic would score, and mean nothing.
+    """
+    if config.record.format == "float32":
+        return  # no names; the width is checked with every vector
+    rows = decoder(config.record).read(values_of(messages), config.declared_schema)
+    present = {name for features in rows.features for name in features}
+    absent = sorted(set(model.schema.names) - present)
+    if rows.features and 2 * len(absent) > len(model.schema.names):
+        raise ModelSchemaError(
+            f"model {model.version[:12]} knows {len(model.schema.names)} features, and {', '.join(absent[:NAMED])} are in none of "
+            f"the last {len(rows.features):,} records; was it fitted on another topic?"
+        )
 
 
 def await_model(source: ModelSource, config: Config, stop: Event) -> DetectorModel | None:

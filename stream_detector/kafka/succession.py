@@ -15,13 +15,15 @@ from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.history import History
 from stream_detector.kafka.judge import Judge
 from stream_detector.kafka.pointer import SHADOW, Pointer, PointerWatch
-from stream_detector.kafka.serving import verified
+from stream_detector.kafka.serving import check_against, verified
+from stream_detector.records import Message
 
 __all__ = ["Succession"]
 
 LOOK = 0.2  # seconds that one look at the pointer takes; also how soon the end is noticed
 PAUSE = 2.0  # seconds after trouble with the broker
 PATIENCE = 10.0  # seconds that the end waits for the thread
+SAMPLE = 200  # messages of a partition that a model's features are looked for in
 ROUNDS = 2  # of finding thresholds: the first scores whole windows, the next what came meanwhile
 
 log = structlog.get_logger(__name__)
@@ -122,7 +124,9 @@ class Succession:
     def _prepared(self, version: str) -> Candidate | None:
         """A candidate with thresholds; None when the model is refused."""
         try:
-            candidate = Candidate(Judge(verified(self._config, version), self._config))
+            model = verified(self._config, version)
+            check_against(model, self._recent(), self._config)
+            candidate = Candidate(Judge(model, self._config))
             for _ in range(ROUNDS):
                 candidate.prepare(self._history.pasts())
         except KafkaError:
@@ -131,6 +135,10 @@ class Succession:
             self._refuse(version, error)
             return None
         return candidate
+
+    def _recent(self) -> list[Message]:
+        """The last messages of every partition."""
+        return [message for past in self._history.pasts().values() for message in past.messages[-SAMPLE:]]
 
     def _refuse(self, version: str, error: Exception) -> None:
         self.refused += 1

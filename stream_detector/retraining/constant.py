@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.errors import DataError
-from stream_detector.features import FeatureSchema
+from stream_detector.features import FeatureSchema, Kind
 from stream_detector.model import DetectorModel
 
 __all__ = ["constant_features", "refuse_stuck"]
@@ -19,15 +19,24 @@ def constant_features(matrix: NDArray[np.float32], schema: FeatureSchema) -> lis
 
 
 def refuse_stuck(constant: Sequence[str], schema: FeatureSchema, champion: DetectorModel | None) -> None:
-    """Raises `DataError` when all features are constant, or one that the champion saw vary.
-
-    A champion whose lineage does not say which were constant for it is not asked.
-    """
+    """Raises `DataError` when all features are constant, or one that the champion saw vary."""
     if len(constant) == len(schema.names):
         raise DataError("every feature is constant over the whole window: there is nothing to learn")
-    known = champion.lineage.get("constant") if champion else None
-    if known is not None and (stuck := sorted(set(constant) - set(known))):
+    if champion is not None and (stuck := sorted(set(constant) - set(_constant_for(champion)))):
         raise DataError(
             f"feature {stuck[0]!r} is constant over the whole window, and the current model knows it to vary: is its "
             "source stuck? Leave that time out with retrain.exclude, or fit anew with 'stream-detector fit'"
         )
+
+
+def _constant_for(champion: DetectorModel) -> Sequence[str]:
+    """Features that were constant for a model; where its lineage does not say, the numbers that its normaliser has no
+    scale for, and all that are no numbers.
+    """
+    if "constant" in champion.lineage:
+        noted: Sequence[str] = champion.lineage["constant"]
+        return noted
+    normaliser = champion.scorer.normaliser
+    jumps = normaliser.jump[0][normaliser.layout.starts()[:-1]] > 0
+    features = zip(champion.schema.features, jumps, strict=True)
+    return [feature.name for feature, jumps_at_once in features if jumps_at_once or feature.kind is not Kind.NUMERIC]

@@ -4,6 +4,7 @@ read the window -> keep the normal, cut it by time -> fit, tracking every checkp
 sweet spot, calibrate -> gate against the champion -> publish -> report
 """
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import structlog
 
 from stream_detector.config import Config
 from stream_detector.detector import limits
-from stream_detector.errors import DataError, GateRefusedError, ModelError, PointerMovedError
+from stream_detector.errors import ConfigError, DataError, GateRefusedError, ModelError, PointerMovedError
 from stream_detector.features import FeatureSchema, encode
 from stream_detector.feedback import Verdict as Said
 from stream_detector.fitting import HeldOut, fit
@@ -87,7 +88,7 @@ def retrain(config: Config, occasion: Occasion, who: str, progress: Progress, *,
             published = publish and verdict.passed
             if published:
                 registry.publish(config, model.to_bytes(), who, plan.why, expected=standing.version)
-        except (DataError, ModelError, PointerMovedError) as error:
+        except (ConfigError, DataError, ModelError, PointerMovedError) as error:  # else a damaged run is tried for ever
             Report(plan.why, standing.version, None, {}, None, str(error)).save(run)
             raise
         result = "published" if published else "not published" if verdict.passed else "refused"
@@ -102,9 +103,16 @@ def _run(config: Config, occasion: Occasion, standing: Standing, held: ExitStack
     if found is not None:
         log.info("going on with an interrupted run", run=str(found[0].path), why=found[1].why)
         return found
-    reach = recent.reach(config, config.retrain.records, occasion.since_ms)
+    reach = recent.reach(config, config.retrain.records, _since(config, occasion))
     plan = Plan(occasion.why, standing.version, reach, _evidence(config, reach))
     return held.enter_context(begun(config, plan)), plan
+
+
+def _since(config: Config, occasion: Occasion) -> int | None:
+    """From when on records are read, epoch ms: what the occasion or `retrain.since` says, the later of both."""
+    span = config.retrain.since
+    youngest = None if span is None else round(1000 * (time.time() - span.total_seconds()))
+    return max((each for each in (occasion.since_ms, youngest) if each is not None), default=None)
 
 
 def _evidence(config: Config, reach: Reach) -> Evidence:

@@ -30,7 +30,7 @@ class Triggers:
     def __init__(self, config: Config) -> None:
         self._config = config
         pointer = registry.current(config)
-        moved = datetime.fromisoformat(pointer.when) if pointer else None
+        moved = pointer.moment if pointer else None
         self._attempted: datetime | None = None
         self._moved = moved
         self._drift: ControlEvent | None = None
@@ -66,7 +66,7 @@ class Triggers:
         if self._young(self._attempted, every.total_seconds()):
             return None
         pointer = registry.current(self._config)
-        self._moved = datetime.fromisoformat(pointer.when) if pointer else None
+        self._moved = pointer.moment if pointer else None
         return None if self._young(self._moved, every.total_seconds()) else Occasion(f"retrain.every: {every}")
 
     def _drifted(self) -> Occasion | None:

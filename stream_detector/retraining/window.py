@@ -1,6 +1,6 @@
 """What a retraining reads: telemetry records, each with its place, its time and whom it is about."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -66,16 +66,21 @@ class Window:
 def read_window(config: Config, reach: Reach, progress: Progress) -> Window:
     """The records of `reach` that are still retained; raises `DataError` when there is none.
 
-    Memory is bounded by the length of `reach`.
+    Where a message holds many records, a partition gives its newest, so that all together are at most
+    `retrain.records`; else `reach` says how many there are.
     """
     total = sum(end - start for start, end in reach.values())
     reader = _Reader(config)
+    most = config.retrain.records // max(1, len(reach)) if reader.many else None
     records: list[TelemetryRecord] = []
     messages = 0
-    for batch in recent.records(config, reach):
-        records += reader.usable(cast("list[Message]", batch))
-        messages += len(batch)
-        progress(min(messages, total), total, "reading telemetry")
+    for place, span in reach.items():
+        newest: deque[TelemetryRecord] = deque(maxlen=most)
+        for batch in recent.records(config, {place: span}):
+            newest.extend(reader.usable(cast("list[Message]", batch)))
+            messages += len(batch)
+            progress(min(messages, total), total, "reading telemetry")
+        records += newest
     if not messages:
         raise DataError(
             f"the window of {', '.join(config.topics.telemetry)} holds no record; "
@@ -102,6 +107,7 @@ class _Reader:
     def __init__(self, config: Config) -> None:
         self._decoder: Decoder = decoder(config.record)
         self._declared = config.declared_schema
+        self.many = self._decoder.many
         self.unusable: Counter[str] = Counter()
 
     def usable(self, messages: Sequence[Message]) -> Iterator[TelemetryRecord]:

@@ -321,3 +321,13 @@ def test_missing_models_topic_is_named(make_config):
 
     with pytest.raises(TopicMissingError, match=f"'{config.topics.models}'.*topics create"):
         registry.current(config)
+
+
+def test_an_artifact_beyond_the_limit_is_not_taken(config, produce, monkeypatch):
+    """What another program wrote to the topic is held to the same limit as what we write."""
+    artifact = b"x" * 2_000
+    produce(config, config.topics.models, [artifact], keys=[b"version/" + sha(artifact).encode()])
+    assert registry.fetch(config, sha(artifact)) == artifact
+    monkeypatch.setattr(registry, "MAX_ARTIFACT_BYTES", 1_999)
+    with pytest.raises(ModelFormatError, match="2,000 bytes, more than the 1,999 allowed"):
+        registry.fetch(config, sha(artifact))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -13,6 +14,8 @@ from stream_detector.kafka import feedback, registry
 from stream_detector.kafka.clients import admin
 from stream_detector.retraining import job
 from stream_detector.retraining.job import Occasion, retrain
+from stream_detector.retraining.window import read_window
+from tests.formats import batch
 from tests.workload import MODEL_CONFIG, Running, alerts, feed, small_model, telemetry
 
 LENIENT = {"least_auc": 0.5, "least_coverage": 0.0, "threshold_move": 5.0, "threshold_move_since_approval": 5.0}
@@ -61,6 +64,31 @@ def test_a_first_model_then_a_second(make_own):
     names = {check.name for check in second.verdict.checks}
     assert {"synthetic-auc-champion", "threshold-move"} <= names
     assert not names & {check.name for check in first.verdict.checks if "champion" in check.name}
+
+
+def test_only_records_that_are_young_enough_are_learnt_from(make_own):
+    """`retrain.since` bounds the window by time, whatever `records` allows."""
+    config = make_own(since=3600)
+    now = round(1000 * time.time())
+    feed(config, telemetry(600, anomalies=0.0), partitions=1, timestamp=now - 7_200_000)
+    feed(config, telemetry(900, seed=1, anomalies=0.0), partitions=1, timestamp=now - 60_000)
+
+    ((_, offsets),) = run_once(config).model.lineage["offsets"].items()
+    assert offsets == [600, 1499]
+
+
+def test_a_window_of_messages_that_hold_many_records_stays_within_its_cap(make_config):
+    """Of Arrow batches the newest records are read, and never more than `retrain.records`."""
+    config = make_config(record={"format": "arrow"}, retrain={"records": 500, "least_records": 100})
+    rows = [json.loads(value) for value in telemetry(2_000, anomalies=0.0)]
+    batches = [batch(rows[first : first + 200]) for first in range(0, 2_000, 200)]
+    feed(config, batches, partitions=1)
+
+    place = (config.topics.telemetry[0], 0)
+    window = read_window(config, {place: (0, 10)}, quiet)
+    assert len(window.records) == 500
+    assert window.records[-1].source == (*place, 9)
+    assert min(record.source[2] for record in window.records) == 7
 
 
 def test_what_is_left_out_is_counted_in_the_artifact(make_own, produce):

@@ -6,6 +6,7 @@ import threading
 import time
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from malformed import malformed
@@ -27,6 +28,7 @@ from workload import (
     verdicts,
 )
 
+from stream_detector import ModelConfig, fit
 from stream_detector.kafka import registry
 from stream_detector.kafka.clients import plain_producer
 from stream_detector.kafka.pointer import Pointer
@@ -149,6 +151,20 @@ def test_refused_artifacts_leave_the_old_model_serving(config, produce):
     assert all("model refused" in entry["event"] for entry in logs if entry["log_level"] == "error")
 
 
+def test_a_model_of_other_records_is_refused(config):
+    """Where no features are declared, a model whose features the records lack does not come to serve by mistake."""
+    rows = [{"humidity": float(n % 7), "pressure": float(n % 11), "cpu": float(n % 5)} for n in range(200)]
+    stranger = fit(rows, config=ModelConfig(model={"steps": 200, "members": 1}), device="cpu")
+    (first,) = published(config, small_model(0))
+    feed(config, telemetry(300))
+    with capture_logs() as logs, Running(config, None) as running:
+        until(lambda: committed(config) == ends(config), "all is committed")
+        registry.publish(config, stranger.to_bytes(), "test", "of another topic")
+        until(partial(counted, logs, "why", 1), "it is refused")
+        assert running.seen.model == first
+    assert "humidity, pressure are in none of" in next(entry["why"] for entry in logs if "why" in entry)
+
+
 def test_a_worker_starts_with_the_model_before_a_refused_one(config, produce):
     """A worker that starts while the pointer names an unsound model serves what the running ones go on with."""
     first, _ = published(config, small_model(0), small_model(1))
@@ -190,7 +206,7 @@ def test_a_hundred_changes_under_load(config, monkeypatch):
         until(lambda: running.seen.partitions == 3, "partitions are placed")
         feeder = threading.Thread(target=load)
         feeder.start()
-        kept, changes = [], 0
+        kept, resident, changes, began = [], [], 0, time.monotonic()
         try:
             while changes < 100:
                 changes += 1
@@ -201,14 +217,18 @@ def test_a_hundred_changes_under_load(config, monkeypatch):
                 if changes % 20 == 0:
                     gc.collect()
                     kept.append(sum(type(each) is DetectorModel for each in gc.get_objects()))
+                    resident.append(int(Path("/proc/self/statm").read_text().split()[1]))
+            took = time.monotonic() - began
         finally:
             done.set()
             feeder.join()
         until(lambda: committed(config) == ends(config), "all is committed")
 
+    print(f"100 changes in {took:.1f} s, pages resident {resident}")
     assert running.summary.records == fed
     assert uncommitted == [{}] * 100
     assert max(kept) == kept[0]
+    assert resident[-1] < 1.25 * resident[0]
     assert sum(running.summary.swap_stalls.counts) == 100
     versions = assert_each_alert_is_its_models(config, models)
     assert len(set(versions.values())) == 2

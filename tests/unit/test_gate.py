@@ -106,6 +106,17 @@ def test_a_model_that_learnt_noise_is_stopped():
     assert "synthetic-auc-champion" in failed(judge(fitted(noise), sound(), None, trial(), SETTINGS))
 
 
+@pytest.mark.parametrize(
+    ("setting", "check"),
+    [("threshold_move", "threshold-move"), ("threshold_move_since_approval", "threshold-move-approved")],
+)
+def test_a_threshold_that_moves_farther_than_allowed_is_stopped(setting, check):
+    """A challenger that asks for another threshold is refused by the very check that watches it, and by no other."""
+    settings = SETTINGS.model_copy(update={setting: 1e-6})
+    verdict = judge(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), settings)
+    assert failed(verdict) == {check}
+
+
 def test_the_threshold_move_has_a_direction():
     """Above 0 when more is let through than the champion would, below when less, 0 for the champion itself."""
     normal, drifted = correlated(800, 9), apart(800, 9)

@@ -48,26 +48,31 @@ def retrained(window, seed):
 
 
 def detection_after(retrainings, frozen):
-    """Detection of the reference anomalies: the approved model's, and the serving one's after each retraining."""
+    """Detection of the reference anomalies: the approved model's, and the serving one's after each retraining; and
+    the checks that each retraining failed.
+    """
     attack = reference().rows[reference().anomalous]
     approved, _ = retrained(records(1500, seed=0), seed=0)
-    champion, served = approved, []
+    champion, served, stopped_by = approved, [], []
     for window in retrainings:
         challenger, holdout = retrained(records(1500, window, STEP * window), seed=window)
         trial = Trial(holdout, holdout[:0], frozen, THRESHOLD.target_alert_rate, seed=0)
         verdict = judge(contender(challenger), contender(champion), contender(approved), trial, GateSettings())
         champion = challenger if verdict.passed else champion
         served.append(contender(champion).flagged(attack))
-    return contender(approved).flagged(attack), served
+        stopped_by.append({check.name for check in verdict.failed})
+    return contender(approved).flagged(attack), served, stopped_by
 
 
 @pytest.mark.slow
 def test_the_frozen_reference_stops_the_slow_poisoner():
     """Over 50 retrainings with 0.5 % each, what serves never detects less than 95 % of what it did when approved;
     without the frozen reference it comes to detect less than that."""
-    at_approval, guarded = detection_after(range(1, RETRAININGS + 1), reference())
-    _, unguarded = detection_after(range(10, RETRAININGS + 1, 10), None)
+    at_approval, guarded, stopped_by = detection_after(range(1, RETRAININGS + 1), reference())
+    _, unguarded, _ = detection_after(range(10, RETRAININGS + 1, 10), None)
 
     assert at_approval > 0.7
     assert min(guarded) >= 0.95 * at_approval
     assert min(unguarded) < 0.95 * at_approval
+    assert 0 < stopped_by.count(set()) < RETRAININGS
+    assert any("reference" in name for name in stopped_by[-1])

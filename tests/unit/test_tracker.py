@@ -45,7 +45,7 @@ def test_the_model_holds_the_networks_of_the_sweet_spot(finished):
     kept = run.load_checkpoint(spot["step"])
     assert all(torch.equal(kept[name], tensor) for name, tensor in model.scorer.gan.tensors())
     assert model.metrics["sweet_spot_step"] == spot["step"]
-    assert spot["smoothed"][spot["steps"].index(spot["step"])] == max(spot["smoothed"])
+    assert spot["smoothed"][spot["steps"].index(spot["step"])] >= spot["enough"]
 
 
 def test_an_earlier_checkpoint_is_used_when_it_detects_better(monkeypatch):
@@ -54,15 +54,16 @@ def test_an_earlier_checkpoint_is_used_when_it_detects_better(monkeypatch):
 
     def spoil(self, step, state, losses):
         then[step] = {name: tensor.clone() for name, tensor in state.average.tensors()}
-        if step > 100:
+        if step > 450:
             silent = state.average.discriminator.map(torch.zeros_like)
             state = replace(state, average=replace(state.average, discriminator=silent))
         original(self, step, state, losses)
 
     monkeypatch.setattr(Tracker, "after", spoil)
-    model = fit(correlated(200), config=CONFIG, device="cpu")
+    longer = ModelConfig(model=SMALL.model_copy(update={"steps": 600}))
+    model = fit(correlated(200), config=longer, device="cpu")
     chosen = model.metrics["sweet_spot_step"]
-    assert chosen < 100
+    assert chosen in {330, 420}
     assert all(torch.equal(then[chosen][name], tensor) for name, tensor in model.scorer.gan.tensors())
 
 
