@@ -323,8 +323,9 @@ def test_missing_models_topic_is_named(make_config):
         registry.current(config)
 
 
-def test_an_artifact_beyond_the_limit_is_not_taken(config, produce, monkeypatch):
+def test_an_artifact_beyond_the_limit_is_not_taken(make_config, produce, monkeypatch):
     """What another program wrote to the topic is held to the same limit as what we write."""
+    config = make_config()
     artifact = b"x" * 2_000
     produce(config, config.topics.models, [artifact], keys=[b"version/" + sha(artifact).encode()])
     assert registry.fetch(config, sha(artifact)) == artifact
