@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.features import FeatureSchema, Kind
+from stream_detector.scoring.compiled.taming import CHANGED, FAR, tame
 
 __all__ = ["Layout", "Normalised", "Normaliser"]
 
 Floats = NDArray[np.float64]
 MAX_CATEGORY_COLUMNS = 128  # further categories of a feature share the last of these
-FAR = 1e60  # beyond this many units outside the data, all distances are alike
 KNEES = {"tamed": 1.0, "bounded": 1.0, "soft": 3.0}  # where a view stops being linear
 UNITS = {"tamed": 2.0, "bounded": 2.0, "soft": 1.0}  # of the logarithm beyond: a range, a standard deviation
 TAME = 12.5  # mean absolute deviations, about ten standard ones: there the inverse hyperbolic sine bends
@@ -147,6 +147,8 @@ class Normaliser:
 
     def __call__(self, matrix: NDArray[np.float32]) -> Normalised:
         """Columns of records [record, feature] in the input's units, NaN where missing."""
+        if self._is_plain:
+            return self._tame(matrix)
         raw, present = _spread_out(self.layout, matrix)
         judged = self.layout.judged()
         complete = bool(present.all())
@@ -178,6 +180,17 @@ class Normaliser:
         return _gather(self.layout, raw, full)
 
     @cached_property
+    def _is_plain(self) -> bool:
+        """Whether all columns are judged numbers in tamed views: no categories, no marks, no context."""
+        return bool(self._tamed.all()) and bool(self.layout.judged().all())
+
+    def _tame(self, matrix: NDArray[np.float32]) -> Normalised:
+        scales = zip(self.centre, self.scale, self.jump, self.offset, self.gain, self.filler, strict=True)
+        tamed = [tame(np.ascontiguousarray(matrix), *view) for view in scales]
+        context = np.zeros((len(matrix), 0), dtype=np.float32)
+        return Normalised(np.stack([columns for columns, _ in tamed]), context, tamed[0][1])
+
+    @cached_property
     def _tamed(self) -> NDArray[np.bool_]:
         """Which columns are tamed, bool [view, column]: numbers in such a view."""
         return np.outer([view == "tamed" for view in self.views], self.layout.numbers())
@@ -193,7 +206,7 @@ class Normaliser:
             bent = _kneed(far, self.knee[view], UNITS[self.views[view]])
             bent[:, tamed] = np.arcsinh(far[:, tamed])
         if self.jump[view].any():
-            bent += self.jump[view] * (far > 1e-6)
+            bent += self.jump[view] * (far > CHANGED)
         np.copysign(bent, shifted, out=bent)
         bent -= self.offset[view]
         columns: Floats = bent * self.gain[view]

@@ -15,7 +15,8 @@ from stream_detector.config import RecordConfig, ThresholdConfig
 from stream_detector.detector import limits
 from stream_detector.model import WEIGHTS, DetectorModel
 from stream_detector.records import Decoder
-from stream_detector.scoring import kernel
+from stream_detector.scoring.compiled import evidence, given, kernel
+from stream_detector.scoring.compiled.nearest import find_nearest
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["run"]
@@ -94,17 +95,17 @@ def _stages(model: DetectorModel, X: NDArray[np.float32]) -> dict[str, float]:
     scorer = model.scorer
     networks, normalised = scorer._compiled, scorer.normaliser(X)  # noqa: SLF001
     assert networks is not None
-    own, screen, rows = np.full(len(X), -1), scorer.screen.start, kernel.TILE
+    own, screen, rows = np.full(len(X), -1), scorer.screen.start, given.TILE
     pair, kept, judges = networks.pair, networks.kept, networks.judges
-    records = kernel.Records(normalised.views, normalised.context, normalised.present, own, np.float32(4.0))
-    room = kernel.Room.of(pair, kept, judges, normalised.views.shape[2], normalised.context.shape[1])
+    records = given.Records(normalised.views, normalised.context, normalised.present, own, np.float32(4.0))
+    room = given.Room.of(pair, kept, judges, normalised.views.shape[2], normalised.context.shape[1])
     starts, nearness, distances, verdicts = np.zeros((4, rows))
     kernel._show(records, 0, 0, room, rows)  # noqa: SLF001
     stages = {  # each needs what the ones before it have left in the room
-        "nearest records": lambda: kernel._find_nearest(kept, 0, own, 0, room, rows),  # noqa: SLF001
+        "nearest records": lambda: find_nearest(kept, 0, own, 0, room, rows),
         "encoder and generator": lambda: kernel._start(pair, kept, records, 0, 0, room, starts, rows),  # noqa: SLF001
-        "evidence": lambda: kernel._evidence(judges, kept, records, 0, 0, room, nearness, rows),  # noqa: SLF001
-        "discriminator": lambda: kernel._judge(judges, 0, 1, room, distances, verdicts, rows),  # noqa: SLF001
+        "evidence": lambda: evidence.show_evidence(judges, kept, records, 0, 0, room, nearness, rows),
+        "discriminator": lambda: evidence.judge(judges, 0, 1, room, distances, verdicts, rows),
     }
     found = {name: 1e6 / _rate(call, rows, time.process_time, 1) for name, call in stages.items()}
     searching, plain = (

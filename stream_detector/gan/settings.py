@@ -26,7 +26,7 @@ class ModelSettings(BaseModel):
         ("tamed",), min_length=1, max_length=3, description="Scalings of the features, each with networks of its own."
     )
     members: int = Field(2, ge=1, le=16, description="Independent encoders and generators per view.")
-    discriminators: int = Field(2, ge=1, le=16, description="Independent discriminators per view.")
+    discriminators: int = Field(4, ge=1, le=16, description="Independent discriminators per view.")
     hidden: int = Field(64, ge=8, le=1024, description="Width of a hidden layer, units.")
     latent: int | None = Field(
         None,

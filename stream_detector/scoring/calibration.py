@@ -21,11 +21,15 @@ Floats = NDArray[np.float64]
 Weights = tuple[float, float, float]
 """Of the inversion, the discriminator and the nearness in the anomaly score."""
 LOG_10 = math.log(10)
-KNOTS = 129  # quantiles kept of a score's body
+KNOTS = 129  # quantiles kept of a score's body: a power of two of intervals
 SHAPES = (0.05, 0.1)  # of a tail: sums of surprises fall off nearly as an exponential does; above 0, it has no end
 STEEPEST = 0.05  # smallest scale of an exponential tail, relative to the scores' deviation
 VERDICT = 0.3  # weight of the discriminator's verdict beside the distance in its features
 NARROWEST = 1e-3  # smallest scale of a tail, relative to the score's size: tied scores have none
+
+MOST_DIGITS = 280
+POWERS = np.array([10.0**power for power in range(-MOST_DIGITS, MOST_DIGITS + 6)])
+LOG10_OF_2 = math.log10(2)
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 
@@ -110,15 +114,12 @@ def tail_nines(scores: Floats, raw: Floats, nines: Floats, scale: Floats, shape:
             elif score <= low:
                 found[row, column] = nines[column, 0] / (1 + (low - score) / scale[column])
             else:
-                left, right = 0, knots - 1
-                while right - left > 1:
-                    middle = (left + right) // 2
-                    if raw[column, middle] <= score:
-                        left = middle
-                    else:
-                        right = middle
-                share = (score - raw[column, left]) / (raw[column, right] - raw[column, left])
-                found[row, column] = nines[column, left] + share * (nines[column, right] - nines[column, left])
+                left, step = 0, knots // 2
+                while step:  # without a branch that the processor would have to guess
+                    left += step if raw[column, left + step] <= score else 0
+                    step //= 2
+                share = (score - raw[column, left]) / (raw[column, left + 1] - raw[column, left])
+                found[row, column] = nines[column, left] + share * (nines[column, left + 1] - nines[column, left])
     return found
 
 
@@ -128,7 +129,10 @@ def significant(values: Floats) -> NDArray[np.float32]:
     rounded = np.empty(len(values), np.float32)
     for place in range(len(values)):
         value = values[place]
-        factor = 10.0 ** (5 - math.floor(math.log10(abs(value)))) if value != 0 else 1.0
+        binary = math.frexp(abs(value))[1] - 1  # tells the decimal exponent, or the one below it
+        power = min(max(math.floor(binary * LOG10_OF_2), -MOST_DIGITS), MOST_DIGITS)
+        power += 1 if abs(value) >= POWERS[MOST_DIGITS + power + 1] else 0
+        factor = POWERS[MOST_DIGITS + 5 - power]
         rounded[place] = np.rint(value * factor) / factor
     return rounded
 

@@ -15,7 +15,7 @@ class _Once(event.Listener):
         self._tell, self._told = tell, False
 
     def on_start(self, event: Any) -> None:
-        kernel = "stream_detector.scoring.kernel" in str(event.data["dispatcher"].py_func.__module__)
+        kernel = "stream_detector.scoring.compiled.kernel" in str(event.data["dispatcher"].py_func.__module__)
         if kernel and not self._told:
             self._told = True
             self._tell(NOTICE)

@@ -17,7 +17,7 @@ from torch import Tensor
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised, Normaliser
-from stream_detector.scoring.compiled import Compiled
+from stream_detector.scoring.compiled.arrays import Compiled
 from stream_detector.scoring.discrimination import FeatureSpread, judge, shown_to_all
 from stream_detector.scoring.expectation import expected
 from stream_detector.scoring.inversion import Inversion, Problem, refine

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_detector.scoring.products import WIDTH, multiply, multiply_blocks
+from stream_detector.scoring.compiled.products import WIDTH, multiply, multiply_blocks
 
 
 def matrices(rows, depth, blocks, seed):

@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["CLASSES", "ROWS", "WIDTH", "least_by_class", "multiply", "multiply_blocks"]
+__all__ = ["CLASSES", "ROWS", "WIDTH", "least_by_class", "multiply", "multiply_blocks", "multiply_triangle"]
 
 LANES = 8  # float32 values in a vector; processors with other registers split or pair them
 VECTORS = 2
@@ -135,18 +135,29 @@ def multiply(x, w, y, rows):
 
     x [row, at least depth], w [depth, width], y [row, at least width]; width is a multiple of WIDTH.
     """
-    depth, width = w.shape
-    x_stride, y_stride = x.shape[1], y.shape[1]
-    x_first, w_first, y_first = x.ctypes.data, w.ctypes.data, y.ctypes.data
+    for column in range(0, w.shape[1], WIDTH):
+        _multiply_column(x, w, y, rows, column, len(w))
+
+
+@njit(nogil=True, cache=True)
+def multiply_triangle(x, w, y, rows):
+    """As `multiply` where w [width, width] is upper triangular: what is below its diagonal is not looked at."""
+    for column in range(0, w.shape[1], WIDTH):
+        _multiply_column(x, w, y, rows, column, min(column + WIDTH, len(w)))
+
+
+@njit(nogil=True, cache=True)
+def _multiply_column(x, w, y, rows, column, depth):
+    """WIDTH columns of a product, of which only so many terms count."""
+    width, x_stride, y_stride = w.shape[1], x.shape[1], y.shape[1]
+    x_first, w_at, y_first = x.ctypes.data, w.ctypes.data + SIZE * column, y.ctypes.data + SIZE * column
     whole = rows - rows % ROWS
-    for column in range(0, width, WIDTH):
-        w_at = w_first + SIZE * column
-        for row in range(0, whole, ROWS):
-            y_at = y_first + SIZE * (row * y_stride + column)
-            _many(x_first + SIZE * row * x_stride, x_stride, w_at, width, y_at, y_stride, depth)
-        for row in range(whole, rows):
-            y_at = y_first + SIZE * (row * y_stride + column)
-            _one(x_first + SIZE * row * x_stride, x_stride, w_at, width, y_at, y_stride, depth)
+    for row in range(0, whole, ROWS):
+        x_at, y_at = x_first + SIZE * row * x_stride, y_first + SIZE * row * y_stride
+        _many(x_at, x_stride, w_at, width, y_at, y_stride, depth)
+    for row in range(whole, rows):
+        x_at, y_at = x_first + SIZE * row * x_stride, y_first + SIZE * row * y_stride
+        _one(x_at, x_stride, w_at, width, y_at, y_stride, depth)
 
 
 @njit(nogil=True, cache=True)

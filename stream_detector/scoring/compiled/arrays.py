@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from stream_detector.gan.evidence import MAGNIFIED
 from stream_detector.gan.networks import Gan, Network
 from stream_detector.normaliser import Normalised
-from stream_detector.scoring import kernel
+from stream_detector.scoring.compiled.given import Judges, Kept, Pair, Records, Room
+from stream_detector.scoring.compiled.kernel import score
+from stream_detector.scoring.compiled.layers import Layers
+from stream_detector.scoring.compiled.products import WIDTH
 from stream_detector.scoring.discrimination import FeatureSpread
 from stream_detector.scoring.memory import Memory
-from stream_detector.scoring.products import WIDTH
 
 __all__ = ["Compiled"]
 
@@ -27,27 +30,28 @@ Floats = NDArray[np.float64]
 class Compiled:
     """The networks and the memory of a scorer on the CPU, ready to be called."""
 
-    pair: kernel.Pair
-    kept: kernel.Kept
-    judges: kernel.Judges
-    rooms: list[kernel.Room] = field(default_factory=list)
+    pair: Pair
+    kept: Kept
+    judges: Judges
+    rooms: list[Room] = field(default_factory=list)
 
     @classmethod
     def of(cls, gan: Gan, memory: Memory, spread: FeatureSpread, reach: Tensor, prior: float) -> "Compiled":
         """From tensors on the CPU; `reach` [member, 1, column] as for the inversion."""
-        pair = kernel.Pair(
+        pair = Pair(
             _layers(gan.encoder), _layers(gan.generator), gan.encoder.outputs, _array(reach[:, 0]), np.float32(prior)
         )
         views, columns, slots = memory.keys.shape
         keys = memory.keys.view(views, columns, slots // WIDTH, WIDTH).transpose(1, 2)
         gauge = gan.gauge
-        judges = kernel.Judges(
+        scale = torch.cat((gauge.spread.reciprocal(), *[MAGNIFIED / gauge.spread] * 3), 2)
+        judges = Judges(
             _layers(gan.discriminator),
             _array(spread.mean[:, 0]),
             _array(spread.whitening),
-            *map(_array, (gauge.spread[:, 0], gauge.floor[:, 0, 0], gauge.centre[:, 0, 0])),
+            *map(_array, (scale[:, 0], gauge.floor[:, 0, 0], gauge.centre[:, 0, 0])),
         )
-        return cls(pair, kernel.Kept(*map(_array, (keys, memory.records, memory.latents))), judges)
+        return cls(pair, Kept(*map(_array, (keys, memory.records, memory.latents))), judges)
 
     def __call__(self, normalised: Normalised, own: NDArray[np.int64], screen: Floats, steps: int) -> Sequence[Floats]:
         """Starts, refined, nearness, distances and verdicts, each [view, record]."""
@@ -57,25 +61,25 @@ class Compiled:
         views, context, present = map(
             np.ascontiguousarray, (normalised.views, normalised.context, normalised.present)
         )  # one compiled kernel, not one for every layout of arrays
-        records = kernel.Records(views, context, present, own, pull)
+        records = Records(views, context, present, own, pull)
         parts = np.zeros((5, len(records.views), count))
         with self._room(records) as room:
-            kernel.score(self.pair, self.kept, self.judges, records, room, screen, steps, parts)
+            score(self.pair, self.kept, self.judges, records, room, screen, steps, parts)
         return tuple(parts)
 
     @contextmanager
-    def _room(self, records: kernel.Records) -> Iterator[kernel.Room]:
+    def _room(self, records: Records) -> Iterator[Room]:
         """A room that no other thread uses meanwhile."""
         try:
             room = self.rooms.pop()
         except IndexError:
             columns, others = records.views.shape[2], records.context.shape[1]
-            room = kernel.Room.of(self.pair, self.kept, self.judges, columns, others)
+            room = Room.of(self.pair, self.kept, self.judges, columns, others)
         yield room
         self.rooms.append(room)
 
 
-def _layers(network: Network) -> kernel.Layers:
+def _layers(network: Network) -> Layers:
     *hidden, last = network.weights
     biases = [bias[:, 0] for bias in network.biases]
     width = max(weight.shape[2] for weight in hidden)
@@ -86,7 +90,7 @@ def _layers(network: Network) -> kernel.Layers:
     inner = torch.stack(middle) if middle else first.new_zeros(0, members, width, width)
     inner_bias = [_widened(bias, width) for bias in biases[1:-1]]
     skip = first.new_zeros(members, first.shape[1], last.shape[2]) if network.skip is None else network.skip
-    return kernel.Layers(
+    return Layers(
         first=_array(first),
         first_bias=_array(_widened(biases[0], width)),
         first_back=_array(_turned(first)),

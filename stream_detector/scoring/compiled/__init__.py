@@ -1,0 +1,1 @@
+"""Scoring on a processor: code that numba compiles, without Python's lock."""
