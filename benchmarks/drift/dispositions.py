@@ -38,11 +38,6 @@ class Dispositions:
     mismatched: int = 0
     examples: list[str] = field(default_factory=list)
 
-    @property
-    def faults(self) -> int:
-        """All that must be 0."""
-        return self.lost + self.duplicated + self.mismatched
-
 
 @dataclass(frozen=True, slots=True)
 class Expected:

@@ -7,7 +7,7 @@ from benchmarks.drift.operation import Operation
 from benchmarks.drift.traffic import ENTITIES, FAULTS, Script
 from benchmarks.quality.machine import machine
 
-__all__ = ["page"]
+__all__ = ["others", "page"]
 
 WORDS = {
     "before": "before the release",
@@ -62,6 +62,14 @@ counted (*duplicated*), as a read_committed reader sees them.
 {line}
 ```
 """
+
+
+def others(lines: Mapping[int, str]) -> str:
+    """The figures of all seeds, where there are several."""
+    if len(lines) == 1:
+        return ""
+    found = "\n".join(f"seed={seed} {line}" for seed, line in lines.items())
+    return f"\n## All seeds\n\n```\n{found}\n```\n"
 
 
 def _row(name: str, phase: Phase) -> str:

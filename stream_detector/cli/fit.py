@@ -11,6 +11,7 @@ from stream_detector.errors import ConfigError
 
 if TYPE_CHECKING:
     from stream_detector.gan.run_directory import RunDirectory
+    from stream_detector.kafka.pointer import Pointer
 
 __all__ = ["fit", "score"]
 
@@ -24,7 +25,9 @@ def fit(
     ] = False,
     records: Annotated[int, typer.Option(min=60, help="With --from-topic: how many records; waits for them.")] = 20_000,
     publish: Annotated[bool, typer.Option("--publish", help="Make it the current model on the models topic.")] = False,
-    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing when a current model exists.")] = False,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing when a current model exists; nobody approves what is made.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration's seed.")] = None,
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", help="Folder in which the training keeps a run directory of its own.")
@@ -56,9 +59,7 @@ def fit(
         model.save(out)
         console.print(f"wrote {out}: version {model.version}", highlight=False, soft_wrap=True)
     if publish:
-        from stream_detector.kafka import registry
-
-        pointer = registry.publish(configuration, model.to_bytes(), operator(), "first fit", approved_by=operator())
+        pointer = _publish(configuration, model.to_bytes(), unattended=if_missing)
         console.print(f"published as current: version {pointer.version}", highlight=False, soft_wrap=True)
 
 
@@ -91,6 +92,16 @@ def _run(
         return run.seed if seed is None else seed, run
     chosen = configuration.seed if seed is None else seed
     return chosen, new_run(parent, configuration, chosen) if parent else None
+
+
+def _publish(configuration: Config, artifact: bytes, *, unattended: bool) -> "Pointer":
+    """As a person's choice, unless it is made where nobody looks: then only if there still is no model."""
+    from stream_detector.kafka import registry
+
+    if unattended:
+        why = "first fit, automatic (--if-missing)"
+        return registry.publish(configuration, artifact, operator(), why, expected=registry.NOTHING)
+    return registry.publish(configuration, artifact, operator(), "first fit", approved_by=operator())
 
 
 def _published(configuration: Config) -> bool:

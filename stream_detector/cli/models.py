@@ -27,7 +27,7 @@ VersionArgument = Annotated[str, typer.Argument(help="Version, or its first char
 
 @models.command("ls")
 def list_(config: ConfigOption = None) -> None:
-    """Lists published versions and what they are: current, previous, approved, shadow; and who chose them."""
+    """Lists published versions and what they are: current, previous, approved or first, shadow; and who chose them."""
     from stream_detector.kafka import pointer, registry
 
     configuration = settings(config)
@@ -46,6 +46,8 @@ def _roles(version: str, current: "Pointer | None", shadow: "Pointer | None") ->
     """What the pointers make of a version."""
     if current is not None:
         named = {"current": current.version, "previous": current.previous, "approved": current.approved}
+        if current.approved is None:
+            named["first"] = current.first
         yield from (role for role, each in named.items() if each == version)
     if shadow is not None and shadow.version == version:
         yield "shadow"

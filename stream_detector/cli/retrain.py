@@ -76,6 +76,8 @@ def show(outcome: "Outcome") -> None:
         table.add_row(
             check.name, f"{check.figure:.4g}", limit(check), "passed" if check.passed else "FAILED", check.meaning
         )
+    for other in outcome.verdict.unchecked:
+        table.add_row(other.name, "", "", "not checked", other.why)
     answers.print(table)
     console.print(f"run directory: {outcome.run.path}", highlight=False, soft_wrap=True)
     if outcome.published:

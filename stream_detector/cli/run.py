@@ -1,6 +1,7 @@
 """`run`, `demo` and `broker`: what stays in the foreground until it is done or told to stop."""
 
 import signal
+from _thread import start_new_thread
 from threading import Event
 from typing import Annotated
 
@@ -65,8 +66,9 @@ def stop_on_signal() -> Event:
     stop = Event()
 
     def request(number: int, _frame: object) -> None:
-        stop.set()
         signal.signal(number, signal.SIG_DFL)
+        # Beside this thread, which may hold the event's lock: interrupted where it waits, it would wait for itself.
+        start_new_thread(stop.set, ())
 
     signal.signal(signal.SIGINT, request)
     signal.signal(signal.SIGTERM, request)

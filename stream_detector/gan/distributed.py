@@ -2,7 +2,7 @@
 
 One process leads: it runs the command, and hands data, settings and checkpoints to the others,
 which only train. All hold the same weights, because all take the same steps along gradients that
-are averaged over the processes. With a single process nothing here does anything.
+torch's DistributedDataParallel averages. With a single process nothing here does anything.
 """
 
 import json
@@ -13,15 +13,17 @@ from datetime import timedelta
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from stream_detector.gan.settings import ModelSettings
 from stream_detector.gan.state import TrainingState
 
-__all__ = ["align", "average_", "brief", "leading", "listen", "share"]
+__all__ = ["align", "brief", "computing", "leading", "listen", "share"]
 
 Job = tuple[dict[str, Tensor], ModelSettings, int, torch.device]
 """Tensors of the training data by name, settings, seed and device."""
+Losses = Callable[[], tuple[Tensor, ...]]
 
 PATIENCE = timedelta(days=365)  # those who follow wait for the next training as long as it takes
 INTERRUPTED = 130  # exit code; the others find out by the lost connection
@@ -98,16 +100,23 @@ def align(state: TrainingState, done: int, seed: int) -> int:
     return done
 
 
-def average_(gradients: Sequence[Tensor]) -> None:
-    """Replaces gradients by their mean over the processes."""
+def computing(parameters: Sequence[nn.Parameter]) -> Callable[[Losses], tuple[Tensor, ...]]:
+    """A call that computes losses so that, by their `backward`, `parameters` get the mean gradient of all processes."""
     if size() == 1:
-        return
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    distributed.all_reduce(flat)
-    flat /= size()
-    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
+        return lambda losses: losses()
+    shared: Callable[[Losses], tuple[Tensor, ...]] = DistributedDataParallel(_Computation(parameters))
+    return shared
+
+
+class _Computation(nn.Module):
+    """What `DistributedDataParallel` wraps: it hears of a step by `forward`, of gradients by its parameters' hooks."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        super().__init__()
+        self.group = nn.ParameterList(parameters)
+
+    def forward(self, losses: Losses) -> tuple[Tensor, ...]:
+        return losses()
 
 
 @contextmanager

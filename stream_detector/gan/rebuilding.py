@@ -6,13 +6,16 @@ et al. 2018). Latents so are in the units of the data, and the generator nearly 
 which is why the inversion's steps may take the linear part for the Jacobian.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
 from stream_detector.gan.negatives import log_uniform
 from stream_detector.gan.networks import Network, Sizes
-from stream_detector.gan.schedule import average_into, decay, descend
+from stream_detector.gan.schedule import Descent, average_into, decay
 from stream_detector.gan.settings import ModelSettings
 from stream_detector.gan.state import TrainingState
 
@@ -47,32 +50,26 @@ class Rebuilding:
         widths = (views.shape[2] + context.shape[1], settings.hidden, settings.hidden, 1)
         # Its own generator: processes that train together start with the same critic.
         critic = Network.random(widths, self._members, torch.Generator().manual_seed(seed + 2), 0.3)
-        self._critic = critic.map(lambda tensor: tensor.to(self._device).requires_grad_())
+        self._critic = critic.map(lambda tensor: nn.Parameter(tensor.to(self._device)))
         weights = list(self._critic.tensors())
-        self._critics = torch.optim.Adam(weights, settings.learning_rate, betas=(0.5, 0.99), foreach=True)
+        critics = torch.optim.Adam(weights, settings.learning_rate, betas=(0.5, 0.99), foreach=True)
+        self._build, self._criticise = Descent(state.optimisers[0]), Descent(critics)
         self._batch = min(max(settings.batch // 2, 1), max(32, views.shape[1]))
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step of the builders, and every second one of the critic; the losses."""
-        gan, steps = self._state.gan, self._settings.building_steps
+        steps = self._settings.building_steps
         rate = self._settings.learning_rate * decay(step, steps)
         records, context, present = self._draw()
-        latent = gan.encode(records + self._noise(records), context)
-        residual = (gan.generate(latent, context) - records) * present
-        loss = rebuilt = (residual.square() / self._spread).mean()
-        playing = step % 2 == 1 and step >= steps // 10
-        if playing:
-            made = blurred(self._state.gan.encode(records, context).detach(), self._state.rng)
-            fakes = gan.generate(made, context)
-            loss = loss + self._settings.adversarial * softplus(self._verdict(fakes, context)).mean()
-        descend(self._state.optimisers[0], loss, rate)
-        if playing:
-            real, real_context, _ = self._draw()
-            judged = softplus(self._verdict(real, real_context)) + softplus(-self._verdict(fakes.detach(), context))
-            descend(self._critics, judged.mean(), rate)
+        noised = records + self._noise(records)
+        rebuilt: Callable[[], Tensor] = partial(self._rebuilt, noised, records, context, present)
+        if step % 2 == 1 and step >= steps // 10:
+            loss = self._play(rebuilt, records, context, rate)
+        else:
+            (loss,) = self._build(lambda: (rebuilt(),), rate)
         for averaged, network in self._networks():
             average_into(averaged, network, self._settings.averaging, step)
-        return {"builder_loss": rebuilt.detach()}
+        return {"builder_loss": loss}
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -80,6 +77,31 @@ class Rebuilding:
         for averaged, network in self._networks():
             for held, tensor in zip(averaged.tensors(), network.tensors(), strict=True):
                 tensor.copy_(held)
+
+    def _play(self, rebuilt: Callable[[], Tensor], records: Tensor, context: Tensor, rate: float) -> Tensor:
+        """A step of the builders that also has to fool the critic, and one of the critic; how well they rebuilt."""
+        gan = self._state.gan
+        made = blurred(gan.encode(records, context).detach(), self._state.rng)
+
+        def built() -> tuple[Tensor, Tensor, Tensor]:
+            residual, fakes = rebuilt(), gan.generate(made, context)
+            fooling = softplus(self._verdict(fakes, context)).mean()
+            return residual + self._settings.adversarial * fooling, residual, fakes
+
+        _, residual, fakes = self._build(built, rate)
+        real, real_context, _ = self._draw()
+
+        def judged() -> tuple[Tensor]:
+            losses = softplus(self._verdict(real, real_context)) + softplus(-self._verdict(fakes, context))
+            return (losses.mean(),)
+
+        self._criticise(judged, rate)
+        return residual
+
+    def _rebuilt(self, noised: Tensor, records: Tensor, context: Tensor, present: Tensor) -> Tensor:
+        gan = self._state.gan
+        residual = (gan.generate(gan.encode(noised, context), context) - records) * present
+        return (residual.square() / self._spread).mean()
 
     def _networks(self) -> tuple[tuple[Network, Network], ...]:
         average, gan = self._state.average, self._state.gan

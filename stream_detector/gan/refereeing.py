@@ -16,7 +16,7 @@ from stream_detector.gan.evidence import evidence, evidence_width, gauged, squar
 from stream_detector.gan.negatives import DISPLACEMENTS, corrupted, displacement
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.rebuilding import blurred, column_spread
-from stream_detector.gan.schedule import average_into, decay, descend
+from stream_detector.gan.schedule import Descent, average_into, decay
 from stream_detector.gan.settings import ModelSettings
 from stream_detector.gan.state import TrainingState
 from stream_detector.scoring.memory import Memory, capacity, selected
@@ -44,6 +44,7 @@ class Lesson:
         state: TrainingState,
     ) -> None:
         self._settings, self._state = settings, state
+        self._descend = Descent(state.optimisers[1])
         # Its own generator: a resumed training makes the same negatives.
         rng = torch.Generator().manual_seed(seed + 1)
         kept = capacity(settings.memory, views.shape[1], *views.shape[::2])
@@ -62,11 +63,13 @@ class Lesson:
         settings, gan = self._settings, self._state.gan
         done, steps = step - settings.building_steps, settings.steps - settings.building_steps
         inputs, context, reached = self._draw()
-        logits, _ = gan.judge(inputs, context)
-        loss = binary_cross_entropy_with_logits(logits, reached)
-        descend(self._state.optimisers[1], loss, settings.learning_rate * decay(done, steps))
+
+        def losses() -> tuple[Tensor]:
+            return (binary_cross_entropy_with_logits(gan.judge(inputs, context)[0], reached),)
+
+        (loss,) = self._descend(losses, settings.learning_rate * decay(done, steps))
         average_into(self._state.average.discriminator, gan.discriminator, settings.averaging, done)
-        return {"judge_loss": loss.detach()}
+        return {"judge_loss": loss}
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """A batch for every discriminator: a quarter clean records, the rest negatives."""

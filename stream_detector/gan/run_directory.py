@@ -229,7 +229,10 @@ def _environment() -> dict[str, str | int]:
 
 def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    except SafetensorError as error:  # as for any other file that cannot be written
+        raise OSError(f"{path}: cannot be written ({error})") from None
     partial.replace(path)
 
 

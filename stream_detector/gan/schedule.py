@@ -1,5 +1,6 @@
 """What every training does: a falling learning rate, a step, and a running average of the weights."""
 
+from collections.abc import Callable
 from math import cos, pi
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from stream_detector.gan import distributed
 from stream_detector.gan.networks import Network
 
-__all__ = ["average_into", "decay", "descend"]
+__all__ = ["Descent", "average_into", "decay"]
 
 LEAST = 0.04  # of the first learning rate, at the end
 WARM = 10  # steps over which an average forgets where it started
@@ -19,15 +20,26 @@ def decay(step: int, steps: int) -> float:
     return LEAST + (1 - LEAST) * 0.5 * (1 + cos(pi * step / steps))
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    """One step of an optimiser with one group of tensors, none of which may be left out of the loss."""
-    group = optimiser.param_groups[0]
-    group["lr"] = rate
-    gradients = torch.autograd.grad(loss, group["params"])
-    distributed.average_(gradients)
-    for tensor, gradient in zip(group["params"], gradients, strict=True):
-        tensor.grad = gradient
-    optimiser.step()
+class Descent:
+    """Steps of an optimiser with one group of tensors, none of which may be left out of the loss.
+
+    Processes that train together make one each, at the same time, and step along their mean gradient.
+    """
+
+    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
+        self._optimiser = optimiser
+        self._group = optimiser.param_groups[0]
+        self._computed = distributed.computing(self._group["params"])
+
+    def __call__(self, losses: Callable[[], tuple[Tensor, ...]], rate: float) -> tuple[Tensor, ...]:
+        """One step down the first of `losses`; all of them, detached."""
+        self._group["lr"] = rate
+        self._optimiser.zero_grad()
+        found = self._computed(losses)
+        # Only these: what else the loss depends on, as the critic of what is generated, learns nothing of it.
+        torch.autograd.backward(found[0], inputs=self._group["params"])
+        self._optimiser.step()
+        return tuple(each.detach() for each in found)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stream_detector.gan import distributed
 from stream_detector.gan.evidence import evidence_width
@@ -69,7 +69,7 @@ def train(
     distributed.brief({"views": data.views, "context": data.context, "present": data.present}, settings, seed, device)
     rng = torch.Generator().manual_seed(seed)
     sizes = sizes_for(settings, data.views.shape[2], data.context.shape[1])
-    gan = Gan.random(sizes, rng, principal_axes(data.views, sizes)).map(lambda t: t.to(device).requires_grad_())
+    gan = Gan.random(sizes, rng, principal_axes(data.views, sizes)).map(lambda t: nn.Parameter(t.to(device)))
     average = gan.map(lambda t: t.detach().clone())
     builder = [*gan.encoder.tensors(), *gan.generator.tensors()]
     judge = list(gan.discriminator.tensors())

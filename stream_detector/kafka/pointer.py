@@ -49,7 +49,7 @@ class Pointer:
     """Which version serves, which served before, and who moved the pointer, when (RFC 3339) and why.
 
     `approved_by` is the person who chose the version, None when a program did; `approved` is the
-    version that a person chose last, carried on by programs.
+    version that a person chose last, `first` the one that the topic began with, both carried on.
     """
 
     version: str
@@ -59,6 +59,7 @@ class Pointer:
     why: str
     approved_by: str | None = None
     approved: str | None = None
+    first: str | None = None
 
     @property
     def moment(self) -> datetime | None:
@@ -70,16 +71,22 @@ class Pointer:
         return moved if moved.tzinfo else moved.replace(tzinfo=UTC)
 
     @property
+    def anchor(self) -> str | None:
+        """The version that later ones may not stray far from: the one approved, until then the first."""
+        return self.approved or self.first
+
+    @property
     def versions(self) -> frozenset[str]:
-        """All versions that the pointer names."""
-        return frozenset(version for version in (self.version, self.previous, self.approved) if version)
+        """All versions that are still wanted."""
+        return frozenset(version for version in (self.version, self.previous, self.anchor) if version)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
         """Read from the topic; raises `ModelFormatError` when it is no pointer of ours."""
         try:
             pointer = cls(**json.loads(message.value() or b""))
-            sound = pointer.version and all(map(VERSION.fullmatch, pointer.versions))
+            named = filter(None, (pointer.previous, pointer.approved, pointer.first))
+            sound = all(map(VERSION.fullmatch, (pointer.version, *named)))
         except (TypeError, ValueError):
             sound = False
         if not sound:

@@ -8,18 +8,15 @@ from stream_detector.config import Config
 from stream_detector.kafka import topics, window
 from stream_detector.kafka.topics import Place
 
-__all__ = ["Reach", "available", "newest", "reach", "records"]
+__all__ = ["Reach", "available", "newest", "reach", "records", "retained"]
 
 Reach = dict[Place, tuple[int, int]]
 """First offset, and the one after the last, by (topic, partition)."""
 
 
-def available(config: Config, since_ms: int | None = None) -> int:
-    """Offsets that the telemetry topics retain; only those from `since_ms` (epoch ms) on, where given.
-
-    Raises `TopicMissingError` for a topic that is not there.
-    """
-    return sum(end - start for start, end in _retained(config, since_ms).values())
+def available(config: Config) -> int:
+    """How many offsets the telemetry topics retain; raises `TopicMissingError` for a topic that is not there."""
+    return sum(end - start for start, end in retained(config).values())
 
 
 def newest(config: Config, count: int) -> list[Message]:
@@ -32,9 +29,9 @@ def reach(config: Config, count: int, since_ms: int | None = None) -> Reach:
 
     Every partition gives an equal share; what a short one cannot give, the longer ones do.
     """
-    retained = _retained(config, since_ms)
-    shares = _shares({place: end - start for place, (start, end) in retained.items()}, count)
-    return {place: (retained[place][1] - share, retained[place][1]) for place, share in shares.items()}
+    whole = retained(config, since_ms)
+    shares = _shares({place: end - start for place, (start, end) in whole.items()}, count)
+    return {place: (whole[place][1] - share, whole[place][1]) for place, share in shares.items()}
 
 
 def records(config: Config, reach: Reach) -> Iterator[list[Message]]:
@@ -43,7 +40,11 @@ def records(config: Config, reach: Reach) -> Iterator[list[Message]]:
         yield from window.read(config.kafka, topic, partition, start, end)
 
 
-def _retained(config: Config, since_ms: int | None) -> Reach:
+def retained(config: Config, since_ms: int | None = None) -> Reach:
+    """What the telemetry topics hold; only what was written at `since_ms` (epoch ms) or later, where given.
+
+    Raises `TopicMissingError` for a topic that is not there.
+    """
     marks = topics.watermarks(config.kafka, config.topics.telemetry)
     starts = {place: low for place, (low, _) in marks.items()}
     if since_ms is not None:

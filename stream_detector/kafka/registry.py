@@ -232,7 +232,8 @@ def _moved(served: Pointer | None, version: str, who: str, why: str, approved_by
         approved = served.approved
     when = datetime.now(UTC).isoformat(timespec="milliseconds")
     approved = version if approved_by else approved
-    return Pointer(version, previous, who[:MAX_TEXT], when, why[:MAX_TEXT], approved_by, approved)
+    first = served.first if served else version
+    return Pointer(version, previous, who[:MAX_TEXT], when, why[:MAX_TEXT], approved_by, approved, first)
 
 
 def _send(config: Config, key: bytes, value: bytes) -> None:

@@ -14,6 +14,7 @@ from stream_detector.errors import ModelError, ModelFormatError, ModelSchemaErro
 from stream_detector.features import FeatureSchema, Kind
 from stream_detector.kafka import registry
 from stream_detector.kafka.formats import decoder
+from stream_detector.kafka.refusals import Refusals
 from stream_detector.model import DetectorModel
 from stream_detector.records import Message, values_of
 
@@ -28,9 +29,9 @@ NAMED = 5  # absent features that are named
 log = structlog.get_logger(__name__)
 
 
-def published(config: Config) -> ModelSource:
-    """The model that the `current` pointer on the models topic names, or the one before if that is unfit."""
-    return partial(_first_sound, config)
+def published(config: Config, refusals: Refusals) -> ModelSource:
+    """The model that the `current` pointer on the models topic names; if it is unfit, which is noted, the one before."""
+    return partial(_first_sound, config, refusals)
 
 
 def verified(config: Config, version: str) -> DetectorModel:
@@ -96,7 +97,7 @@ def await_model(source: ModelSource, config: Config, stop: Event) -> DetectorMod
     return None
 
 
-def _first_sound(config: Config) -> DetectorModel | None:
+def _first_sound(config: Config, refusals: Refusals) -> DetectorModel | None:
     """The current model; if it is refused, the one before, which running workers go on with as well."""
     pointer = registry.current(config)
     if pointer is None:
@@ -106,7 +107,7 @@ def _first_sound(config: Config) -> DetectorModel | None:
     except ModelError as error:
         if pointer.previous is None:
             raise
-        log.warning("model refused, starting with the one before", version=pointer.version, why=str(error))
+        refusals.note(pointer, error, pointer.previous)
         return verified(config, pointer.previous)
 
 

@@ -1,7 +1,7 @@
 """Follows the model pointers beside the worker's loop, and makes the next model ready to take over.
 
-A model is fetched, verified and its thresholds found in a thread of its own. One that is refused is
-logged once and counted, and the model in force stays; trouble with the broker is waited out.
+A model is fetched, verified and its thresholds found in a thread of its own. When one is refused the
+model in force stays; trouble with the broker is waited out.
 """
 
 from threading import Event, Lock, Thread
@@ -15,6 +15,7 @@ from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.history import History
 from stream_detector.kafka.judge import Judge
 from stream_detector.kafka.pointer import SHADOW, Pointer, PointerWatch
+from stream_detector.kafka.refusals import Refusals
 from stream_detector.kafka.serving import check_against, verified
 from stream_detector.records import Message
 
@@ -30,15 +31,12 @@ log = structlog.get_logger(__name__)
 
 
 class Succession:
-    """The models that come after `serving`, and candidates to score beside it.
+    """The models that come after `serving`, and candidates to score beside it."""
 
-    `refused` counts those that were not fit.
-    """
-
-    def __init__(self, config: Config, serving: str, history: History) -> None:
-        self.refused = 0
+    def __init__(self, config: Config, serving: str, history: History, refusals: Refusals) -> None:
         self._config = config
         self._history = history
+        self._refusals = refusals
         self._serving = serving
         self._seen: dict[bytes, Pointer | None] = {}
         self._lock = Lock()
@@ -96,20 +94,20 @@ class Succession:
     def _heed(self, key: bytes, pointer: Pointer | ModelFormatError | None) -> None:
         """A pointer that moved; a refused version that is pointed to anew gets another chance."""
         if isinstance(pointer, ModelFormatError):
-            self._refuse("?", pointer)
+            self._refusals.note(None, pointer, self._serving)
         elif pointer != self._seen.get(key):
             if key == SHADOW:
                 self._consider_shadow(pointer)
             elif pointer is not None:
-                self._consider(pointer.version)
+                self._consider(pointer)
             self._seen[key] = pointer
 
-    def _consider(self, version: str) -> None:
+    def _consider(self, pointer: Pointer) -> None:
         """Makes a version ready, unless it is in force already."""
         with self._lock:
             self._next = None  # what was ready and not taken is not wanted any more
             serving = self._serving
-        candidate = self._prepared(version) if version != serving else None
+        candidate = self._prepared(pointer) if pointer.version != serving else None
         with self._lock:
             self._next = candidate
 
@@ -117,14 +115,14 @@ class Succession:
         candidate = None
         if pointer is not None and pointer.version != self._serving:
             topics.require(self._config.kafka, [self._config.topics.shadow])
-            candidate = self._prepared(pointer.version)
+            candidate = self._prepared(pointer)
         with self._lock:
             self._shadows.append(candidate)
 
-    def _prepared(self, version: str) -> Candidate | None:
+    def _prepared(self, pointer: Pointer) -> Candidate | None:
         """A candidate with thresholds; None when the model is refused."""
         try:
-            model = verified(self._config, version)
+            model = verified(self._config, pointer.version)
             check_against(model, self._recent(), self._config)
             candidate = Candidate(Judge(model, self._config))
             for _ in range(ROUNDS):
@@ -132,14 +130,10 @@ class Succession:
         except KafkaError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an artifact or the device can raise
-            self._refuse(version, error)
+            self._refusals.note(pointer, error, self._serving)
             return None
         return candidate
 
     def _recent(self) -> list[Message]:
         """The last messages of every partition."""
         return [message for past in self._history.pasts().values() for message in past.messages[-SAMPLE:]]
-
-    def _refuse(self, version: str, error: Exception) -> None:
-        self.refused += 1
-        log.error("model refused, the one in force stays", version=version, serving=self._serving, why=str(error))

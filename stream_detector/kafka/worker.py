@@ -22,6 +22,7 @@ from stream_detector.kafka.history import History
 from stream_detector.kafka.judge import Judge
 from stream_detector.kafka.outbox import Outbox
 from stream_detector.kafka.patience import Patience
+from stream_detector.kafka.refusals import Refusals
 from stream_detector.kafka.serving import ModelSource, await_model, published
 from stream_detector.kafka.shadow import Shadow
 from stream_detector.kafka.source import Source
@@ -58,21 +59,23 @@ def run(
     require_broker(config.kafka)
     written = (config.topics.alerts, config.topics.dead_letters, *((config.topics.control,) * config.drift.enabled))
     topics.require(config.kafka, (*config.topics.telemetry, *written))
-    model = await_model(model_source or published(config), config, stop)
+    refusals = Refusals()
+    model = await_model(model_source or published(config, refusals), config, stop)
     if model is None:
         return RunSummary()
     with settled_heap(), quick_switching():
-        return Worker(config, model, observer, follow=model_source is None).work(stop, until_end=until_end)
+        worker = Worker(config, model, observer, refusals, follow=model_source is None)
+        return worker.work(stop, until_end=until_end)
 
 
 class Worker:
     """One member of the group, with one model at a time; with `follow`, the one that the pointer names."""
 
     def __init__(
-        self, config: Config, model: DetectorModel, observer: Observer | None = None, *, follow: bool = False
+        self, config: Config, model: DetectorModel, observer: Observer | None, refusals: Refusals, *, follow: bool
     ) -> None:
         worker = config.worker
-        self._observer = observer
+        self._observer, self._refusals = observer, refusals
         self._interval = worker.commit_interval_ms / 1000
         self._timeout = worker.transaction_timeout_ms / 1000
         self._judge = Judge(model, config)
@@ -83,7 +86,7 @@ class Worker:
         )
         self._outbox = Outbox(self._transaction, config.topics)
         history = History(config.threshold.window) if follow else None
-        self._succession = Succession(config, model.version, history) if history else None
+        self._succession = Succession(config, model.version, history, refusals) if history else None
         self._source = Source(config, self._judge, self._commit, self._abandon, history)
         self._drift = DriftWatch(config.drift)
         self._shadow = Shadow(config, self._source.assignment.history)
@@ -138,7 +141,7 @@ class Worker:
             model=self._judge.model.version,
             control_events=self._done.events,
             swaps=self._swaps,
-            models_refused=self._succession.refused if self._succession else 0,
+            models_refused=len(self._refusals),
             swap_stalls=self._stalls,
         )
 

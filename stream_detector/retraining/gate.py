@@ -1,9 +1,10 @@
 """The gate: what a challenger must show before it replaces the champion.
 
-Every check is a figure with its limits, and all are reported, passed or not. Without a champion
-only the checks that need none are made.
+Every check is a figure with its limits, and all are reported, passed or not. What a check needs may
+be missing, as a champion is at first: then it is not made, and why is reported as well.
 """
 
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,9 +16,24 @@ from stream_detector.retraining.contender import Contender
 from stream_detector.retraining.reference import Reference
 from stream_detector.retraining.settings import GateSettings
 
-__all__ = ["Check", "Trial", "Verdict", "failures", "judge", "threshold_move"]
+__all__ = ["Check", "Trial", "Unchecked", "Verdict", "failures", "judge", "threshold_move"]
 
 TRIED = 2_000  # hold-out records that synthetic anomalies are told from
+NEEDS = {
+    "synthetic-auc-champion": ("champion",),
+    "feedback-detection": ("champion", "known"),
+    "reference-auc": ("reference",),
+    "reference-detection": ("champion", "reference"),
+    "reference-detection-approved": ("approved", "reference"),
+    "threshold-move": ("champion",),
+    "threshold-move-approved": ("champion", "approved"),
+}
+LACKING = {
+    "champion": "no model is in force yet",
+    "approved": "no model is there that a person approved, or that was the first",
+    "known": "no anomaly confirmed by feedback is retained",
+    "reference": "retrain.gate.reference names no reference set",
+}
 MOVED = 512  # synthetic anomalies of each size
 SPREAD_OF_COUNTS = 3.0  # standard deviations by which a rare count may miss a limit by chance
 
@@ -45,10 +61,19 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchecked:
+    """A check that could not be made, and what it lacked."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """All checks of one challenger."""
+    """All checks of one challenger, and those that could not be made."""
 
     checks: tuple[Check, ...]
+    unchecked: tuple[Unchecked, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -71,7 +96,8 @@ class Verdict:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What the contenders are tried on, in the challenger's schema: hold-out records [record,
-    feature], anomalies that a person has confirmed, the reference set, and the target alert rate.
+    feature], anomalies that a person has confirmed, the reference set, the target alert rate, and in
+    words what the model is that the `-approved` checks compare with.
     """
 
     holdout: Matrix
@@ -79,12 +105,13 @@ class Trial:
     reference: Reference | None
     target: float
     seed: int
+    since: str = "the model that a person approved last"
 
 
 def judge(
     challenger: Contender, champion: Contender | None, approved: Contender | None, trial: Trial, settings: GateSettings
 ) -> Verdict:
-    """All checks that can be made; `approved` is the model that a person approved last."""
+    """All checks that can be made; `approved` is the model that a person approved last, or what stands for it."""
     checks = [
         *_alert_rate(challenger, trial, settings),
         *_synthetic(challenger, champion, trial, settings),
@@ -95,7 +122,8 @@ def judge(
     checks += _reference(challenger, champion, approved, trial, settings)
     if champion is not None:
         checks += _moves(challenger, champion, approved, trial, settings)
-    return Verdict(tuple(checks))
+    given = {"champion": champion, "approved": approved, "known": len(trial.known), "reference": trial.reference}
+    return Verdict(tuple(checks), tuple(_unchecked({name for name, what in given.items() if what})))
 
 
 def threshold_move(challenger: Contender, other: Contender, holdout: Matrix) -> float:
@@ -174,7 +202,7 @@ def _reference(
         checks.append(Check("reference-detection", detection, least, None, meaning))
     if approved is not None:
         least = settings.kept_since_approval * approved.flagged(anomalous)
-        meaning = "the same, against what it was at the last approval by a person"
+        meaning = f"the same, against {trial.since}"
         checks.append(Check("reference-detection-approved", detection, least, None, meaning))
     return checks
 
@@ -187,10 +215,16 @@ def _moves(
     checks = [Check("threshold-move", threshold_move(challenger, champion, trial.holdout), -limit, limit, meaning)]
     if approved is not None:
         limit = settings.threshold_move_since_approval
-        meaning = "the same against the model that a person approved last"
+        meaning = f"the same against {trial.since}"
         move = threshold_move(challenger, approved, trial.holdout)
         checks.append(Check("threshold-move-approved", move, -limit, limit, meaning))
     return checks
+
+
+def _unchecked(given: Collection[str]) -> Iterator[Unchecked]:
+    for name, needs in NEEDS.items():
+        if lacking := [LACKING[need] for need in needs if need not in given]:
+            yield Unchecked(name, "; ".join(lacking))
 
 
 def _some(normal: Matrix, rng: np.random.Generator) -> Matrix:

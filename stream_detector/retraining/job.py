@@ -77,22 +77,24 @@ def retrain(config: Config, occasion: Occasion, who: str, progress: Progress, *,
     """
     standing = Standing.load(config)
     reference = _reference(config, standing)
+    digest = reference.digest if reference else None
     with ExitStack() as held:
         run, plan = _run(config, occasion, standing, held)
         try:
             model, holdout = learn(config, plan, standing, progress, run)
             model.save(run.path / "model.safetensors")
             known = _matrix(_known(config, plan.evidence, model.schema), model.schema, config)
-            trial = Trial(holdout, known, reference, config.threshold.target_alert_rate, config.seed)
+            target, seed = config.threshold.target_alert_rate, config.seed
+            trial = Trial(holdout, known, reference, target, seed, standing.since)
             verdict = _gate(config, model, standing, trial)
             published = publish and verdict.passed
             if published:
                 registry.publish(config, model.to_bytes(), who, plan.why, expected=standing.version)
         except (ConfigError, DataError, ModelError, PointerMovedError) as error:  # else a damaged run is tried for ever
-            Report(plan.why, standing.version, None, {}, None, str(error)).save(run)
+            Report(plan.why, standing.version, None, {}, None, str(error), digest).save(run)
             raise
         result = "published" if published else "not published" if verdict.passed else "refused"
-        Report(plan.why, standing.version, model.version, model.lineage, verdict, result).save(run)
+        Report(plan.why, standing.version, model.version, model.lineage, verdict, result, digest).save(run)
         tidy(config)
         return Outcome(model, verdict, run, published)
 

@@ -1,7 +1,7 @@
 """What a retraining did, as JSON for programs and Markdown for people, in its run directory."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from stream_detector.gan.run_directory import RunDirectory
@@ -13,7 +13,8 @@ __all__ = ["Report", "limit"]
 @dataclass(frozen=True, slots=True)
 class Report:
     """Why there was a retraining, the version that served, the new one and its lineage, what the gate
-    said, and the result: `published`, `refused`, `not published`, or what went wrong.
+    said, the result (`published`, `refused`, `not published`, or what went wrong), and the SHA-256 of
+    the reference set, if there was one.
     """
 
     why: str
@@ -22,6 +23,7 @@ class Report:
     lineage: Mapping[str, Any]
     verdict: Verdict | None
     result: str
+    reference: str | None = None
 
     def save(self, run: RunDirectory) -> None:
         """Writes report.md, then report.json, which marks the run as ended."""
@@ -36,6 +38,8 @@ class Report:
             "champion": self.champion or None,
             "version": self.version,
             "checks": self.verdict.to_dict() if self.verdict else [],
+            "not_checked": [asdict(each) for each in self.verdict.unchecked] if self.verdict else [],
+            "reference": self.reference,
             "lineage": dict(self.lineage),
         }
 
@@ -48,11 +52,14 @@ class Report:
         yield f"- why: {self.why}"
         yield f"- model: {self.version or 'none'}"
         yield f"- current model at the start: {self.champion or 'none'}"
+        yield f"- reference set: {f'SHA-256 {self.reference}' if self.reference else 'none'}"
         if self.verdict:
             yield from ("", "## Gate", "| check | figure | limit | | |", "|---|---|---|---|---|")
             for check in self.verdict.checks:
                 passed = "passed" if check.passed else "**failed**"
                 yield f"| {check.name} | {check.figure:.4g} | {limit(check)} | {passed} | {check.meaning} |"
+            for other in self.verdict.unchecked:
+                yield f"| {other.name} | | | not checked | {other.why} |"
         for title, key in (("Records", "parts"), ("Left out", "left_out"), ("Offsets, first and last", "offsets")):
             if self.lineage.get(key):
                 yield from (

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ from stream_detector.gan.settings import ModelConfig
 from stream_detector.kafka.recent import Reach
 from stream_detector.retraining.normal import Evidence
 
-__all__ = ["Plan", "begun", "ended", "tidy", "unfinished"]
+__all__ = ["Plan", "begun", "ended", "last_ended", "tidy", "unfinished"]
 
 PLAN, REPORT = "plan", "report"
 GOES_ON = 24 * 3600  # seconds after which an interrupted run is left as it is: its window is old
@@ -99,6 +100,12 @@ def ended(config: Config, folder: Path) -> tuple[RunDirectory, Plan, str]:
     if run.description["configuration"] != _configuration(config):
         raise ConfigError(f"{folder}: was made with other settings of 'model' or 'inversion'; give the same")
     return run, plan, version
+
+
+def last_ended(config: Config) -> datetime | None:
+    """When the newest of the retrainings kept in `retrain.runs` came to its end; None without one."""
+    ends = [(path / f"{REPORT}.json").stat().st_mtime for path in config.retrain.runs.glob("*/") if _is_over(path)]
+    return datetime.fromtimestamp(max(ends), UTC) if ends else None
 
 
 def tidy(config: Config) -> None:

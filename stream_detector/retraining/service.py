@@ -1,7 +1,8 @@
 """Retraining as a service: by the clock, and on drift.
 
-A retraining that is refused or goes wrong ends with its report; the service goes on, the model in
-force stays. A service that was stopped in the middle of a training goes on with it at its next start.
+A retraining that is refused or goes wrong ends with one line in the log; the service goes on, the
+model in force stays. One that was stopped in the middle goes on: at the service's next start, or when
+the broker answers again.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from threading import Event
 import structlog
 
 from stream_detector.config import Config
-from stream_detector.errors import ConfigError, KafkaError, StreamDetectorError
+from stream_detector.errors import BrokerUnavailableError, ConfigError, KafkaError, StreamDetectorError
 from stream_detector.retraining.job import Occasion, Outcome, retrain
 from stream_detector.retraining.triggers import Triggers
 
@@ -21,6 +22,8 @@ Progress = Callable[[int, int, str], None]
 Bar = Callable[[], AbstractContextManager[Progress]]
 LOOK = 1.0  # seconds between two looks at the clock and at drift
 PAUSE = 10.0  # seconds more when the broker did not answer
+
+MACHINE = (OSError, RuntimeError, MemoryError)  # a full disk, torch without memory: it may be better next time
 
 log = structlog.get_logger(__name__)
 
@@ -47,18 +50,16 @@ def serve(config: Config, who: str, stop: Event, bar: Bar, show: Callable[[Outco
     with Triggers(config) as triggers:
         while not stop.wait(LOOK):
             try:
-                occasion = triggers.due()
-            except KafkaError as error:
-                log.warning("failed, trying again", work="looking for drift", why=str(error))
-                stop.wait(PAUSE)
-                continue
-            if occasion is not None:
-                try:
+                if (occasion := triggers.due()) is not None:
                     _retrain(config, occasion, who, stop, bar, show)
-                except KeyboardInterrupt:
-                    log.info("stopped in the middle of a retraining; it goes on at the next start")
-                    return
-                triggers.attempted()
+                    triggers.attempted()
+            except KafkaError as error:
+                log.warning("failed, trying again", why=str(error))
+                triggers.interrupted()
+                stop.wait(PAUSE)
+            except KeyboardInterrupt:
+                log.info("stopped in the middle of a retraining; it goes on at the next start")
+                return
 
 
 def _retrain(
@@ -68,10 +69,10 @@ def _retrain(
     try:
         with bar() as progress:
             outcome = retrain(config, occasion, who, interruptible(progress, stop))
-    except ConfigError:
+    except BrokerUnavailableError:
         raise
-    except StreamDetectorError as error:
-        log.warning("no new model", why=str(error), kind=type(error).__name__)
+    except (StreamDetectorError, *MACHINE) as error:
+        log.warning("no new model", why=" ".join(str(error).split()), kind=type(error).__name__)
         return
     show(outcome)
     if not outcome.verdict.passed:

@@ -12,13 +12,18 @@ from stream_detector.retraining.window import Window
 
 __all__ = ["Standing"]
 
+BY_PERSON, BY_NOBODY = "the model that a person approved last", "the first model; no person has approved any"
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The models in force; None where there is none yet."""
+    """The models in force, None where there is none yet: the one that serves, and the one that a person
+    approved last or, before that, the first; `since` says in words which.
+    """
 
     champion: DetectorModel | None
     approved: DetectorModel | None
+    since: str = BY_PERSON
 
     @classmethod
     def load(cls, config: Config) -> Self:
@@ -27,9 +32,10 @@ class Standing:
         if pointer is None:
             return cls(None, None)
         champion = _fetch(config, pointer.version)
-        if pointer.approved is None or pointer.approved == pointer.version:
-            return cls(champion, champion if pointer.approved else None)
-        return cls(champion, _fetch(config, pointer.approved))
+        since = BY_PERSON if pointer.approved else BY_NOBODY
+        if pointer.anchor is None or pointer.anchor == pointer.version:
+            return cls(champion, champion if pointer.anchor else None, since)
+        return cls(champion, _fetch(config, pointer.anchor), since)
 
     @property
     def version(self) -> str:

@@ -10,9 +10,9 @@ from stream_detector.config import Config
 from stream_detector.control import ControlEvent
 from stream_detector.kafka import recent, registry
 from stream_detector.kafka.control import ControlWatch
+from stream_detector.retraining.arrivals import Arrivals
 from stream_detector.retraining.job import Occasion
-from stream_detector.retraining.run import unfinished
-from stream_detector.retraining.window import read_records
+from stream_detector.retraining.run import last_ended, unfinished
 
 __all__ = ["Triggers"]
 
@@ -31,13 +31,12 @@ class Triggers:
         self._config = config
         pointer = registry.current(config)
         moved = pointer.moment if pointer else None
-        self._attempted: datetime | None = None
+        self._attempted = last_ended(config)  # so that a service that is started again keeps its cool-down
         self._moved = moved
         self._drift: ControlEvent | None = None
-        self._since_ms = 0
+        self._arrivals = Arrivals(config, 0)
+        self._interrupted = True  # perhaps; the first look tells
         since_ms = int(moved.timestamp() * 1000) if moved else None
-        with unfinished(config, pointer.version if pointer else registry.NOTHING) as found:
-            self._interrupted = found is not None
         self._watch = ControlWatch(config, since_ms) if config.retrain.on_drift else None
 
     def __enter__(self) -> Self:
@@ -51,12 +50,24 @@ class Triggers:
         """A retraining has ended, in whatever way."""
         self._attempted = datetime.now(UTC)
 
+    def interrupted(self) -> None:
+        """A retraining may have been cut short, and shall go on if so."""
+        self._interrupted = True
+
     def due(self) -> Occasion | None:
         """The reason to retrain now; None while there is none."""
         if self._interrupted:
+            going_on = self._unfinished()
             self._interrupted = False
-            return Occasion("interrupted before")
+            if going_on:
+                return Occasion("interrupted before")
         return self._drifted() or self._scheduled()
+
+    def _unfinished(self) -> bool:
+        """Whether there is a run to go on with under the model in force."""
+        pointer = registry.current(self._config)
+        with unfinished(self._config, pointer.version if pointer else registry.NOTHING) as found:
+            return found is not None
 
     def _scheduled(self) -> Occasion | None:
         """When the model in force, and the last attempt, are as old as `retrain.every`."""
@@ -77,21 +88,23 @@ class Triggers:
             self._take(event)
         if self._drift is None or self._young(self._attempted, self._config.retrain.cooldown.total_seconds()):
             return None
-        if recent.available(self._config, self._since_ms) < self._wanted():
+        if not self._arrivals.reach(self._wanted()):
             return None
         event = self._drift
         if not self._in_force(event):
             self._drift = None
             return None
-        return Occasion(f"{event.kind} at {event.record}: {event.detector} on {event.stream}", self._since_ms)
+        return Occasion(f"{event.kind} at {event.record}: {event.detector} on {event.stream}", self._arrivals.since_ms)
 
     def _take(self, event: ControlEvent) -> None:
         """Keeps the first event under the model in force; records from there on are of the new kind."""
         if self._drift is not None or event.topic not in self._config.topics.telemetry or not self._in_force(event):
             return
-        found = read_records(self._config, {event.record})
         self._drift = event
-        self._since_ms = found[0].time_ms if found else int(event.noticed.timestamp() * 1000)
+        at = {(event.topic, event.partition): (event.offset, event.offset + 1)}
+        times = [message.timestamp()[1] for batch in recent.records(self._config, at) for message in batch]
+        since_ms = times[0] if times else int(event.noticed.timestamp() * 1000)
+        self._arrivals = Arrivals(self._config, since_ms)
         log.info("drift", record=event.record, detector=event.detector, stream=event.stream, wanted=self._wanted())
 
     def _in_force(self, event: ControlEvent) -> bool:

@@ -13,7 +13,7 @@ from stream_detector.kafka.formats import decoder
 from stream_detector.kafka.recent import Reach
 from stream_detector.records import Decoder, Message, raw
 
-__all__ = ["Source", "TelemetryRecord", "Window", "read_records", "read_window"]
+__all__ = ["Reader", "Source", "TelemetryRecord", "Window", "read_records", "read_window"]
 
 Source = tuple[str, int, int]
 """Topic, partition and offset of a message."""
@@ -70,7 +70,7 @@ def read_window(config: Config, reach: Reach, progress: Progress) -> Window:
     `retrain.records`; else `reach` says how many there are.
     """
     total = sum(end - start for start, end in reach.values())
-    reader = _Reader(config)
+    reader = Reader(config)
     most = config.retrain.records // max(1, len(reach)) if reader.many else None
     records: list[TelemetryRecord] = []
     messages = 0
@@ -93,7 +93,7 @@ def read_window(config: Config, reach: Reach, progress: Progress) -> Window:
 def read_records(config: Config, ids: Collection[str]) -> list[TelemetryRecord]:
     """The usable ones of the records that alert ids name and that are still retained, in order of offset."""
     sources = sorted(filter(None, (_source(alert_id, config) for alert_id in ids)))
-    reader = _Reader(config)
+    reader = Reader(config)
     found: list[TelemetryRecord] = []
     for topic, partition, start, end in _stretches(sources):
         for batch in recent.records(config, {(topic, partition): (start, end)}):
@@ -101,8 +101,8 @@ def read_records(config: Config, ids: Collection[str]) -> list[TelemetryRecord]:
     return found
 
 
-class _Reader:
-    """Decodes messages, and counts what cannot be used by reason."""
+class Reader:
+    """Decodes messages, and counts what cannot be used by reason; `many`: a message may hold several records."""
 
     def __init__(self, config: Config) -> None:
         self._decoder: Decoder = decoder(config.record)
@@ -111,6 +111,7 @@ class _Reader:
         self.unusable: Counter[str] = Counter()
 
     def usable(self, messages: Sequence[Message]) -> Iterator[TelemetryRecord]:
+        """The records of these messages that can be used."""
         rows = self._decoder.read([raw(message.value()) for message in messages], self._declared)
         self.unusable.update(why.reason for why in rows.rejected.values())
         row_of: Counter[int] = Counter()

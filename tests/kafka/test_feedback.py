@@ -11,6 +11,7 @@ from stream_detector.feedback import Verdict, precision
 from stream_detector.kafka import alerts
 from stream_detector.kafka.feedback import give, latest
 from stream_detector.records import Alert
+from tests.workload import everything
 
 ALERT = Alert(
     "telemetry",
@@ -52,6 +53,8 @@ def test_the_last_verdict_on_an_alert_counts(config):
     give(config, identifier(4), Verdict.ANOMALY, "", "ana")
     given = give(config, identifier(3), Verdict.FALSE_ALARM, "a planned restart", "ben")
 
+    keys = [message.key() for message in everything(config, config.topics.feedback)]
+    assert keys == [identifier(each).encode() for each in (3, 4, 3)]  # so that compaction keeps the last word
     found = latest(config)
     assert set(found) == {identifier(3), identifier(4)}
     assert found[identifier(3)] == given

@@ -1,9 +1,12 @@
 """Retraining on a real broker: what is learnt from, what is published, and what leaves everything as it was."""
 
 import json
+import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -12,11 +15,12 @@ from stream_detector.errors import DataError, ModelSchemaError, PointerMovedErro
 from stream_detector.feedback import Verdict
 from stream_detector.kafka import feedback, registry
 from stream_detector.kafka.clients import admin
+from stream_detector.model import DetectorModel
 from stream_detector.retraining import job
 from stream_detector.retraining.job import Occasion, retrain
 from stream_detector.retraining.window import read_window
 from tests.formats import batch
-from tests.workload import MODEL_CONFIG, Running, alerts, feed, small_model, telemetry
+from tests.workload import MODEL_CONFIG, Running, alerts, everything, feed, small_model, telemetry
 
 LENIENT = {"least_auc": 0.5, "least_coverage": 0.0, "threshold_move": 5.0, "threshold_move_since_approval": 5.0}
 MODEL = MODEL_CONFIG["model"]
@@ -60,7 +64,9 @@ def test_a_first_model_then_a_second(make_own):
     assert second.verdict.passed, second.verdict
     pointer = registry.current(config)
     assert (pointer.version, pointer.previous) == (second.model.version, first.model.version)
-    assert pointer.approved_by is None
+    assert (pointer.approved_by, pointer.first) == (None, first.model.version)
+    assert (pointer.who, pointer.why) == ("tester", "test")
+    assert abs((datetime.now(UTC) - pointer.moment).total_seconds()) < 60
     names = {check.name for check in second.verdict.checks}
     assert {"synthetic-auc-champion", "threshold-move"} <= names
     assert not names & {check.name for check in first.verdict.checks if "champion" in check.name}
@@ -75,6 +81,66 @@ def test_only_records_that_are_young_enough_are_learnt_from(make_own):
 
     ((_, offsets),) = run_once(config).model.lineage["offsets"].items()
     assert offsets == [600, 1499]
+
+
+def test_a_first_fit_that_nobody_looked_at_is_no_approval(make_own, command, tmp_path):
+    """`fit --if-missing` says in the pointer that it was automatic; the gate then holds on to that first model, by
+    name, until a person approves one.
+    """
+    config = make_own()
+    feed(config, telemetry(900, anomalies=0.0))
+    fit = ("fit", "--from-topic", "--records", 900, "--publish", "--if-missing", "-c", in_file(config, tmp_path / "c"))
+    assert command(*fit)[0] == 0
+    first = registry.current(config)
+    assert (first.approved_by, first.approved, first.first) == (None, None, first.version)
+    assert "automatic" in first.why
+    assert command(*fit)[0] == 0
+    assert registry.current(config) == first
+
+    def since(outcome):
+        return next(check.meaning for check in outcome.verdict.checks if check.name == "threshold-move-approved")
+
+    assert "the first model; no person has approved any" in since(run_once(config))
+    assert registry.current(config).anchor == first.version
+    registry.promote(config, first.version, "ana", "I have looked", approved_by="ana")
+    assert "that a person approved last" in since(run_once(config, publish=False))
+
+
+def test_a_report_says_what_was_not_checked_and_which_reference_set_was_used(make_own, command, tmp_path):
+    """Checks that could not be made are in both reports and on the terminal, with the reason; the set by its SHA-256."""
+    rows = [json.loads(value)["features"] for value in telemetry(40, anomalies=0.0)]
+    labelled = [(row | ({"cpu": 300.0} if at < 20 else {}), int(at < 20)) for at, row in enumerate(rows)]
+    lines = [",".join((*rows[0], "label")), *(",".join(map(str, (*row.values(), is_one))) for row, is_one in labelled)]
+    reference = tmp_path / "reference.csv"
+    reference.write_text("\n".join(lines) + "\n")
+    config = make_own(gate={"reference": reference})
+    feed(config, telemetry(900, anomalies=0.0))
+
+    code, out, _ = command("retrain", "--once", "--dry-run", "-c", in_file(config, tmp_path / "c"))
+
+    assert code in {0, 7}
+    kept = report(config)
+    assert kept["reference"] == sha256(reference.read_bytes()).hexdigest()
+    assert {each["name"]: each["why"] for each in kept["not_checked"]}["threshold-move"] == "no model is in force yet"
+    assert "reference-auc" in {check["name"] for check in kept["checks"]}
+    (run,) = config.retrain.runs.iterdir()
+    page = (run / "report.md").read_text()
+    assert kept["reference"] in page
+    assert "| threshold-move | | | not checked | no model is in force yet |" in page
+    assert "not checked" in out
+
+
+def test_excluded_intervals_are_left_out_and_counted(make_own):
+    """Records written in an interval that the operator excludes are in no part, and the lineage says how many."""
+    begin = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    config = make_own(exclude=[{"begin": begin, "end": begin + timedelta(minutes=10)}])
+    at = round(1000 * begin.timestamp())
+    for seed, count, offset in ((0, 450, -1), (1, 150, 0), (2, 120, 599_999), (3, 450, 600_000)):
+        feed(config, telemetry(count, seed=seed, anomalies=0.0), partitions=1, timestamp=at + offset)
+
+    lineage = run_once(config).model.lineage
+    assert lineage["left_out"] == {"excluded-interval": 270}
+    assert sum(lineage["parts"].values()) == 900
 
 
 def test_a_window_of_messages_that_hold_many_records_stays_within_its_cap(make_config):
@@ -309,6 +375,56 @@ def test_a_terminated_training_goes_on_from_its_checkpoint(make_own, tmp_path):
     assert len(list(config.retrain.runs.iterdir())) == 2
     assert min(step for message, step in steps if "loss" in message) > 200
     assert registry.current(config).why == "asked for"
+
+
+def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path):
+    """Both train; one publishes, the other says that somebody was faster, ends with 4, and changes nothing."""
+    config = make_own()
+    feed(config, telemetry(900, anomalies=0.0))
+    first = registry.publish(config, small_model().to_bytes(), "tester", "first")
+    settings = [in_file(config.model_copy(update={"seed": seed}), tmp_path / f"{seed}.json") for seed in (1, 2)]
+    command = (sys.executable, "-m", "stream_detector", "retrain", "--once", "-c")
+    jobs = [
+        subprocess.Popen([*command, path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        for path in settings
+    ]
+    said = {job.communicate(timeout=120)[1]: job.returncode for job in jobs}
+
+    pointer = registry.current(config)
+    assert sorted(said.values()) == [0, 4], said
+    assert pointer.previous == first.version
+    for text, code in said.items():
+        if code == 0:
+            assert f"published as current: version {pointer.version}" in text
+        else:
+            assert pointer.version in text
+            assert "somebody" in text.splitlines()[-1]
+    results = [json.loads((run / "report.json").read_text())["result"] for run in config.retrain.runs.iterdir()]
+    assert sum(result == "published" for result in results) == 1
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_make_one_model_of_one_window(make_own, tmp_path):
+    """Two processes train together: one reads, judges and publishes, once, in one run; the other only helps."""
+    config = make_own()
+    counts = feed(config, telemetry(900, anomalies=0.0))
+    first = registry.publish(config, small_model().to_bytes(), "tester", "first")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python")
+    command = (sys.executable, "-m", "stream_detector", "retrain", "--once", "-c", in_file(config, tmp_path / "c.json"))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, *torchrun, *command], capture_output=True, text=True, env=environment, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    pointer = registry.current(config)
+    assert done.stderr.count("published as current") == 1
+    assert (pointer.previous, len(registry.versions(config))) == (first.version, 2)
+    lineage = DetectorModel.from_bytes(registry.fetch(config, pointer.version)).lineage
+    topic = config.topics.telemetry[0]
+    assert lineage["offsets"] == {f"{topic}-{partition}": [0, counts[partition] - 1] for partition in range(3)}
+    assert report(config)["version"] == pointer.version
+    assert sum(m.key() == b"current" for m in everything(config, config.topics.models)) == 2
 
 
 def test_only_the_newest_runs_are_kept(make_own):

@@ -1,6 +1,9 @@
 """A candidate in shadow judges what the model in force judges, and changes nothing of it."""
 
+import json
+
 import pytest
+import yaml
 from structlog.testing import capture_logs
 from workload import (
     THRESHOLD,
@@ -32,7 +35,7 @@ def in_shadow(logs, version):
     return lambda: any(entry["event"] == "shadow" and entry["version"] == version for entry in logs)
 
 
-def test_the_comparison_is_what_each_model_alone_would_say(config):
+def test_the_comparison_is_what_each_model_alone_would_say(config, command, tmp_path):
     """Counts of both models over a restart are those of two undisturbed runs; the alerts are the champion's."""
     models = small_model(0), small_model(1)
     first, second = published(config, *models)
@@ -52,6 +55,23 @@ def test_the_comparison_is_what_each_model_alone_would_say(config):
     added = {f"{config.topics.telemetry[0]}-{partition}-{offset}" for partition, offset in candidate.keys() - champion}
     assert set(found.added) <= added
     assert len(found.added) == min(len(added), EXAMPLES)
+
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", include={"kafka", "topics"}, exclude_none=True)))
+    lost = len(champion.keys() - candidate)
+    code, out, _ = command("models", "compare", "-c", path)
+    assert (code, f"added {len(added):,}, lost {lost:,}, agreement {found.agreement:.1%}" in out) == (0, True), out
+    assert "8,000 records judged by both" in out
+    assert f"{len(candidate) / 8_000:.4%}" in out
+    assert f"{len(champion) / 8_000:.4%}" in out
+    told = json.loads(command("models", "compare", "--json", "-c", path)[1])
+    assert (told["candidate_alerts"], told["champion_alerts"], told["both"]) == (
+        len(candidate),
+        len(champion),
+        len(champion.keys() & candidate.keys()),
+    )
+    assert lost > 0
+    assert len(added) > 0
 
 
 def test_a_shadow_ends_when_told_and_when_it_takes_over(config):

@@ -29,10 +29,12 @@ from workload import (
 )
 
 from stream_detector import ModelConfig, fit
+from stream_detector.errors import KafkaError
 from stream_detector.kafka import registry
 from stream_detector.kafka.clients import plain_producer
-from stream_detector.kafka.pointer import Pointer
+from stream_detector.kafka.pointer import Pointer, PointerWatch
 from stream_detector.kafka.source import Source
+from stream_detector.kafka.succession import Succession
 from stream_detector.model import DetectorModel
 
 ANOMALIES = 0.004  # fewer than the target: the rolling quantile decides, not the limits that all models share
@@ -132,14 +134,15 @@ def test_refused_artifacts_leave_the_old_model_serving(config, produce):
     """Whatever is wrong with a model pointed to, it is named once and counted, and alerts stay those of the old one."""
     models = small_model(0), small_model(1)
     first, _ = published(config, *models)
-    cases = list(malformed(models[1].to_bytes()))[::5]
+    cases = list(malformed(models[1].to_bytes()))
     with capture_logs() as logs, Running(config, None) as running:
         until(lambda: running.seen.partitions == 3, "partitions are placed")
         for number, (name, version, artifact) in enumerate(cases, 1):
             pointer = Pointer(version, first, "test", "now", name)
             keys = [b"version/" + version.encode(), b"current"]
             produce(config, config.topics.models, [artifact, pointer.to_json()], keys=keys)
-            feed(config, telemetry(300, seed=number, anomalies=ANOMALIES))
+            if number % 5 == 0:
+                feed(config, telemetry(300, seed=number, anomalies=ANOMALIES))
             until(partial(counted, logs, "why", number), f"{name} is refused")
         produce(config, config.topics.models, [b"no pointer"], keys=[b"current"])
         until(partial(counted, logs, "why", len(cases) + 1), "the unsound pointer is refused")
@@ -165,16 +168,43 @@ def test_a_model_of_other_records_is_refused(config):
     assert "humidity, pressure are in none of" in next(entry["why"] for entry in logs if "why" in entry)
 
 
-def test_a_worker_starts_with_the_model_before_a_refused_one(config, produce):
-    """A worker that starts while the pointer names an unsound model serves what the running ones go on with."""
+def test_a_worker_starts_with_the_model_before_a_refused_one(config, monkeypatch):
+    """A worker that starts while the pointer names an unsound model serves what the running ones go on with, and
+    says so once.
+    """
     first, _ = published(config, small_model(0), small_model(1))
-    bad = b"not a model"
-    registry.publish(config, bad, "test", "careless")
+    bad = registry.publish(config, b"not a model", "test", "careless").version
     feed(config, telemetry(300))
-    with capture_logs() as logs, Running(config, None, until_end=True) as running:
-        summary = running.join()
-    assert (summary.model, summary.records) == (first, 300)
-    assert any("starting with the one before" in entry["event"] for entry in logs)
+    considered, honest = [], Succession._consider
+    monkeypatch.setattr(Succession, "_consider", lambda self, pointer: (honest(self, pointer), considered.append(1)))
+    with capture_logs() as logs, Running(config, None) as running:
+        until(lambda: considered and committed(config) == ends(config), "it is looked at again, beside the work")
+    assert (running.summary.model, running.summary.records, running.summary.models_refused) == (first, 300, 1)
+    (refused,) = (entry for entry in logs if "refused" in entry["event"])
+    assert (refused["version"], refused["serving"]) == (bad, first)
+
+
+def test_an_unsound_pointer_is_refused_once_whatever_happens_to_the_watch(config, produce, monkeypatch):
+    """A watch on the pointers that is made again after trouble tells nothing twice."""
+    published(config, small_model(0))
+    watches, honest = [], PointerWatch.poll
+
+    def fails_at_first(watch, wait=0.0):
+        if not watches or watches[-1] is not watch:
+            watches.append(watch)
+        elif len(watches) < 3:
+            raise KafkaError("a test: trouble with the broker")
+        return honest(watch, wait)
+
+    monkeypatch.setattr(PointerWatch, "poll", fails_at_first)
+    monkeypatch.setattr("stream_detector.kafka.succession.PAUSE", 0.1)
+    produce(config, config.topics.models, [b"no pointer"], keys=[b"shadow"])
+    with capture_logs() as logs, Running(config, None) as running:
+        until(lambda: len(watches) == 3, "two watches failed")
+        feed(config, telemetry(300))
+        until(lambda: committed(config) == ends(config), "all is committed")
+    assert sum("not a model pointer" in entry.get("why", "") for entry in logs) == 1
+    assert running.summary.models_refused == 1
 
 
 def counted(logs, key, times):

@@ -62,28 +62,67 @@ with distributed.leading(training.follow) as leads:
 """
 
 
+MEAN = """
+import pathlib, sys, torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from stream_detector.gan import distributed
+from stream_detector.gan.schedule import Descent
+
+wrapped = []
+honest = DistributedDataParallel.forward
+DistributedDataParallel.forward = lambda self, *given: wrapped.append(1) or honest(self, *given)
+
+def steps():
+    weight, other = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
+    descend = Descent(torch.optim.SGD([weight], 1.0))
+    for target in (1.0, 2.0):
+        mine = target * (1 + 2 * distributed.rank())  # 1 and 3, then 2 and 6
+        loss, extra = descend(lambda: ((weight * mine * other).sum(), other), 1.0)
+    text = f"{weight.tolist()} {other.grad} {loss.requires_grad} {len(wrapped)}"
+    pathlib.Path(sys.argv[1], f"rank-{distributed.rank()}").write_text(text)
+
+def follow():
+    steps()
+    assert distributed.listen() is None
+
+with distributed.leading(follow) as leads:
+    if leads:
+        steps()
+"""
+
+
+def scripted(folder, script, *arguments, processes=2):
+    """Runs Python text by that many processes; returns what each left in its `rank-N`, in order."""
+    path = folder / "script.py"
+    path.write_text(script)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, *torchrun, path, *arguments, folder]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return [(folder / f"rank-{rank}").read_text() for rank in range(processes)]
+
+
+@pytest.mark.slow
+def test_a_step_goes_along_the_mean_gradient(tmp_path):
+    """DistributedDataParallel has every process step along the mean, and leaves alone what else a loss depends on."""
+    assert scripted(tmp_path, MEAN) == ["[-6.0, -6.0] None False 2"] * 2  # -(1 + 3) / 2 - (2 + 6) / 2
+
+
+@pytest.mark.slow
+def test_a_process_alone_steps_without_help(tmp_path):
+    """Without torchrun nothing is wrapped: the step is along the one gradient there is."""
+    assert scripted(tmp_path, MEAN, processes=1) == ["[-3.0, -3.0] None False 0"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("begun", ["afresh", "resumed"])
 def test_all_processes_hold_the_same_weights(tmp_path, begun):
     """Each draws records of its own, and gradients are averaged: after a training nobody has gone astray."""
-    script = tmp_path / "weights.py"
-    script.write_text(WEIGHTS)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        script,
-        begun,
-        tmp_path,
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
-    )
+    first, second = scripted(tmp_path, WEIGHTS, begun)
 
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "rank-0").read_text() == (tmp_path / "rank-1").read_text()
+    assert first == second
 
 
 def detects(model):

@@ -2,9 +2,12 @@
 
 import pytest
 
-from benchmarks.drift.dispositions import turn
-from benchmarks.drift.figures import Seen, phases
+from benchmarks.drift.cause import is_after, named
+from benchmarks.drift.dispositions import Dispositions, turn
+from benchmarks.drift.figures import Phase, Seen, phases
+from benchmarks.drift.promises import broken_promises
 from producers.faults import Fault, FaultKind, record_id
+from stream_detector.control import ControlEvent
 
 PARTITION = ("t", 0)
 RELEASE, SWAPS = 100, (200, 220)  # steps; with one entity, offsets too
@@ -55,3 +58,53 @@ def test_phases_count_records_alerts_and_whole_faults():
         "between": (0, 0),
         "after": (1, 1),
     }
+
+
+def kept(**changes):
+    """The arguments of a run that kept all promises, some changed."""
+    some = frozenset({fault(1, 2), fault(5, 6)})
+    phase = {name: Phase(1_000, 30, some, some) for name in ("before", "between", "after")}
+    found = phase | {"drift": Phase(1_000, 300, some, some)} | changes.pop("found", {})
+    return {"found": found, "target": 0.03, "swapped": {"one", "two"}, "done": Dispositions(), "caused": True} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"found": {"drift": Phase(1_000, 80, frozenset(), frozenset())}}, "raised the alert rate to 8.00% only"),
+        (
+            {"found": {"after": Phase(1_000, 40, frozenset({fault(1, 2)}), frozenset({fault(1, 2)}))}},
+            "4.00%, is not within",
+        ),
+        (
+            {"found": {"after": Phase(1_000, 20, frozenset({fault(1, 2)}), frozenset({fault(1, 2)}))}},
+            "2.00%, is not within",
+        ),
+        ({"found": {"after": Phase(1_000, 30, frozenset({fault(1, 2)}), frozenset())}}, "0.0% of the faults"),
+        ({"found": {"before": Phase(1_000, 30, frozenset(), frozenset())}}, "no fault to detect"),
+        ({"swapped": {"one"}}, "no swap in worker two"),
+        ({"caused": False}, "not started by a drift event"),
+        ({"done": Dispositions(lost=1)}, "lost is 1, must be 0"),
+        ({"done": Dispositions(duplicated=2)}, "duplicated is 2, must be 0"),
+        ({"done": Dispositions(mismatched=3)}, "replay_mismatch is 3, must be 0"),
+    ],
+)
+def test_a_promise_that_is_not_kept_is_named(changes, says):
+    """Each figure that must hold has a line of its own when it does not; a run without fault has none."""
+    assert not list(broken_promises(**kept()))
+    (line,) = broken_promises(**kept(**changes))
+    assert says in line
+
+
+def test_only_an_event_after_the_release_counts_as_the_cause():
+    """The report's reason must name an event of the control topic under the replaced model, on a record of the new kind."""
+    event = ControlEvent("drift", "e", *PARTITION, 150, "adwin", "score", "old", "2026-01-01T00:00:00+00:00")
+    report = {"champion": "old", "why": "drift at t-0-150: adwin on score"}
+    seen = [Seen(PARTITION, step, record_id("web", step), False) for step in range(300)]
+
+    assert named(report, [event]) == event
+    assert named(report | {"why": "retrain.every: 1:00:00"}, [event]) is None
+    assert named(report | {"why": "drift at t-0-15: adwin on score"}, [event]) is None
+    assert named(report | {"champion": "other"}, [event]) is None
+    assert is_after(event, seen, RELEASE)
+    assert not is_after(event, seen, 151)

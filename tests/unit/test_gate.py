@@ -10,12 +10,26 @@ from stream_detector.config import ThresholdConfig
 from stream_detector.fitting import HeldOut, fit
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.retraining.contender import Contender, recoded
-from stream_detector.retraining.gate import Check, Trial, Verdict, failures, judge, threshold_move
+from stream_detector.retraining.gate import LACKING, Check, Trial, Verdict, failures, judge, threshold_move
 from stream_detector.retraining.reference import Reference
 from stream_detector.retraining.settings import GateSettings
 from tests.unit.small_models import QUICK, correlated
 
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=500, warmup=100)
+ALL = sorted(
+    (
+        "holdout-alert-rate",
+        "synthetic-auc",
+        "synthetic-auc-champion",
+        "generator-coverage",
+        "feedback-detection",
+        "reference-auc",
+        "reference-detection",
+        "reference-detection-approved",
+        "threshold-move",
+        "threshold-move-approved",
+    )
+)
 SETTINGS = GateSettings(least_coverage=0.02)
 
 
@@ -56,18 +70,8 @@ def test_a_model_like_the_champion_passes_every_check():
     verdict = judge(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), SETTINGS)
 
     assert failed(verdict) == set()
-    assert [check.name for check in verdict.checks] == [
-        "holdout-alert-rate",
-        "synthetic-auc",
-        "synthetic-auc-champion",
-        "generator-coverage",
-        "feedback-detection",
-        "reference-auc",
-        "reference-detection",
-        "reference-detection-approved",
-        "threshold-move",
-        "threshold-move-approved",
-    ]
+    assert sorted(check.name for check in verdict.checks) == ALL
+    assert verdict.unchecked == ()
 
 
 def test_a_first_model_meets_only_the_checks_that_need_no_other():
@@ -78,8 +82,27 @@ def test_a_first_model_meets_only_the_checks_that_need_no_other():
     assert [check.name for check in verdict.checks] == [
         "holdout-alert-rate", "synthetic-auc", "generator-coverage", "reference-auc",
     ]  # fmt: skip
+    assert {each.name: each.why for each in verdict.unchecked} == {
+        "synthetic-auc-champion": LACKING["champion"],
+        "feedback-detection": LACKING["champion"],
+        "reference-detection": LACKING["champion"],
+        "reference-detection-approved": LACKING["approved"],
+        "threshold-move": LACKING["champion"],
+        "threshold-move-approved": f"{LACKING['champion']}; {LACKING['approved']}",
+    }
     strict = GateSettings(least_auc=0.999, least_coverage=1.0)
     assert failed(judge(sound(), None, None, trial(), strict)) >= {"synthetic-auc", "generator-coverage"}
+
+
+@pytest.mark.parametrize(("known", "reference"), [(True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(("champion", "approved"), [(True, True), (True, False), (False, False)])
+def test_every_check_is_made_or_said_to_be_missing(champion, approved, known, reference):
+    """Whatever is lacking, nothing is left out in silence, and nothing said to be missing was made."""
+    lacking = ({} if known else {"known": apart(0)}) | ({} if reference else {"reference": None})
+    verdict = judge(sound(), sound() if champion else None, sound() if approved else None, trial(**lacking), SETTINGS)
+
+    assert sorted(each.name for each in (*verdict.checks, *verdict.unchecked)) == ALL
+    assert bool(verdict.unchecked) is True
 
 
 def test_a_model_of_other_records_is_stopped():
