@@ -4,7 +4,7 @@ The threshold of a record uses only the scores before it, one by one and in offs
 is a function of the log alone: never of batches, workers or restarts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -89,6 +89,6 @@ class RollingThreshold:
         quantile = self._window.quantile(self._share)
         return Threshold(min(max(quantile, limits.floor), limits.ceiling), warming=False)
 
-    def learn(self, scores: Sequence[float] | NDArray[np.float64]) -> None:
+    def learn(self, scores: Iterable[float]) -> None:
         """Takes earlier scores into the window, oldest first, without judging them."""
-        self._window.extend(np.asarray(scores, dtype=np.float64))
+        self._window.extend(np.fromiter(scores, dtype=np.float64))
