@@ -38,7 +38,7 @@ from stream_detector.scoring.threshold import Limits, RollingThreshold, Threshol
 
 __all__ = ["Judged", "Outcome", "detect", "history", "limits"]
 
-LEAST = 512  # messages of a part, unless a message may hold many records
+LEAST = 1_024  # messages of a part, unless a message may hold many records
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
 
 
@@ -138,11 +138,11 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
 
 
 def _pieces(messages: Sequence[Message], decoder: Decoder) -> list[Sequence[Message]]:
-    """The batch, cut into a few parts: each half of what is left, for every one has its cost, and the last is waited for."""
+    """The batch, cut into a few parts: each a third of what is left, for every one has its cost, and the last is waited for."""
     least = 1 if decoder.many else LEAST
     pieces, first = [], 0
     while first < len(messages):
-        end = first + max((len(messages) - first) // 2, least)
+        end = first + max((len(messages) - first) // 3, least)
         pieces.append(messages[first:end])
         first = end
     return pieces
