@@ -187,7 +187,7 @@ class WorkerConfig(Section):
 
     batch_records: int = Field(8_192, ge=1, le=100_000)
     """Most records scored at once."""
-    linger_ms: int = Field(20, ge=0, le=10_000)
+    linger_ms: int = Field(5, ge=0, le=10_000)
     """Longest wait for a batch to fill, milliseconds."""
     commit_interval_ms: int = Field(100, ge=0, le=60_000)
     """A transaction is committed at this age, or at once when it holds an alert, milliseconds."""

@@ -27,6 +27,7 @@ from stream_detector.records import (
     Decoder,
     Message,
     Place,
+    offsets_of,
     raw,
     runs,
     values_of,
@@ -37,8 +38,7 @@ from stream_detector.scoring.threshold import Limits, RollingThreshold, Threshol
 
 __all__ = ["Judged", "Outcome", "detect", "history", "limits"]
 
-PARTS = 8  # of a batch: the last one's scores are waited for
-LEAST = 512  # messages of a part, unless a message may hold many records
+LEAST = 1_024  # messages of a part, unless a message may hold many records
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
 
 
@@ -120,7 +120,8 @@ def detect(
 def history(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> list[float]:
     """Scores of the usable records, in order, for a threshold window; nothing is judged."""
     decoded = decoder.decode(values_of(messages), model.schema)
-    return _decimals(model.score(decoded.features).anomaly)
+    scores: list[float] = _decimals(model.score(decoded.features).anomaly).tolist()
+    return scores
 
 
 def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
@@ -137,9 +138,14 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
 
 
 def _pieces(messages: Sequence[Message], decoder: Decoder) -> list[Sequence[Message]]:
-    """The batch, cut into a few parts that are worth a call each."""
-    size = max(-(-len(messages) // PARTS), 1 if decoder.many else LEAST)
-    return [messages[first : first + size] for first in range(0, len(messages), size)]
+    """The batch, cut into a few parts: each a third of what is left, for every one has its cost, and the last is waited for."""
+    least = 1 if decoder.many else LEAST
+    pieces, first = [], 0
+    while first < len(messages):
+        end = first + max((len(messages) - first) // 3, least)
+        pieces.append(messages[first:end])
+        first = end
+    return pieces
 
 
 def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder, *, alone: bool) -> Part:
@@ -151,15 +157,15 @@ def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder, 
 
 def _judge(part: Part) -> Judged:
     """Waits for the scores, and says where the rows lie in the log."""
-    positions = np.array(part.decoded.kept, dtype=np.int64)
-    offsets = np.array([message.offset() or 0 for message in part.messages], dtype=np.int64)[positions]
+    messages, decoded = part.messages, part.decoded
+    offsets, positions = offsets_of(messages), np.array(decoded.kept, dtype=np.int64)
     found, end = [], 0
-    for place, run in runs(part.messages):
+    for place, run in runs(messages):
         rows = np.searchsorted(positions, (end, end + len(run)))
         end += len(run)
         if rows[0] < rows[1]:
             found.append((place, slice(*rows.tolist())))
-    return Judged(tuple(found), offsets, part.scores())
+    return Judged(tuple(found), offsets[positions], part.scores())
 
 
 def _flag(part: Part, judged: Judged, thresholds: Mapping[Place, RollingThreshold]) -> Iterator[Hit]:
@@ -180,7 +186,7 @@ def _alert(hit: Hit, explanation: Explanation, model_version: str, decoder: Deco
     event_id, entity, event_time = decoder.identity(decoded.documents[row])
     score, inversion, discriminator = _decimals(
         np.array([scores.anomaly[row], scores.inversion[row], scores.discriminator[row]])
-    )
+    ).tolist()
     return Alert(
         topic=message.topic() or "",
         partition=message.partition() or 0,
@@ -207,11 +213,11 @@ def _severity(excess: float) -> str:
     return next((word for least, word in SEVERITIES if excess >= least), "warning")
 
 
-def _decimals(scores: NDArray[np.float32]) -> list[float]:
+def _decimals(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """Scores as the doubles their 6 significant digits name, so that what is compared is what is stored."""
     wide = scores.astype(np.float64)
     scale = 10.0 ** (5 - np.floor(np.log10(np.maximum(np.abs(wide), 1e-6))))
-    rounded: list[float] = (np.round(wide * scale) / scale).tolist()
+    rounded: NDArray[np.float64] = np.round(wide * scale) / scale
     return rounded
 
 

@@ -1,15 +1,17 @@
 """Drift of a partition's stream under one model: river's ADWIN and KSWIN, and alerts that are alike.
 
 Everything is counted in offsets, so what is noticed does not depend on batches. ADWIN sees the mean of
-every 32 offsets; KSWIN sees one record in 16 and is asked every 2,048 offsets, since its test takes
-half a millisecond. Scores are cut off at 3 nines: a few wild records are anomalies, not drift.
+every 32 offsets; KSWIN sees one record in 16 and is asked every 2,048 offsets. Scores are cut off at 3
+nines: a few wild records are anomalies, not drift.
 """
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
 from math import fsum
+from random import Random
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ CHECK = 8  # blocks between two checks of ADWIN
 STRIDE = 16  # offsets of which KSWIN sees one record
 TEST = 2_048  # offsets between two tests of KSWIN
 SAMPLES, LATEST = 300, 100  # that KSWIN compares: so many of all against so many of the latest
+DRAWN = Random(0).sample(range(SAMPLES - LATEST), LATEST)  # noqa: S311 - which of the earlier ones KSWIN takes of seed 0
 CAP = 3.0  # nines
 SPAN = 1_000  # offsets over which alerts are counted that are alike
 DOMINANT = 0.25  # contribution to an alert from which a feature counts
@@ -51,6 +54,7 @@ class Monitor:
         self._streams = {stream: Stream(config) for stream in ("score", "residual")}
         self._alike = Alike(config.regime_share)
         self._quiet_until: dict[bool, int] = {}
+        self._last = -1
 
     def update(
         self,
@@ -60,10 +64,12 @@ class Monitor:
         alerts: Iterable[Alert],
     ) -> list[Notice]:
         """What is new in records [record], in offset order, with their scores and residuals in nines."""
+        grid = _grid(self._last, offsets)
+        self._last = int(offsets[-1])
         found = [
             Notice(offset, detector, stream)
             for stream, values in (("score", scores), ("residual", residuals))
-            for offset, detector in self._streams[stream].update(offsets, values)
+            for offset, detector in self._streams[stream].update(grid, values)
         ]
         found += [Notice(at, "pattern", "residual", features) for at, features in self._alike.update(alerts)]
         return [notice for notice in sorted(found, key=lambda notice: notice.offset) if self._is_news(notice)]
@@ -77,29 +83,42 @@ class Monitor:
         return True
 
 
+class Grid(NamedTuple):
+    """Rows of a batch that are the first of a block of offsets, with the offset before each; rows that KSWIN sees;
+    and those of the latter, by their number, that a test precedes, with their offsets.
+    """
+
+    blocks: list[tuple[int, int]]
+    sampled: NDArray[np.int64]
+    tests: list[tuple[int, int]]
+
+
 class Stream:
     """One stream of values: river's detectors on a grid of offsets."""
 
     def __init__(self, config: DriftConfig) -> None:
         self._adwin = ADWIN(delta=config.delta, clock=CHECK)  # type: ignore[no-untyped-call]
-        self._alpha = config.alpha
+        self._least = _least_difference(config.alpha)
         self._block: list[float] = []
         self._samples: deque[float] = deque(maxlen=SAMPLES)
-        self._last = -1
 
-    def update(self, offsets: NDArray[np.int64], values: NDArray[np.float32]) -> Iterator[tuple[int, str]]:
+    def update(self, grid: Grid, values: NDArray[np.float32]) -> Iterator[tuple[int, str]]:
         """(offset, detector) of each drift."""
         capped = np.minimum(values.astype(np.float64), CAP)
-        before = np.concatenate(([self._last], offsets[:-1]))
-        for first, end in _runs(before // BLOCK != offsets // BLOCK):
-            if before[first] // BLOCK != offsets[first] // BLOCK and self._closes_with_drift():
-                yield int(before[first]), "adwin"
-            self._block += capped[first:end].tolist()
-        for row in np.flatnonzero(before // STRIDE != offsets // STRIDE).tolist():
-            if before[row] // TEST != offsets[row] // TEST and self._differs():
-                yield int(offsets[row]), "kswin"
-            self._samples.append(float(capped[row]))
-        self._last = int(offsets[-1])
+        listed, at = capped.tolist(), 0
+        for first, before in grid.blocks:
+            self._block += listed[at:first]
+            at = first
+            if self._closes_with_drift():
+                yield before, "adwin"
+        self._block += listed[at:]
+        samples, at = capped[grid.sampled].tolist(), 0
+        for first, offset in grid.tests:
+            self._samples += samples[at:first]
+            at = first
+            if self._differs():
+                yield offset, "kswin"
+        self._samples += samples[at:]
 
     def _closes_with_drift(self) -> bool:
         block, self._block = self._block, []
@@ -110,15 +129,13 @@ class Stream:
         return bool(self._adwin.drift_detected)
 
     def _differs(self) -> bool:
-        """One test of KSWIN; after drift only the latest samples remain."""
+        """What KSWIN would say; after drift only the latest samples remain."""
         if len(self._samples) < SAMPLES:
             return False
-        *earlier, latest = self._samples
-        kswin = KSWIN(self._alpha, SAMPLES, LATEST, seed=0, window=earlier)
-        kswin.update(latest)  # type: ignore[no-untyped-call]
-        if kswin.drift_detected:
+        differs = _difference(np.array(self._samples)) >= self._least
+        if differs:
             self._samples = deque(list(self._samples)[-LATEST:], maxlen=SAMPLES)
-        return bool(kswin.drift_detected)
+        return differs
 
 
 class Alike:
@@ -143,7 +160,37 @@ class Alike:
                 self._counts.clear()
 
 
-def _runs(begins: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """First and end of each run of rows; a run begins at row 0 and wherever `begins`."""
-    starts = np.flatnonzero(begins).tolist()
-    yield from pairwise(dict.fromkeys((0, *starts, len(begins))))
+def _grid(last: int, offsets: NDArray[np.int64]) -> Grid:
+    """Of a batch that follows the offset `last`."""
+    before = np.concatenate(([last], offsets[:-1]))
+    blocks = np.flatnonzero(before // BLOCK != offsets // BLOCK)
+    sampled = np.flatnonzero(before // STRIDE != offsets // STRIDE)
+    tests = np.flatnonzero(before[sampled] // TEST != offsets[sampled] // TEST)
+    return Grid(_pairs(blocks, before[blocks]), sampled, _pairs(tests, offsets[sampled[tests]]))
+
+
+def _pairs(some: NDArray[np.int64], others: NDArray[np.int64]) -> list[tuple[int, int]]:
+    return list(zip(some.tolist(), others.tolist(), strict=True))
+
+
+def _difference(samples: NDArray[np.float64]) -> int:
+    """Kolmogorov and Smirnov's statistic of the windows that KSWIN draws from samples [SAMPLES], times their length."""
+    earlier, latest = np.sort(samples[DRAWN]), np.sort(samples[-LATEST:])
+    both = np.concatenate((earlier, latest))
+    ranks = (np.searchsorted(each, both, side="right") for each in (earlier, latest))
+    return int(np.abs(np.subtract(*ranks)).max())
+
+
+@cache
+def _least_difference(alpha: float) -> int:
+    """The least difference that KSWIN takes for drift, found by asking it.
+
+    Its test takes half a millisecond, and between windows of one length depends on nothing else.
+    """
+    for difference in range(1, LATEST + 1):
+        window = [0.0] * (SAMPLES - difference) + [1.0] * (difference - 1)
+        kswin = KSWIN(alpha, SAMPLES, LATEST, seed=0, window=window)
+        kswin.update(1.0)  # type: ignore[no-untyped-call]
+        if kswin.drift_detected:
+            return difference
+    return LATEST + 1

@@ -7,8 +7,10 @@ partitions unplaced again. Messages of partitions that are not placed are nobody
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from stream_detector.kafka.history import NO_PAST, History, Past
-from stream_detector.records import Message, runs
+from stream_detector.records import Message, offsets_of, runs
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["Assignment", "Partition"]
@@ -88,13 +90,8 @@ class Assignment:
         """
         taken: list[Message] = []
         for place, run in runs(messages):
-            if (position := self._positions.get(place)) is None:
-                continue
-            for message in run:
-                offset = message.offset() or 0
-                if offset >= position.following:
-                    position.following = offset + 1
-                    taken.append(message)
+            if position := self._positions.get(place):
+                taken += _next(run, position)
         return taken
 
     def skip_to(self, partition: Partition, offset: int) -> None:
@@ -122,3 +119,12 @@ class Assignment:
         """The next offset of a placed partition, None for another."""
         position = self._positions.get(partition)
         return position.following if position else None
+
+
+def _next(run: Sequence[Message], position: Position) -> Sequence[Message]:
+    """The messages of one partition that are next, and the position moved behind them."""
+    offsets = offsets_of(run)
+    highest = np.maximum.accumulate(np.concatenate(([position.following - 1], offsets)))
+    position.following = int(highest[-1]) + 1
+    news = offsets > highest[:-1]
+    return run if news.all() else [message for message, new in zip(run, news.tolist(), strict=True) if new]

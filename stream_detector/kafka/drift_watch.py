@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from stream_detector.config import DriftConfig
 from stream_detector.control import ControlEvent
 from stream_detector.detector import Outcome
 from stream_detector.drift import Monitor, Notice
-from stream_detector.records import Alert
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["DriftWatch"]
@@ -39,7 +36,10 @@ class DriftWatch:
         for judged in outcome.judged:
             for partition, rows in judged.runs:
                 offsets = judged.offsets[rows]
-                alerts = [a for a in outcome.alerts if _within(a, partition, offsets)]
+                first, last = int(offsets[0]), int(offsets[-1])
+                alerts = [
+                    a for a in outcome.alerts if (a.topic, a.partition) == partition and first <= a.offset <= last
+                ]
                 scores, residuals = judged.scores.anomaly[rows], judged.scores.inversion[rows]
                 monitor = self._monitor(partition, thresholds[partition])
                 notices = monitor.update(offsets, scores, residuals, alerts)
@@ -56,10 +56,6 @@ class DriftWatch:
     def _forget(self, thresholds: Mapping[Partition, RollingThreshold]) -> None:
         for partition in self._monitors.keys() - thresholds.keys():
             del self._monitors[partition]
-
-
-def _within(alert: Alert, partition: Partition, offsets: NDArray[np.int64]) -> bool:
-    return (alert.topic, alert.partition) == partition and bool(offsets[0] <= alert.offset <= offsets[-1])
 
 
 def _event(notice: Notice, partition: Partition, model: str) -> ControlEvent:

@@ -57,7 +57,7 @@ class Batch:
 
     @classmethod
     def of(cls, messages: Sequence[Message], scores: int) -> "Batch":
-        return cls(messages, scores, sum(len(message.value() or b"") for message in messages))
+        return cls(messages, scores, sum(map(len, filter(None, [message.value() for message in messages]))))
 
 
 @dataclass(slots=True)

@@ -84,10 +84,11 @@ class Source:
         self._busy = bool(messages)
         if self._crash:
             raise self._crash
-        taken = self.assignment.take(cast("list[Message]", [each for each in messages if each.error() is None]))
-        for message in messages:
-            if fault := message.error():
-                self._on_event(message, fault)
+        events = [message for message in messages if message.error() is not None]
+        sound = [message for message in messages if message.error() is None] if events else messages
+        taken = self.assignment.take(cast("list[Message]", sound))
+        for message in events:
+            self._on_event(message, cast("Fault", message.error()))
         self._heed_faults()
         return taken
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import partial
+from math import inf
 from typing import Any
 
 import structlog
@@ -40,6 +41,8 @@ RETRY_PAUSE = 0.05  # seconds; most retriable calls have waited long enough them
 GRACE = 5.0  # seconds beyond its own time limit that a call of the client may take
 QUICK = 0.05  # seconds; the client repeats a request that got no answer later than this
 STATS_WAIT = 2.0  # seconds; statistics come far more often
+RECENT = 0.02  # seconds after a commit in which the broker may still be writing its markers
+DELIVERY = 0.2  # seconds to wait for messages to arrive; most take a few milliseconds
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +90,7 @@ class Transaction:
         self._slow = False
         self._reports = 0
         self._opened_at = 0.0
+        self._ended_at = -inf
         self._fenced_at = -FENCED_TWICE
 
     def take_over(self) -> bool:
@@ -164,6 +168,8 @@ class Transaction:
         """
         if self.state is not State.OPEN:
             return False
+        if time.monotonic() - self._ended_at < RECENT:
+            self._deliver()
         self._steady()
         if self._doomed or not self._send_offsets(offsets, membership()):
             self._roll_back()
@@ -176,6 +182,7 @@ class Transaction:
             self._doubt()
         else:
             self._move(State.READY)
+        self._ended_at = time.monotonic()
         return verdict is None
 
     def sweep(self, offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
@@ -218,6 +225,14 @@ class Transaction:
         else:
             self._serve(0)  # the reports of what was purged, before the next transaction counts its own
             self._move(State.READY)
+
+    def _deliver(self) -> None:
+        """Waits a moment for the messages to arrive.
+
+        The broker takes nothing of a transaction while it writes the markers of the one before. The client
+        asks again after 20 ms for its first message, but after 100 ms for offsets.
+        """
+        self._served(lambda producer: producer.flush(DELIVERY))
 
     def _send_offsets(self, offsets: Offsets, membership: bytes | None) -> bool:
         """Whether the broker took the offsets; retried with the same arguments, as it must be."""
@@ -315,10 +330,14 @@ class Transaction:
         self._doomed = True
 
     def _serve(self, seconds: float) -> None:
-        """Lets the client call back; a fault that ended the producer is raised here first, and again by the next call."""
+        """Lets the client call back."""
+        self._served(lambda producer: producer.poll(seconds))
+
+    def _served(self, call: Callable[[Producer], object]) -> None:
+        """A call that calls back; a fault that ended the producer is raised here first, and again by the next call."""
         try:
             if self._producer is not None:
-                self._producer.poll(seconds)
+                call(self._producer)
         except KafkaException as error:
             self._doomed = self._shaken = True
             self.fault = error.args[0]

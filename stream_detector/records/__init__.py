@@ -8,7 +8,17 @@ from stream_detector.records.alerts import Alert, Contribution, alert_from_json
 from stream_detector.records.dead_letters import CONNECT, DeadLetter
 from stream_detector.records.decoding import Decoded, Decoder
 from stream_detector.records.documents import Document, Parse, Rows, identity, telemetry_to_json
-from stream_detector.records.message import CONTROL, Header, Message, Place, printable, raw, runs, values_of
+from stream_detector.records.message import (
+    CONTROL,
+    Header,
+    Message,
+    Place,
+    offsets_of,
+    printable,
+    raw,
+    runs,
+    values_of,
+)
 
 __all__ = [
     "CONNECT",
@@ -26,6 +36,7 @@ __all__ = [
     "Rows",
     "alert_from_json",
     "identity",
+    "offsets_of",
     "printable",
     "raw",
     "runs",

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import methodcaller
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any, Protocol, cast
 
-__all__ = ["CONTROL", "Header", "Message", "Place", "printable", "raw", "runs", "values_of"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CONTROL", "Header", "Message", "Place", "offsets_of", "printable", "raw", "runs", "values_of"]
 
 Header = tuple[str, bytes | None]
 Place = tuple[str, int]
 """Topic and partition."""
-TOPIC, PARTITION, VALUE = map(methodcaller, ("topic", "partition", "value"))
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that text from outside may not bring to a terminal or a log line."""
@@ -41,17 +42,23 @@ def raw(value: bytes | str | None) -> bytes | None:
 
 def values_of(messages: Sequence[Message]) -> list[bytes | None]:
     """The messages' values as bytes."""
-    values = list(map(VALUE, messages))
-    return list(map(raw, values)) if str in set(map(type, values)) else values
+    values = [message.value() for message in messages]
+    return list(map(raw, values)) if str in set(map(type, values)) else cast("list[bytes | None]", values)
 
 
-def runs(messages: Sequence[Message]) -> Iterator[tuple[Place, list[Message]]]:
+def offsets_of(messages: Sequence[Message]) -> NDArray[np.int64]:
+    """The messages' offsets, int64 [message]."""
+    return np.array([message.offset() or 0 for message in messages], dtype=np.int64)
+
+
+def runs(messages: Sequence[Message]) -> Iterator[tuple[Place, Sequence[Message]]]:
     """Messages as they come, cut where the next one is of another partition."""
-    one_topic = len(set(map(TOPIC, messages))) == 1
-    for _, run in groupby(messages, PARTITION if one_topic else _place):
-        found = list(run)
-        yield _place(found[0]), found
-
-
-def _place(message: Message) -> Place:
-    return message.topic() or "", message.partition() or 0
+    if not messages:
+        return
+    ends = np.diff([message.partition() or 0 for message in messages]) != 0
+    topics = [message.topic() for message in messages]
+    if len(set(topics)) > 1:
+        ends |= [topic != following for topic, following in pairwise(topics)]
+    cuts = (np.flatnonzero(ends) + 1).tolist()
+    for first, end in pairwise((0, *cuts, len(messages))):
+        yield (messages[first].topic() or "", messages[first].partition() or 0), messages[first:end]

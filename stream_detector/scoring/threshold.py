@@ -8,7 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from river.stats import RollingQuantile
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.scoring.window import Window
 
 __all__ = ["FLAG_ALL", "Limits", "RollingThreshold", "Threshold"]
 
@@ -47,31 +50,35 @@ class RollingThreshold:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.seen = 0
-        self._quantile = RollingQuantile(q=1.0 - limits.target_alert_rate, window_size=limits.window)
+        self._share = 1.0 - limits.target_alert_rate
+        self._least = min(limits.floor, limits.nominal)  # what lies below no threshold can flag: nearly all scores
+        self._window = Window(limits.window, limits.floor)
+
+    @property
+    def seen(self) -> int:
+        """How many scores it was given so far."""
+        return self._window.count
 
     def judge(self, score: float) -> Threshold:
         """The threshold from the scores before this one; then this score joins the window."""
         threshold = self.current()
-        self.learn((score,))
+        self._window.add(score)
         return threshold
 
-    def flag(self, scores: Sequence[float]) -> dict[int, Threshold]:
-        """Positions of the scores that exceed their threshold, with it; each score is judged, then joins the window.
-
-        What lies below any threshold there can be is not asked about: nearly all scores.
-        """
-        least, before = min(self.limits.floor, self.limits.nominal), self.seen
-        update = self._quantile.update
+    def flag(self, scores: Sequence[float] | NDArray[np.float64]) -> dict[int, Threshold]:
+        """Positions of the scores that exceed their threshold, with it; each score is judged, then joins the window."""
+        values = np.asarray(scores, dtype=np.float64)
         flagged: dict[int, Threshold] = {}
-        for at, score in enumerate(scores):
-            if score > least:
-                self.seen = before + at
-                threshold = self.current()
-                if score > threshold.value:
-                    flagged[at] = threshold
-            update(score)
-        self.seen = before + len(scores)
+        done = 0
+        for at in np.flatnonzero(values > self._least).tolist():
+            if done < at:
+                self._window.extend(values[done:at])
+            threshold, score = self.current(), float(values[at])
+            if score > threshold.value:
+                flagged[at] = threshold
+            self._window.add(score)
+            done = at + 1
+        self._window.extend(values[done:])
         return flagged
 
     def current(self) -> Threshold:
@@ -79,11 +86,9 @@ class RollingThreshold:
         limits = self.limits
         if self.seen < limits.warmup:
             return Threshold(limits.nominal, warming=True)
-        quantile: float = self._quantile.get()  # type: ignore[assignment] # None only before the first score
+        quantile = self._window.quantile(self._share)
         return Threshold(min(max(quantile, limits.floor), limits.ceiling), warming=False)
 
     def learn(self, scores: Iterable[float]) -> None:
         """Takes earlier scores into the window, oldest first, without judging them."""
-        for score in scores:
-            self._quantile.update(score)
-            self.seen += 1
+        self._window.extend(np.fromiter(scores, dtype=np.float64))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_detector.errors import FencedError
+from stream_detector.kafka import transaction as transaction_module
 from stream_detector.kafka.evidence import is_member
 from stream_detector.kafka.faults import Verdict, classify
 from stream_detector.kafka.transaction import MOVES, State, Transaction
@@ -61,6 +62,10 @@ class Scripted:
         self._next("abort")
 
     def poll(self, _timeout):
+        return 0
+
+    def flush(self, _timeout):
+        self.events.append((id(self), "flush", FINE))
         return 0
 
     def purge(self):
@@ -185,6 +190,17 @@ def test_a_connection_lost_during_a_commit_costs_the_producer():
     made.producers[0].broken_during_commit = True
     assert made.commit({PLACE: 5}, lambda: MEMBER)
     assert made.state is State.DOUBTFUL
+
+
+def test_messages_go_ahead_of_the_offsets_when_the_last_commit_is_hardly_over(monkeypatch):
+    """Offsets that come before the broker has ended the last transaction are asked for again only after 100 ms."""
+    monkeypatch.setattr(transaction_module, "RECENT", 60.0)
+    made = opened()
+    for _ in range(2):
+        assert made.commit({PLACE: 5}, lambda: MEMBER)
+        made.begin()
+    calls = [name for _, name, _ in made.events]
+    assert calls == ["init", "begin", "offsets", "commit", "begin", "flush", "offsets", "commit", "begin"]
 
 
 def test_a_sweep_sends_offsets_and_takes_them_back():

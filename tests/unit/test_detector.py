@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 import stream_detector
+from stream_detector import detector
 from stream_detector.config import RecordConfig, ThresholdConfig
 from stream_detector.detector import detect, history, limits
 from stream_detector.records import Decoder
@@ -122,6 +123,14 @@ def test_how_the_log_is_cut_changes_nothing(model, log, size):
     messages = log if size > 1 else log[:120]
     reference = play(messages, model, 333)
     assert play(messages, model, size) == reference
+
+
+@pytest.mark.parametrize("least", [1, 50, 400])
+def test_parts_that_are_scored_meanwhile_change_nothing(model, log, monkeypatch, least):
+    """A batch cut into parts, each scored while the next is decoded, gives what it gives in one piece."""
+    whole = play(log, model, 1000)
+    monkeypatch.setattr(detector, "LEAST", least)
+    assert play(log, model, 1000) == whole
 
 
 def test_a_threshold_rebuilt_from_history_goes_on_the_same(model, log):

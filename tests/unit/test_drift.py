@@ -5,9 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river.drift import KSWIN
 
 from stream_detector.config import DriftConfig
-from stream_detector.drift import Monitor
+from stream_detector.drift import LATEST, SAMPLES, Monitor, _difference, _least_difference
 from stream_detector.records import Contribution
 
 CALM = DriftConfig(cooldown=10**9)
@@ -67,6 +70,19 @@ def test_another_shape_of_the_same_mean_is_noticed():
     [notice] = watch(np.concatenate([normal, narrow]), nines(rng, 40_000))
     assert notice.detector == "kswin"
     assert 20_000 <= notice.offset < 26_000
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(0, 10**6), st.sampled_from([0.5, 1.0, 1.2, 1.6]), st.integers(0, 3), st.sampled_from([1e-6, 1e-3, 0.05])
+)
+def test_shapes_are_told_apart_as_by_rivers_kswin(seed, factor, digits, alpha):
+    """Whatever the samples, ties among them or not, and whatever alpha, the verdict is that of KSWIN's own test."""
+    rng = np.random.default_rng(seed)
+    samples = np.concatenate([nines(rng, SAMPLES - LATEST), nines(rng, LATEST, factor)]).astype(float).round(digits)
+    kswin = KSWIN(alpha, SAMPLES, LATEST, seed=0, window=samples[:-1].tolist())
+    kswin.update(samples[-1])
+    assert (_difference(samples) >= _least_difference(alpha)) == kswin.drift_detected
 
 
 def test_a_burst_of_anomalies_is_no_drift():

@@ -42,8 +42,8 @@ def violations(path, source):
             found.append(f"{path}: confluent_kafka belongs in stream_detector/kafka")
         if top == "torch" and (path.startswith(WITHOUT_TORCH + PROGRAMS)):
             found.append(f"{path}: no torch here")
-        if name.startswith("river") and path != "stream_detector/scoring/threshold.py" and "Quantile" in name:
-            found.append(f"{path}: river's quantile belongs in scoring/threshold")
+        if name.startswith("river") and "Quantile" in name:
+            found.append(f"{path}: thresholds are scoring/threshold's; river's quantile is what its tests compare with")
         if top == "orjson" and path.startswith(tuple(f"stream_detector/{p}" for p in RECORD_ROAD[1:])):
             found.append(f"{path}: orjson on the record road belongs in records")
         if path.startswith(PROGRAMS) and top == "stream_detector" and inner and inner[0] not in FOR_PROGRAMS:
@@ -101,7 +101,6 @@ def test_planted_violation_is_found(path, source):
         ("stream_detector/kafka/worker.py", "from confluent_kafka import Consumer"),
         ("stream_detector/model.py", "import torch\nmodel.eval()"),
         ("stream_detector/records/alerts.py", "import orjson"),
-        ("stream_detector/scoring/threshold.py", "from river.stats import RollingQuantile"),
         (
             "consumers/tail.py",
             "from stream_detector.kafka.clients import reader\nfrom stream_detector.records import Alert",

@@ -1,6 +1,7 @@
 """The rolling threshold against river's exact quantile, run by hand."""
 
 from collections import deque
+from math import inf
 
 import numpy as np
 from hypothesis import given, settings
@@ -10,16 +11,21 @@ from river.stats import RollingQuantile
 from stream_detector.scoring.threshold import Limits, RollingThreshold
 
 SCORES = st.lists(st.floats(0, 12, allow_nan=False).map(lambda x: round(x, 4)), min_size=1, max_size=300)
+TIES = st.lists(st.sampled_from([0.0, 1.0, 1.5, 6.0, 7.0]), min_size=1, max_size=300)
+SCORES = SCORES | TIES
+RATES = st.sampled_from([0.001, 0.01, 0.05, 0.2, 0.499])
+FLOORS = st.sampled_from([-inf, 0.0, 1.0, 1.5, 5.0])
 
 
 def limits(window=50, warmup=10, rate=0.05, floor=1.0, ceiling=6.0, nominal=3.0):
     return Limits(rate, window, warmup, nominal, floor, ceiling)
 
 
-@given(SCORES, st.integers(2, 60), st.sampled_from([0.001, 0.05, 0.2]))
-def test_equals_rolling_quantile_of_the_scores_before_at_every_offset(scores, window, rate):
+@settings(max_examples=300, deadline=None)
+@given(SCORES, st.integers(1, 60), RATES, FLOORS)
+def test_equals_rolling_quantile_of_the_scores_before_at_every_offset(scores, window, rate, floor):
     """At every offset the threshold is river's quantile over exactly the W scores before it, clamped."""
-    threshold = RollingThreshold(limits(window, warmup=1, rate=rate))
+    threshold = RollingThreshold(limits(window, warmup=1, rate=rate, floor=floor))
     previous = deque(maxlen=window)
     for score in scores:
         judged = threshold.judge(score)
@@ -27,8 +33,39 @@ def test_equals_rolling_quantile_of_the_scores_before_at_every_offset(scores, wi
             by_hand = RollingQuantile(1 - rate, window)
             for earlier in previous:
                 by_hand.update(earlier)
-            assert judged.value == min(max(by_hand.get(), 1.0), 6.0)
+            assert judged.value == min(max(by_hand.get(), floor), 6.0)
         previous.append(score)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(SCORES, max_size=5), st.booleans(), SCORES, st.integers(1, 60), RATES, FLOORS)
+def test_equals_rolling_quantile_after_batches_of_any_size(batches, judged, tail, window, rate, floor):
+    """However the scores came in, learnt or judged, in small batches or ones beyond the window, the quantile is river's."""
+    threshold, by_hand = RollingThreshold(limits(window, 1, rate, floor)), RollingQuantile(1 - rate, window)
+    for batch in (*batches, tail):
+        threshold.flag(batch) if judged else threshold.learn(batch)
+        for score in batch:
+            by_hand.update(score)
+        assert threshold.current().value == min(max(by_hand.get(), floor), 6.0)
+
+
+def test_equals_rolling_quantile_over_a_long_stream():
+    """At the defaults' sizes too, over four windows, with ties, drift up and down, and a floor amid the scores."""
+    rng = np.random.default_rng(0)
+    scores = (rng.exponential(0.45, 40_000) * (1 + 0.5 * np.sin(np.arange(40_000) / 5_000))).round(3).tolist()
+    own = limits(10_000, 1_000, 0.001, 2.6, 9.0, 2.8)
+    threshold, by_hand = RollingThreshold(own), RollingQuantile(1 - own.target_alert_rate, own.window)
+    found = {}
+    for first in range(0, len(scores), 1_024):
+        found |= {first + at: met.value for at, met in threshold.flag(scores[first : first + 1_024]).items()}
+    expected = {}
+    for at, score in enumerate(scores):
+        met = own.nominal if at < own.warmup else min(max(by_hand.get(), own.floor), own.ceiling)
+        if score > met:
+            expected[at] = met
+        by_hand.update(score)
+    assert found == expected
+    assert len({*found.values()}) > 10
 
 
 @given(SCORES, st.integers(0, 300), st.sampled_from([0.5, 3.0, 8.0]))
