@@ -23,7 +23,7 @@ VARIATIONS: Mapping[str, Mapping[str, Any]] = {
     "soft view only": {"model.views": ["soft"]},
     "one member": {"model.members": 1},
     "one discriminator": {"model.discriminators": 1},
-    "four discriminators": {"model.discriminators": 4},
+    "two discriminators": {"model.discriminators": 2},
     "tamed and soft views": {"model.views": ["tamed", "soft"]},
     "memory of 512": {"model.memory": 512},
     "memory of 4096": {"model.memory": 4096},

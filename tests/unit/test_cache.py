@@ -31,6 +31,21 @@ def test_a_folder_that_can_be_written_is_left_as_it_is(tmp_path, monkeypatch):
     assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "mine")
 
 
+def test_code_that_was_compiled_from_other_sources_is_not_used(tmp_path, monkeypatch):
+    """Numba does not see a change in a file that a function only calls into."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(cache, "SOURCES", (tmp_path,))
+    (tmp_path / "called.py").write_text("SLOPE = 0.1")
+    cache.settle()
+    before = os.environ.pop("NUMBA_CACHE_DIR")
+    (tmp_path / "called.py").write_text("SLOPE = 0.2")
+    cache.settle()
+    assert os.environ.pop("NUMBA_CACHE_DIR") != before
+    (tmp_path / "called.py").write_text("SLOPE = 0.1")
+    cache.settle()
+    assert os.environ["NUMBA_CACHE_DIR"] == before
+
+
 def test_where_nothing_can_be_written_a_private_folder_is_made(bare):
     """Compiled code is trusted like the source, so nobody else may write to the folder."""
     cache.settle()
