@@ -222,6 +222,7 @@ def transactional_producer(
             "message.timeout.ms": timeout * 4 // 5,  # a lost message shows before the broker aborts the transaction
             "socket.timeout.ms": max(timeout // 2, 500),  # so does a lost request
             "message.max.bytes": MAX_MESSAGE_BYTES,  # a dead letter is its original and some headers
+            "linger.ms": 1,  # a batch's messages come at once, and its commit waits for them
             "queue.buffering.max.kbytes": 131_072,
         }
         | _callbacks(on_error, on_stats)
