@@ -236,12 +236,9 @@ def test_a_service_stopped_while_it_trains_goes_on_at_its_next_start(make_own, t
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(make_own, tmp_path):
     """A checkpoint that cannot be written ends the retraining, not the service; later it goes on in the same run."""
-    config = make_own(every=2, on_drift=False, model={"steps": 400, "hidden": 64})
+    config = make_own(every=2, on_drift=False, model={"steps": 400, "hidden": 64, "discriminators": 2})
     feed(config, telemetry(900, anomalies=0.0))
-    full = (
-        150_000,
-        resource.RLIM_INFINITY,
-    )  # bytes of a file: less than the state takes, more than what comes before it
+    full = (150_000, resource.RLIM_INFINITY)  # bytes of a file: the state takes more, what comes before it less
 
     with process(config, tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, full)) as running:
         lines = read_until(running, "no new model")
