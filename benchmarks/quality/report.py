@@ -58,8 +58,15 @@ def _protocol(rows: Sequence[Row]) -> str:
         f"{PROTOCOL['test_anomalies']:,}); the split is the same for every method, and no method sees a label or is "
         "tuned to a set. Figures are means over the seeds; ± is the standard deviation of the mean between seeds. "
         "Fit and records/s are processor time on one thread, so that a busy machine does not distort them: the "
-        f"median over sets and seeds, and the slowest fit. Machine: {'; '.join(machines)}."
+        f"median over sets and seeds, and the slowest fit. Machine: {'; '.join(machines)}." + _uneven(rows)
     )
+
+
+def _uneven(rows: Sequence[Row]) -> str:
+    """A warning where means are over different runs."""
+    if len({len(row.results) for row in rows}) == 1:
+        return ""
+    return " **Not all rows have the same runs: compare them by the differences, which pair set with set and seed with seed.**"
 
 
 def _means(rows: Sequence[Row]) -> str:

@@ -125,6 +125,16 @@ def test_the_report_tells_the_better_method(data, capsys):
     assert (data / "results" / "quality.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_means_over_unlike_runs_are_said_to_be_unlike(data):
+    """A row of fewer seeds may look better than one of more; the report says where to compare them."""
+    both = [method("ours", is_ours=True), method("other")]
+    warned = lambda: "Not all rows have the same runs" in (data / "results" / "quality.md").read_text()  # noqa: E731
+    assert run(data, both, "--seeds", "1") == 0
+    assert not warned()
+    assert run(data, both, "--methods", "ours", "--seeds", "2") == 0
+    assert warned()
+
+
 def test_an_unknown_name_is_an_error_that_lists_the_known(data, capsys):
     """A misspelt set ends with exit code 2 and the names there are."""
     assert run(data, [method()], "--sets", "frist") == 2
