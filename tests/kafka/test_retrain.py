@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -379,16 +380,26 @@ def test_a_terminated_training_goes_on_from_its_checkpoint(make_own, tmp_path):
 
 def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path):
     """Both train; one publishes, the other says that somebody was faster, ends with 4, and changes nothing."""
-    config = make_own()
+    config = make_own(steps=1_000)
     feed(config, telemetry(900, anomalies=0.0))
     first = registry.publish(config, small_model().to_bytes(), "tester", "first")
     settings = [in_file(config.model_copy(update={"seed": seed}), tmp_path / f"{seed}.json") for seed in (1, 2)]
     command = (sys.executable, "-m", "stream_detector", "retrain", "--once", "-c")
-    jobs = [
-        subprocess.Popen([*command, path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        for path in settings
-    ]
-    said = {job.communicate(timeout=120)[1]: job.returncode for job in jobs}
+
+    def start(path):
+        return subprocess.Popen([*command, path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+    # The first one sleeps in the midst of its training: two that publish in the same instant may both not yet know who won.
+    slow = start(settings[0])
+    begun = slow.stderr.readline()
+    while "judge loss" not in begun:
+        begun += slow.stderr.readline()
+    slow.send_signal(signal.SIGSTOP)
+    quick = start(settings[1])
+    said = {quick.communicate(timeout=120)[1]: quick.returncode}
+    slow.send_signal(signal.SIGCONT)
+    begun += slow.communicate(timeout=120)[1]
+    said[begun] = slow.returncode
 
     pointer = registry.current(config)
     assert sorted(said.values()) == [0, 4], said
