@@ -33,7 +33,7 @@ __all__ = ["HeldOut", "fit"]
 FEWEST = 40  # records; below, there is nothing to hold out and calibrate on
 MOST_HELD_OUT = 4_000
 FEATURE_ROWS = 4_096  # records that tell how the discriminator's features spread
-WARM = 8  # a part of the discriminator's training before which no checkpoint is taken
+WARM = 13  # a part of the discriminator's training before which no checkpoint is taken
 SLACK = 0.01  # of the area under the ROC curve: about its standard error on so few held-out records
 EXPLAINED = 500  # held-out records that tell how large a residual is usual
 

@@ -155,7 +155,8 @@ class DetectorModel:
 
 def scored(calibration: Calibration, config: ModelConfig, raw: NDArray[np.float64]) -> Scores:
     """What raw scores [record, part] mean."""
-    return Scores(*map(significant, calibration(raw, WEIGHTS[config.model.mode])))
+    told = calibration(raw, WEIGHTS[config.model.mode])
+    return Scores(*significant(told.ravel()).reshape(told.shape))
 
 
 def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:

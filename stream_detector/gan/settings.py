@@ -25,7 +25,7 @@ class ModelSettings(BaseModel):
     views: tuple[View, ...] = Field(
         ("tamed",), min_length=1, max_length=3, description="Scalings of the features, each with networks of its own."
     )
-    members: int = Field(2, ge=1, le=16, description="Independent encoders and generators per view.")
+    members: int = Field(1, ge=1, le=16, description="Independent encoders and generators per view.")
     discriminators: int = Field(4, ge=1, le=16, description="Independent discriminators per view.")
     hidden: int = Field(64, ge=8, le=1024, description="Width of a hidden layer, units.")
     latent: int | None = Field(
@@ -39,10 +39,10 @@ class ModelSettings(BaseModel):
         2048, ge=64, le=65_536, description="Most normal records kept to compare with; fewer when they are wide."
     )
     steps: int = Field(
-        2500,
+        4000,
         ge=10,
         le=200_000,
-        description="Training steps, batches: two fifths for encoder and generator, then the discriminator's.",
+        description="Training steps, batches: a quarter for encoder and generator, then the discriminator's.",
     )
     batch: int = Field(256, ge=16, le=65_536, description="Records per step and discriminator; a generator has half.")
     learning_rate: float = Field(2e-3, gt=0, le=0.1, description="Adam's first learning rate; it decays to 4 % of it.")
@@ -55,7 +55,7 @@ class ModelSettings(BaseModel):
     @property
     def building_steps(self) -> int:
         """Steps that train encoder and generator, before those of the discriminator."""
-        return self.steps * 2 // 5
+        return self.steps // 4
 
 
 class InversionSettings(BaseModel):

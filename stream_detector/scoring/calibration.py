@@ -12,12 +12,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from stream_detector.scoring.compiled.numbers import compiled
 
 __all__ = ["KNOTS", "Calibration", "TailTable", "Weights", "significant"]
 
 Floats = NDArray[np.float64]
+Arrays = tuple[Floats, Floats, Floats, Floats]
 Weights = tuple[float, float, float]
 """Of the inversion, the discriminator and the nearness in the anomaly score."""
 LOG_10 = math.log(10)
@@ -30,8 +32,6 @@ NARROWEST = 1e-3  # smallest scale of a tail, relative to the score's size: tied
 MOST_DIGITS = 280
 POWERS = np.array([10.0**power for power in range(-MOST_DIGITS, MOST_DIGITS + 6)])
 LOG10_OF_2 = math.log10(2)
-
-compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,15 @@ class TailTable:
 
     def __call__(self, scores: Floats) -> Floats:
         """Nines [record, score] of raw scores [record, score]; above 0, rising with the raw score."""
-        nines: Floats = tail_nines(np.ascontiguousarray(scores), self.raw, self.nines, self.scale, self.shape)
-        return nines
+        found = np.zeros(scores.shape[::-1])
+        for column, scored in enumerate(np.ascontiguousarray(scores.T)):
+            _add_nines(scored, self.arrays, column, 1.0, found[column])
+        return found.T
+
+    @property
+    def arrays(self) -> Arrays:
+        """All of it, for compiled code."""
+        return self.raw, self.nines, self.scale, self.shape
 
     def take(self, rows: slice) -> "TailTable":
         """The table of some of the scores."""
@@ -80,14 +87,15 @@ class Calibration:
     def fit(cls, raw: Floats, weights: Weights) -> "Calibration":
         """From raw scores [record, view * 4] of held-out normal records."""
         parts = TailTable.fit(raw, exponential=True)
-        surprise = _surprise(parts(raw))
-        return cls(parts, TailTable.fit(surprise[:, :2]), TailTable.fit(_combined(surprise, weights)))
+        surprise = _surprise(np.ascontiguousarray(raw.T), parts.arrays)
+        combined = _combined(surprise, weights)
+        return cls(parts, TailTable.fit(surprise[:2].T), TailTable.fit(combined[:, None]))
 
-    def __call__(self, raw: Floats, weights: Weights) -> tuple[Floats, Floats, Floats]:
-        """Inversion, discriminator and anomaly score [record] in nines, higher = more anomalous."""
-        surprise = _surprise(self.parts(raw))
-        opinions = self.opinions(surprise[:, :2])
-        return opinions[:, 0], opinions[:, 1], self.anomaly(_combined(surprise, weights))[:, 0]
+    def __call__(self, raw: Floats, weights: Weights) -> Floats:
+        """Inversion, discriminator and anomaly score [3, record] in nines, higher = more anomalous."""
+        surprise = _surprise(np.ascontiguousarray(raw.T), self.parts.arrays)
+        told: Floats = _told(surprise, weights, self.opinions.arrays, self.anomaly.arrays)
+        return told
 
     def quantile(self, tail_probability: float) -> float:
         """The anomaly score that a normal record exceeds with this probability, in nines.
@@ -100,32 +108,42 @@ class Calibration:
 
 
 @compiled
-def tail_nines(scores: Floats, raw: Floats, nines: Floats, scale: Floats, shape: Floats) -> Floats:
-    """Nines of scores [record, score]: the body is interpolated between the knots, the tail computed."""
-    found = np.empty(scores.shape)
-    knots = raw.shape[1]
-    for row in range(scores.shape[0]):
-        for column in range(scores.shape[1]):
-            score, low, high = scores[row, column], raw[column, 0], raw[column, knots - 1]
-            if score >= high:
-                excess = (score - high) / scale[column]
-                bent = math.log1p(shape[column] * excess) / shape[column] if shape[column] > 0 else excess
-                found[row, column] = nines[column, knots - 1] + bent / LOG_10
-            elif score <= low:
-                found[row, column] = nines[column, 0] / (1 + (low - score) / scale[column])
-            else:
-                left, step = 0, knots // 2
-                while step:  # without a branch that the processor would have to guess
-                    left += step if raw[column, left + step] <= score else 0
-                    step //= 2
-                share = (score - raw[column, left]) / (raw[column, left + 1] - raw[column, left])
-                found[row, column] = nines[column, left] + share * (nines[column, left + 1] - nines[column, left])
-    return found
+def _add_nines(scores: Floats, table: Arrays, column: int, weight: float, into: Floats) -> None:
+    """Adds, `weight` times, the nines of scores [record]: the body is interpolated between knots, the tail computed."""
+    raw, nines, scale, shape = table[0][column], table[1][column], table[2][column], table[3][column]
+    last = len(raw) - 1
+    left = _knots_below(scores, raw)
+    for row in range(len(scores)):
+        score, at = scores[row], left[row]
+        if score >= raw[last]:
+            excess = (score - raw[last]) / scale
+            bent = math.log1p(shape * excess) / shape if shape > 0 else excess
+            found = nines[last] + bent / LOG_10
+        elif score <= raw[0]:
+            found = nines[0] / (1 + (raw[0] - score) / scale)
+        else:
+            share = (score - raw[at]) / (raw[at + 1] - raw[at])
+            found = nines[at] + share * (nines[at + 1] - nines[at])
+        into[row] += weight * found
+
+
+@compiled
+def _knots_below(scores: Floats, raw: Floats) -> NDArray[np.int64]:
+    """The last knot that is no higher than each score [record], or the first one.
+
+    All scores take each step of the bisection together: none waits for its own last step.
+    """
+    left, step = np.zeros(len(scores), np.int64), len(raw) // 2
+    while step:
+        for row in range(len(scores)):
+            left[row] += step * (raw[left[row] + step] <= scores[row])
+        step >>= 1
+    return left
 
 
 @compiled
 def significant(values: Floats) -> NDArray[np.float32]:
-    """Values [record] rounded to 6 significant digits, float32: what is compared, stored and shown."""
+    """Values [value] rounded to 6 significant digits, float32: what is compared, stored and shown."""
     rounded = np.empty(len(values), np.float32)
     for place in range(len(values)):
         value = values[place]
@@ -138,28 +156,33 @@ def significant(values: Floats) -> NDArray[np.float32]:
 
 
 @compiled
-def _surprise(nines: Floats) -> Floats:
-    """Nines of the inversion, the discriminator and the nearness [record, 3], means over the views."""
-    count, views = nines.shape[0], nines.shape[1] // 4
-    found = np.zeros((count, 3))
-    for row in range(count):
-        for view in range(views):
-            distance, verdict = nines[row, 4 * view + 2], nines[row, 4 * view + 3]
-            found[row, 0] += nines[row, 4 * view] / views
-            found[row, 1] += (distance + VERDICT * verdict) / (1 + VERDICT) / views
-            found[row, 2] += nines[row, 4 * view + 1] / views
+def _surprise(raw: Floats, parts: Arrays) -> Floats:
+    """Nines of the inversion, the discriminator and the nearness [3, record], means over the views."""
+    views = len(raw) // 4
+    found = np.zeros((3, raw.shape[1]))
+    for first in range(0, 4 * views, 4):
+        _add_nines(raw[first], parts, first, 1 / views, found[0])
+        _add_nines(raw[first + 1], parts, first + 1, 1 / views, found[2])
+        _add_nines(raw[first + 2], parts, first + 2, 1 / (1 + VERDICT) / views, found[1])
+        _add_nines(raw[first + 3], parts, first + 3, VERDICT / (1 + VERDICT) / views, found[1])
+    return found
+
+
+@compiled
+def _told(surprise: Floats, weights: Weights, opinions: Arrays, anomaly: Arrays) -> Floats:
+    """What surprises [3, record] mean: the two opinions and their combination, in nines [3, record]."""
+    found = np.zeros(surprise.shape)
+    _add_nines(surprise[0], opinions, 0, 1.0, found[0])
+    _add_nines(surprise[1], opinions, 1, 1.0, found[1])
+    _add_nines(_combined(surprise, weights), anomaly, 0, 1.0, found[2])
     return found
 
 
 @compiled
 def _combined(surprise: Floats, weights: Weights) -> Floats:
-    """Weighted mean of the surprises [record, 1]."""
-    whole = weights[0] + weights[1] + weights[2]
-    found = np.empty((len(surprise), 1))
-    for row in range(len(surprise)):
-        total = surprise[row, 0] * weights[0] + surprise[row, 1] * weights[1] + surprise[row, 2] * weights[2]
-        found[row, 0] = total / whole
-    return found
+    """Weighted mean of the surprises [record]."""
+    total = surprise[0] * weights[0] + surprise[1] * weights[1] + surprise[2] * weights[2]
+    return total / (weights[0] + weights[1] + weights[2])
 
 
 def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, float, float]:

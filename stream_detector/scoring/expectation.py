@@ -40,11 +40,9 @@ def expected(gan: Gan, memory: Memory, usual: Tensor, records: Tensor, context: 
 def _witnesses(memory: Memory, usual: Tensor, records: Tensor, context: Tensor, present: Tensor) -> Tensor:
     """Mean latents [member, record, latent] of the kept records nearest in most columns."""
     some = slice(None, None, max(1, memory.records.shape[1] // ASKED))
-    unlike = memory.context_distance(context)[:, :, some]
-    for column in range(records.shape[2]):
-        apart = records[:, :, None, column] - memory.records[:, None, some, column]
-        apart = (apart / (OUTLYING * usual[:, :, None, column])).square_()
-        unlike += present[:, column, None] * apart.div_(1 + apart)
+    apart = (records.unsqueeze(2) - memory.records[:, None, some]).div_(OUTLYING * usual.unsqueeze(2)).square_()
+    apart.div_(1 + apart).mul_(present.unsqueeze(1))
+    unlike = memory.context_distance(context)[:, :, some] + apart.sum(3)
     witnesses = unlike.topk(min(WITNESSES, unlike.shape[2]), largest=False).indices
     per_view = len(memory.latents) // len(records)
     means = [kept[some][witnesses[member // per_view]].mean(1) for member, kept in enumerate(memory.latents)]

@@ -7,14 +7,12 @@ import math
 import numpy as np
 
 from stream_detector.scoring.compiled.layers import features
-from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, ONE, compiled, square
+from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, ONE, THIRD, compiled, square
 from stream_detector.scoring.compiled.products import multiply, multiply_triangle
 from stream_detector.scoring.discrimination import SMALL
 from stream_detector.scoring.memory import NEAR
 
 __all__ = ["judge", "show_evidence"]
-
-THIRD = np.float32(1 / NEAR)
 
 
 @compiled

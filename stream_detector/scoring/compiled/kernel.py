@@ -16,13 +16,10 @@ from stream_detector.scoring.compiled.evidence import judge, show_evidence
 from stream_detector.scoring.compiled.given import TILE
 from stream_detector.scoring.compiled.layers import forward
 from stream_detector.scoring.compiled.nearest import find_nearest
-from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, ONE, compiled, square
+from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, ONE, THIRD, compiled, square
 from stream_detector.scoring.compiled.search import judge_latent, search
-from stream_detector.scoring.memory import NEAR
 
 __all__ = ["score"]
-
-THIRD = np.float32(1 / NEAR)
 
 
 @compiled

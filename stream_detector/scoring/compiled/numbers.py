@@ -8,11 +8,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["FARTHER", "FLOOR", "NOTHING", "NOWHERE", "ONE", "Array", "compiled", "dot", "square"]
+__all__ = ["FARTHER", "FLOOR", "NOTHING", "NOWHERE", "ONE", "THIRD", "Array", "compiled", "dot", "square"]
 
 Array = NDArray[np.float32]
 NOWHERE, FARTHER = np.float32(1e30), np.float32(2e30)
-NOTHING, ONE = np.float32(0), np.float32(1)
+NOTHING, ONE, THIRD = np.float32(0), np.float32(1), np.float32(1 / 3)
 FLOOR = 1e-6  # of a misfit a column, or of a distance, before its logarithm
 
 compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
