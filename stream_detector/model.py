@@ -17,6 +17,7 @@ from stream_detector.features import FeatureSchema, Kind, encode
 from stream_detector.gan.settings import Mode, ModelConfig
 from stream_detector.golden import Golden
 from stream_detector.scoring.calibration import Calibration, Weights, significant
+from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.explanation import Explanation, explain
 from stream_detector.scoring.scorer import Scorer
 
@@ -101,7 +102,17 @@ class DetectorModel:
         the bit in any batch and order. Raises `DataError` on another width, on infinities and on
         mappings that do not fit the schema.
         """
-        return scored(self.calibration, self.config, self.scorer.raw(as_matrix(X, self.schema)))
+        matrix = as_matrix(X, self.schema)
+        if self.device_scorer:
+            return Scores(*self.device_scorer(matrix))
+        return scored(self.calibration, self.config, self.scorer.raw(matrix))
+
+    @cached_property
+    def device_scorer(self) -> DeviceScorer | None:
+        """What scores a float32 matrix on another device than the CPU, in whatever thread; None on the CPU."""
+        if self.scorer.usual.device.type == "cpu":
+            return None
+        return DeviceScorer.calibrated(self.scorer, self.calibration, WEIGHTS[self.config.model.mode])
 
     def verify(self) -> None:
         """Scores the golden batch; raises `ModelFormatError` when the scores are not those it was made with."""

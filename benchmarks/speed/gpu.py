@@ -12,6 +12,7 @@ from benchmarks.speed.streams import best, ceiling, configure, fill, settled, wo
 from stream_detector.errors import ConfigError
 from stream_detector.kafka.embedded import EmbeddedBroker
 from stream_detector.model import DetectorModel
+from stream_detector.scoring.device import DeviceScorer
 
 __all__ = ["measure", "run"]
 
@@ -78,7 +79,7 @@ def _launches(model: DetectorModel, batch: int) -> tuple[int, float]:
     """Kernels of a batch, and the share of its time that their bare launching takes; on a CPU, of the same tensors."""
     X = np.resize(data.matrix(FEATURES), (batch, FEATURES))
     with torch.profiler.profile() as profile:
-        model.scorer._raw_on_device(model.scorer.normaliser(X), np.full(len(X), -1))  # noqa: SLF001 - a CPU would take the kernel
+        DeviceScorer.raw(model.scorer)(X)
     on_device = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
     count = len(on_device) or sum(event.name.startswith("aten::") for event in profile.events())
     one = torch.zeros(1, device=model.scorer.usual.device)

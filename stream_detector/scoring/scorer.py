@@ -1,13 +1,13 @@
-"""Raw scores of records: by the compiled kernel on the CPU, by tensors elsewhere.
+"""Raw scores of records: by the compiled kernel on the CPU, by tensors elsewhere; and what explains them.
 
-By tensors, every network call sees exactly one tile: the same number of rows, the last one filled up
-with zero rows. A product's last bits may depend on its shape, so this is what makes a record score the
-same alone, in any batch and in any order. The kernel computes every row for itself.
+By tensors, every network call sees exactly one tile: the same number of rows, the last one filled up.
+A product's last bits may depend on its shape, so this is what makes a record score the same alone, in
+any batch and in any order. The kernel computes every row for itself.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from stream_detector.gan.networks import Gan
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised, Normaliser
 from stream_detector.scoring.compiled.arrays import Compiled
-from stream_detector.scoring.discrimination import FeatureSpread, judge, shown_to_all
+from stream_detector.scoring.device import DeviceScorer
+from stream_detector.scoring.discrimination import FeatureSpread, shown_to_all
 from stream_detector.scoring.expectation import expected
-from stream_detector.scoring.inversion import Inversion, Problem, refine
 from stream_detector.scoring.look import Look, look
 from stream_detector.scoring.memory import Memory
 from stream_detector.scoring.screen import Screen
@@ -28,12 +28,11 @@ from stream_detector.scoring.screen import Screen
 __all__ = ["PARTS", "Scorer", "remembered"]
 
 PARTS = 4  # raw scores of a view: inversion, nearness, distance, verdict
-TILE = 256  # rows in every network call
+TILE = 256  # rows looked at at once
 EXPLAINED = 64  # rows explained at once
 BLOCK = 32 * TILE  # rows normalised at once, which bounds memory
 OUTLYING = 1.0  # times its usual residual
 LEAST_RESIDUAL = 0.02  # of a column's spread, to which smaller usual residuals are raised
-FLOOR = 1e-6  # of a misfit a column, or of a distance, before its logarithm
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -64,14 +63,15 @@ class Scorer:
         record, the log distance in the discriminator's features, and its verdict. `own` [record] are
         the records' own positions in `kept`, which then do not count; -1 for none.
         """
+        if self._compiled is None:
+            return np.ascontiguousarray(self._by_tensors(matrix, own).T)
         own = np.full(len(matrix), -1) if own is None else own
         blocks = [self.measured(self.normaliser(matrix[rows]), own[rows]) for rows in _blocks(len(matrix))]
         return np.concatenate(blocks) if blocks else np.empty((0, PARTS * len(self.normaliser.views)))
 
     def measured(self, normalised: Normalised, own: Indices) -> Floats:
-        """The same of normalised records; on the CPU, nearly all of it without Python's lock."""
-        if self._compiled is None:
-            return self._raw_on_device(normalised, own)
+        """The same of normalised records, on the CPU; nearly all of it without Python's lock."""
+        assert self._compiled is not None, "on other devices, give records to a `DeviceScorer`"
         starts, refined, *others = self._compiled(normalised, own, self.screen.start, self.search.steps)
         inverted = self.screen.joined(starts, refined) if self.search.steps else starts
         return np.stack((inverted, *others), 1).reshape(-1, len(own)).T.copy()
@@ -146,59 +146,10 @@ class Scorer:
             return None
         return Compiled.of(self.gan, self.memory, self.spread, self.reach(), self.search.prior)
 
-    @torch.inference_mode()
-    def _raw_on_device(self, normalised: Normalised, own: Indices) -> Floats:
-        """The same by tensors."""
-        rows = len(normalised.present)
-        looks, verdicts, distances = [], [], []
-        for seen in self._looks(normalised, own):
-            verdict, distance = judge(self.gan, self.spread, seen.evidence, seen.problem.context[0])
-            looks.append(seen)
-            verdicts.append(verdict)
-            distances.append(distance)
-        nearness = _exact(torch.cat([seen.nearness() for seen in looks], 1))[:, :rows]
-        parts = (
-            self._inverted(looks, rows),
-            nearness,
-            self._by_view(np.log(_exact(torch.cat(distances, 1))[:, :rows] + FLOOR)),
-            self._by_view(_exact(torch.cat(verdicts, 1))[:, :rows]),
-        )
-        return np.ascontiguousarray(np.stack(parts, axis=1).reshape(-1, rows).T)
-
-    def _inverted(self, looks: list[Look], rows: int) -> Floats:
-        """Log misfits [view, record] of the best latents; those beyond the screen are searched for."""
-        misfit = torch.cat([seen.begun.misfit for seen in looks], 1)
-        starts = self._by_view(self._log(misfit))[:, :rows]
-        if not self.search.steps:
-            return starts
-        chosen = [torch.from_numpy(np.flatnonzero(chance)) for chance in starts > self.screen.start[:, None]]
-        for view, index in enumerate(chosen):
-            self._search(looks, view, index.to(misfit.device), misfit)
-        refined = self._by_view(self._log(misfit))[:, :rows]
-        return self.screen.joined(starts, refined)
-
-    def _search(self, looks: list[Look], view: int, chosen: Tensor, misfit: Tensor) -> None:
-        """Refine, in `misfit`, the rows `chosen` in one view."""
-        per_view = len(misfit) // len(self.normaliser.views)
-        members = slice(view * per_view, (view + 1) * per_view)
-        gan = self.gan.map(lambda tensor: tensor[members])
-        if not len(chosen):
-            return
-        problem, begun = _gather(looks, chosen, members)
-        for first in range(0, len(chosen), TILE):
-            tile = slice(first, first + TILE)
-            cut = partial(_rows_of, rows=tile)
-            found = refine(gan, problem.map(cut), self.reach()[members], begun.map(cut), self.search.steps)
-            misfit[members, chosen[tile]] = found.misfit[:, : len(chosen[tile])]
-
-    def _log(self, misfit: Tensor) -> Floats:
-        logs: Floats = np.log(_exact(misfit) + FLOOR * self.memory.records.shape[2])
-        return logs
-
-    def _by_view(self, scores: Floats) -> Floats:
-        """Mean over the members of scores [member, record], [view, record]."""
-        mean: Floats = scores.reshape(len(self.normaliser.views), -1, scores.shape[1]).mean(1)
-        return mean
+    @cached_property
+    def _by_tensors(self) -> DeviceScorer:
+        """What scores on other devices."""
+        return DeviceScorer.raw(self)
 
     def _residual(self, normalised: Normalised, columns: NDArray[np.float32]) -> Floats:
         residual: Floats = (normalised.views - columns).astype(np.float64) * normalised.present
@@ -227,21 +178,6 @@ def remembered(normaliser: Normaliser, gan: Gan, kept: NDArray[np.float32]) -> M
     return Memory.of(gan, records.to(device), context.to(device))
 
 
-def _gather(looks: list[Look], chosen: Tensor, members: slice) -> tuple[Problem, Inversion]:
-    """The rows `chosen` of several tiles, together, for some of the members."""
-    problems, starts = [], []
-    tiles = chosen.div(TILE, rounding_mode="floor")
-    for tile, seen in enumerate(looks):
-        index = chosen[tiles == tile] % TILE
-        problems.append(seen.problem.map(partial(_part, members=members, index=index)))
-        starts.append(seen.begun.map(partial(_part, members=members, index=index)))
-    return Problem.joined(problems), Inversion.joined(starts)
-
-
-def _part(tensor: Tensor, members: slice, index: Tensor) -> Tensor:
-    return tensor[members, index]
-
-
 def _blocks(count: int) -> Iterator[slice]:
     return (slice(first, first + BLOCK) for first in range(0, count, BLOCK))
 
@@ -253,10 +189,6 @@ def _tile(tensor: Tensor, rows: int, size: int = TILE) -> Tensor:
         return tensor.contiguous()
     filling = tensor.new_zeros(*tensor.shape[:rows], lacking, *tensor.shape[rows + 1 :])
     return torch.cat((tensor, filling), rows)
-
-
-def _rows_of(tensor: Tensor, rows: slice) -> Tensor:
-    return _tile(tensor[:, rows], 1)
 
 
 def _exact(tensor: Tensor) -> Floats:

@@ -11,6 +11,7 @@ from small_models import QUICK, correlated, mixed, mixed_rows, numeric
 from stream_detector import Feature, FeatureSchema, Kind, ModelConfig, fit
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.model import as_matrix
+from stream_detector.scoring.device import DeviceScorer
 
 CLOSE = 2e-4  # of raw scores, which are logarithms: the two add up in another order
 
@@ -53,7 +54,7 @@ def test_kernel_and_tensors_agree(case):
     model, records = CASES[case]()
     scorer = model.scorer
     by_kernel = scorer.raw(records)
-    by_tensors = scorer._raw_on_device(scorer.normaliser(records), np.full(len(records), -1))
+    by_tensors = DeviceScorer.raw(scorer, tile=256)(records).T
     assert np.isfinite(by_kernel).all()
     assert np.abs(by_kernel - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
 
@@ -63,12 +64,7 @@ def test_records_do_not_find_themselves():
     scorer = numeric().scorer
     own = np.arange(len(scorer.kept))
     left_out, found = scorer.raw(scorer.kept, own), scorer.raw(scorer.kept)
-    by_tensors = np.concatenate(
-        [
-            scorer._raw_on_device(scorer.normaliser(scorer.kept[rows]), own[rows])
-            for rows in (slice(0, 256), slice(256, None))
-        ]
-    )
+    by_tensors = DeviceScorer.raw(scorer, tile=256)(scorer.kept, own).T
     assert (left_out[:, 1] > found[:, 1]).all()
     assert np.abs(left_out - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
 
