@@ -71,42 +71,61 @@ def fit(
     matrix, schema = _read(X, schema)
     if len(matrix) < FEWEST:
         raise DataError(f"{len(matrix)} records are too few to fit a model; give at least {FEWEST}")
-    if held_out is None:
-        learn, held = _split(matrix, config.model.holdout, seed)
-        calibrating = held
-    else:
-        learn, held, calibrating = matrix, *(as_matrix(p, schema) for p in (held_out.selection, held_out.calibration))
-        matrix = np.concatenate((learn, held, calibrating))
+    parts = _parts(matrix, schema, held_out, config.model.holdout, seed)
     if run is not None:
-        run.admit(config.model_dump(mode="json"), seed, fingerprint(matrix, schema))
-    normaliser = Normaliser.fit(schema, learn, config.model.views)
-    prepared = normaliser(learn)
+        run.admit(config.model_dump(mode="json"), seed, fingerprint(parts.everything, schema))
+    normaliser = Normaliser.fit(schema, parts.learn, config.model.views)
+    prepared = normaliser(parts.learn)
     data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
-    place = pick_device(device)
-    settings = config.model
-    if settings.latent is None:
-        settings = settings.model_copy(update={"latent": latent_width(data.views)})
-        config = config.model_copy(update={"model": settings})
-    judging = settings.steps - settings.building_steps
-    tracker = Tracker(
-        Probe.make(normaliser, data, learn, held, seed),
-        DetectorOpinions(config.inversion.prior),
-        "discriminator",
-        [settings.building_steps + step for step in measured_steps(judging)],
-        seed,
-        run,
-        near_records,
-        Rule(settings.building_steps + judging // WARM, SLACK),
-    )
-    train(data, settings, seed, place, progress, tracker)
+    config = _sized(config, data)
+    tracker = _tracker(Probe.make(normaliser, data, parts.learn, parts.selection, seed), config, seed, run)
+    train(data, config.model, seed, pick_device(device), progress, tracker)
     gan, metrics = tracker.best(), tracker.figures()
-    scorer, raw = _scorer(normaliser, gan, learn, calibrating, config)
-    calibration = Calibration.fit(raw, WEIGHTS[settings.mode])
-    metrics = {**metrics, "records": float(len(learn)), "held_out": float(len(calibrating))}
-    model = DetectorModel.made(scorer, calibration, config, metrics, calibrating, seed)
+    scorer, raw = _scorer(normaliser, gan, parts.learn, parts.calibration, config)
+    calibration = Calibration.fit(raw, WEIGHTS[config.model.mode])
+    metrics = {**metrics, "records": float(len(parts.learn)), "held_out": float(len(parts.calibration))}
+    model = DetectorModel.made(scorer, calibration, config, metrics, parts.calibration, seed)
     if run is not None:
         _keep(model, run)
     return model
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Records [record, feature] to `learn` from, to choose the checkpoint on, and to calibrate on; and `everything`."""
+
+    learn: NDArray[np.float32]
+    selection: NDArray[np.float32]
+    calibration: NDArray[np.float32]
+    everything: NDArray[np.float32]
+
+
+def _parts(
+    matrix: NDArray[np.float32], schema: FeatureSchema, held_out: HeldOut | None, share: float, seed: int
+) -> Parts:
+    """The records by their purposes; without `held_out`, a share of the matrix serves both of its own."""
+    if held_out is None:
+        learn, held = _split(matrix, share, seed)
+        return Parts(learn, held, held, matrix)
+    selection, calibration = (as_matrix(part, schema) for part in (held_out.selection, held_out.calibration))
+    return Parts(matrix, selection, calibration, np.concatenate((matrix, selection, calibration)))
+
+
+def _sized(config: ModelConfig, data: TrainingSet) -> ModelConfig:
+    """The configuration with the latent's width, which the data decide unless it is given."""
+    if config.model.latent is not None:
+        return config
+    settings = config.model.model_copy(update={"latent": latent_width(data.views)})
+    return config.model_copy(update={"model": settings})
+
+
+def _tracker(probe: Probe, config: ModelConfig, seed: int, run: RunDirectory | None) -> Tracker:
+    """What measures the discriminator's training and chooses its checkpoint."""
+    built = config.model.building_steps
+    judging = config.model.steps - built
+    opinions, schedule = DetectorOpinions(config.inversion.prior), [built + step for step in measured_steps(judging)]
+    rule = Rule(built + judging // WARM, SLACK)
+    return Tracker(probe, opinions, "discriminator", schedule, seed, run, near_records, rule)
 
 
 def _keep(model: DetectorModel, run: RunDirectory) -> None:

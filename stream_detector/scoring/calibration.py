@@ -181,7 +181,7 @@ def _told(surprise: Floats, weights: Weights, opinions: Arrays, anomaly: Arrays)
 @compiled
 def _combined(surprise: Floats, weights: Weights) -> Floats:
     """Weighted mean of the surprises [record]."""
-    total = surprise[0] * weights[0] + surprise[1] * weights[1] + surprise[2] * weights[2]
+    total: Floats = surprise[0] * weights[0] + surprise[1] * weights[1] + surprise[2] * weights[2]
     return total / (weights[0] + weights[1] + weights[2])
 
 

@@ -74,7 +74,7 @@ class Scorer:
         assert self._compiled is not None, "on other devices, give records to a `DeviceScorer`"
         starts, refined, *others = self._compiled(normalised, own, self.screen.start, self.search.steps)
         inverted = self.screen.joined(starts, refined) if self.search.steps else starts
-        return np.stack((inverted, *others), 1).reshape(-1, len(own)).T.copy()
+        return np.stack((inverted, *others), 1).reshape(-1, len(own)).T
 
     def starts(self, matrix: NDArray[np.float32], own: Indices) -> Floats:
         """Mean log misfit of the encoder's start [record, view], what the screen is about."""

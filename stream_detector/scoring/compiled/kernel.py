@@ -11,9 +11,10 @@ the same to the bit alone, in any batch and in any order.
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.scoring.compiled.evidence import judge, show_evidence
-from stream_detector.scoring.compiled.given import TILE
+from stream_detector.scoring.compiled.given import TILE, Judges, Kept, Pair, Records, Room
 from stream_detector.scoring.compiled.layers import forward
 from stream_detector.scoring.compiled.nearest import find_nearest
 from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, ONE, THIRD, compiled, square
@@ -21,9 +22,13 @@ from stream_detector.scoring.compiled.search import judge_latent, search
 
 __all__ = ["score"]
 
+Floats = NDArray[np.float64]
+
 
 @compiled
-def score(pair, kept, judges, records, room, screen, steps, parts):
+def score(
+    pair: Pair, kept: Kept, judges: Judges, records: Records, room: Room, screen: Floats, steps: int, parts: Floats
+) -> None:
     """Raw scores into `parts` [part, view, record], float64, zero at first: mean log misfit of the encoder's start; the
     same after the search where the start lies beyond `screen` [view]; nearness; mean log distance in the
     discriminators' features; mean verdict.

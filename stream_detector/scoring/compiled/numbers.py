@@ -2,7 +2,8 @@
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -15,7 +16,12 @@ NOWHERE, FARTHER = np.float32(1e30), np.float32(2e30)
 NOTHING, ONE, THIRD = np.float32(0), np.float32(1), np.float32(1 / 3)
 FLOOR = 1e-6  # of a misfit a column, or of a distance, before its logarithm
 
-compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """The function as machine code that holds no lock of Python's, kept between runs."""
+    return cast("Function", njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
 @compiled
