@@ -3,7 +3,8 @@
     bytes -> decode -> score (normalise, invert, discriminate, calibrate, combine)
           -> threshold -> explain the flagged -> alert
 
-A part of a batch is scored while the next is decoded.
+A part of a batch is scored while the next is decoded, and a batch may be begun before its thresholds
+are what they will be when it is finished.
 
 What comes out is a function of each partition's log and the model alone. Messages of one
 partition must come in offset order; how they are cut into batches does not matter.
@@ -32,11 +33,11 @@ from stream_detector.records import (
     runs,
     values_of,
 )
-from stream_detector.scoring.ahead import begin
+from stream_detector.scoring import ahead
 from stream_detector.scoring.explanation import Explanation
 from stream_detector.scoring.threshold import Limits, RollingThreshold, Threshold
 
-__all__ = ["Judged", "Outcome", "detect", "history", "limits"]
+__all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "limits"]
 
 LEAST = 1_024  # messages of a part, unless a message may hold many records
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
@@ -79,6 +80,15 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A batch decoded, and scored or being scored; its `model` and `decoder` are what it is finished with."""
+
+    model: DetectorModel
+    decoder: Decoder
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A row of a part whose score exceeds its threshold."""
 
@@ -104,8 +114,18 @@ def detect(
 
     `thresholds` holds one for every (topic, partition) in the batch.
     """
+    return finish(begin(messages, model, decoder), thresholds)
+
+
+def begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> Begun:
+    """Decodes a batch and has it scored; nothing is decided and nothing moved, so it may be dropped, too."""
     pieces = _pieces(messages, decoder)
-    parts = [_begin(piece, model, decoder, alone=len(pieces) == 1) for piece in pieces]
+    return Begun(model, decoder, [_begin(piece, model, decoder, alone=len(pieces) == 1) for piece in pieces])
+
+
+def finish(begun: Begun, thresholds: Mapping[Place, RollingThreshold]) -> Outcome:
+    """What becomes of a batch's records; moves the thresholds of its partitions forward."""
+    model, decoder, parts = begun.model, begun.decoder, begun.parts
     judged: list[Judged] = []
     flagged: list[Hit] = []
     for part in parts:  # in order: while one is held against its thresholds, the next is being scored
@@ -151,7 +171,7 @@ def _pieces(messages: Sequence[Message], decoder: Decoder) -> list[Sequence[Mess
 def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder, *, alone: bool) -> Part:
     """A part, decoded and being scored; with nothing to decode meanwhile, it is scored when it is asked for."""
     decoded = decoder.decode(values_of(messages), model.schema)
-    scores = partial(model.score, decoded.features) if alone else begin(model, decoded.features)
+    scores = partial(model.score, decoded.features) if alone else ahead.begin(model, decoded.features)
     return Part(messages, decoded, scores)
 
 

@@ -13,7 +13,7 @@ from stream_detector.kafka.history import NO_PAST, History, Past
 from stream_detector.records import Message, offsets_of, runs
 from stream_detector.scoring.threshold import RollingThreshold
 
-__all__ = ["Assignment", "Partition"]
+__all__ = ["Assignment", "Held", "Partition"]
 
 Partition = tuple[str, int]
 
@@ -26,6 +26,18 @@ class Position:
 
     committed: int
     following: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Received messages, and ends of partitions that were reached behind them, with the positions at that time.
+
+    By its position a partition is known to have been placed anew, or given up, before they are taken.
+    """
+
+    messages: Sequence[Message]
+    runs: Sequence[tuple[Partition, Position | None, Sequence[Message]]]
+    ends: Sequence[tuple[Partition, Position | None, int]]
 
 
 class Assignment:
@@ -83,22 +95,29 @@ class Assignment:
         """Owned partitions that are being read."""
         return [partition for partition, position in self._positions.items() if position is not None]
 
-    def take(self, messages: Sequence[Message]) -> list[Message]:
+    def hold(self, messages: Sequence[Message], ends: Sequence[tuple[Partition, int]] = ()) -> Held:
+        """Received messages, to be taken later; before `ends` (partition, offset) nothing else is left to take."""
+        positions = self._positions
+        return Held(
+            messages,
+            [(place, positions.get(place), run) for place, run in runs(messages)],
+            [(place, positions.get(place), offset) for place, offset in ends],
+        )
+
+    def take(self, held: Held) -> list[Message]:
         """The messages that are next in a placed partition; they count as taken from here on.
 
-        Others belong to partitions given up or reset meanwhile, or were taken before.
+        Others belong to partitions given up or placed anew since they were received, or were taken before.
+        What lies before an end is transaction markers, or compacted away.
         """
         taken: list[Message] = []
-        for place, run in runs(messages):
-            if position := self._positions.get(place):
+        for place, position, run in held.runs:
+            if position and position is self._positions.get(place):
                 taken += _next(run, position)
+        for place, position, offset in held.ends:
+            if position and position is self._positions.get(place):
+                position.following = max(position.following, offset)
         return taken
-
-    def skip_to(self, partition: Partition, offset: int) -> None:
-        """Nothing to take lies before `offset`: what does is transaction markers or compacted away."""
-        position = self._positions.get(partition)
-        if position is not None:
-            position.following = max(position.following, offset)
 
     def pending(self) -> dict[Partition, int]:
         """The offsets to commit: the next to read, of every partition that moved since the last commit."""

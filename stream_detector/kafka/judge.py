@@ -1,13 +1,13 @@
 """The record road for the worker: what happens when a record makes the scorer fail."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, reduce
 from itertools import groupby
 
 import structlog
 
 from stream_detector.config import Config
-from stream_detector.detector import Outcome, detect, history, limits
+from stream_detector.detector import Begun, Outcome, begin, detect, finish, history, limits
 from stream_detector.errors import StreamDetectorError
 from stream_detector.features import Rejection
 from stream_detector.kafka.batch_limit import BatchLimit
@@ -47,15 +47,21 @@ class Judge:
         """How many offsets to read at first when a threshold's window is to be filled."""
         return min(self.limits.window, MANY_AT_ONCE) if self._decoder.many else self.limits.window
 
-    def judge(self, messages: Sequence[Message], thresholds: Thresholds) -> Outcome | None:
-        """The batch's outcome; None when it failed and the thresholds may have moved.
+    def begin(self, messages: Sequence[Message]) -> Begun:
+        """Decodes a batch and has it scored; raises whatever a record or the device can make the model raise."""
+        return begin(messages, self.model, self._decoder)
+
+    def judge(
+        self, messages: Sequence[Message], thresholds: Thresholds, begun: Callable[[], Begun] | None = None
+    ) -> Outcome | None:
+        """The batch's outcome, of what was `begun` if it was; None when it failed and the thresholds may have moved.
 
         Then the cause is removed (a poisonous record quarantined, or `limit` lowered) and the batch
         must be taken again from thresholds as before it. Raises when one record fails for no
         reason of its own.
         """
         try:
-            outcome = self._judge_around(messages, thresholds)
+            outcome = self._judge_around(messages, thresholds, begun or partial(self.begin, messages))
         except StreamDetectorError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record or the device can make the model raise
@@ -97,10 +103,10 @@ class Judge:
             half = len(messages) // 2
             return self._scores(messages[:half]) + self._scores(messages[half:])
 
-    def _judge_around(self, messages: Sequence[Message], thresholds: Thresholds) -> Outcome:
+    def _judge_around(self, messages: Sequence[Message], thresholds: Thresholds, begun: Callable[[], Begun]) -> Outcome:
         """The road for all but the quarantined, which become dead letters in their turn."""
         if not self._quarantined:
-            return detect(messages, self.model, thresholds, self._decoder)
+            return finish(begun(), thresholds)
         outcome = Outcome((), (), 0)
         for poisonous, run in groupby(messages, lambda message: _place(message) in self._quarantined):
             if poisonous:

@@ -15,7 +15,7 @@ from confluent_kafka import Message as Consumed
 from stream_detector.config import Config
 from stream_detector.errors import KafkaError, OffsetsLostError
 from stream_detector.kafka import topics, window
-from stream_detector.kafka.assignment import Assignment, Partition
+from stream_detector.kafka.assignment import Assignment, Held, Partition
 from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.clients import worker_consumer
 from stream_detector.kafka.faults import explained
@@ -71,8 +71,8 @@ class Source:
             on_lost=self._on_lost,
         )
 
-    def receive(self, limit: int, wait: float) -> list[Message]:
-        """The next messages of placed partitions, at most `limit`; waits `wait` seconds for the first.
+    def receive(self, limit: int, wait: float) -> Held:
+        """The next messages, at most `limit`, to be taken from `assignment`; waits `wait` seconds for the first.
 
         After a silence the first is handed out at once, under load a batch gets time to fill.
         Rebalances happen in here, and their exceptions come out here.
@@ -86,11 +86,11 @@ class Source:
             raise self._crash
         events = [message for message in messages if message.error() is not None]
         sound = [message for message in messages if message.error() is None] if events else messages
-        taken = self.assignment.take(cast("list[Message]", sound))
+        held = self.assignment.hold(cast("list[Message]", sound), _ends(events))
         for message in events:
             self._on_event(message, cast("Fault", message.error()))
         self._heed_faults()
-        return taken
+        return held
 
     def place_next(self) -> None:
         """Finds start and threshold of one unplaced partition, and begins to read it."""
@@ -254,8 +254,8 @@ class Source:
     def _on_event(self, message: Consumed, fault: Fault) -> None:
         partition = (message.topic() or "", message.partition() or 0)
         if fault.code() == Fault._PARTITION_EOF:
-            self.assignment.skip_to(partition, message.offset() or 0)
-        elif fault.code() == Fault._AUTO_OFFSET_RESET:
+            return
+        if fault.code() == Fault._AUTO_OFFSET_RESET:
             self._finish()
             self.displace([partition])
         elif fault.code() == Fault._MAX_POLL_EXCEEDED:
@@ -283,6 +283,12 @@ class Source:
             self.patience.failed(explained(error.args[0], subject))
         else:
             self.patience.succeeded()
+
+
+def _ends(events: Iterable[Consumed]) -> list[tuple[Partition, int]]:
+    """The ends of partitions that were reached, by their offsets."""
+    reached = (event for event in events if cast("Fault", event.error()).code() == Fault._PARTITION_EOF)
+    return [((event.topic() or "", event.partition() or 0), event.offset() or 0) for event in reached]
 
 
 def _noting(chunks: Iterable[list[Message]], read: list[list[Message]]) -> Iterator[list[Message]]:

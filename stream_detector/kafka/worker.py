@@ -13,6 +13,7 @@ from stream_detector.config import Config
 from stream_detector.errors import KafkaError
 from stream_detector.kafka import topics
 from stream_detector.kafka.assignment import Partition
+from stream_detector.kafka.batch import Batch
 from stream_detector.kafka.clients import require_broker, slot, transactional_id, transactional_producer
 from stream_detector.kafka.drift_watch import DriftWatch
 from stream_detector.kafka.faults import explained
@@ -31,7 +32,6 @@ from stream_detector.kafka.summary import Observer, RunSummary, Stalls, Tally
 from stream_detector.kafka.switching import quick_switching
 from stream_detector.kafka.transaction import State, Transaction
 from stream_detector.model import DetectorModel
-from stream_detector.records import Message
 
 __all__ = ["run"]
 
@@ -95,6 +95,7 @@ class Worker:
         self._config = config
         self._tally, self._done = Tally(), Tally()
         self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
+        self._ahead: Batch | None = None
         self._urgent = self._slow = self._swept = False
         self._commits = self._aborts = self._producers = self._swaps = 0
         self._stalls = Stalls()
@@ -110,11 +111,7 @@ class Worker:
             while not (stop.is_set() or (goal and goal.is_reached())):
                 self._recover()
                 self._change_model()
-                messages = self._source.receive(self._judge.limit, self._wait())
-                if messages:
-                    self._process(messages)
-                if self._is_due():
-                    self._commit()
+                self._go_on(Batch(self._source.receive(self._judge.limit, self._wait()), self._judge))
                 self._report(REPORT)
             self._commit()
         finally:
@@ -197,16 +194,32 @@ class Worker:
 
     def _wait(self) -> float:
         """How long the next receive may wait for a first message."""
+        if self._ahead:
+            return 0.0
         if self._transaction.state is State.OPEN:
             return min(IDLE, max(0.0, self._interval - self._transaction.age))
         trouble = self._patience.troubled or self._source.patience.troubled
         return 0.0 if self._source.assignment.unplaced and not trouble else IDLE
 
-    def _process(self, messages: list[Message]) -> None:
+    def _go_on(self, batch: Batch) -> None:
+        """Judges and commits the batch ahead of this one, and then this one, unless it is full: then it is ahead of the next."""
+        ahead, self._ahead = self._ahead, batch if batch.full else None
+        for each in (ahead, None if batch.full else batch):
+            if each:
+                self._process(each)
+            if self._is_due():
+                self._commit()
+        batch.settle()  # whoever decodes next must not meet it
+
+    def _process(self, batch: Batch) -> None:
         """Judges a batch and puts what it gives into the transaction, which begins with it."""
+        messages = self._source.assignment.take(batch.held)
+        if not messages:
+            return
         self._begin()
         started = time.monotonic()
-        outcome = self._judge.judge(messages, self._source.assignment.thresholds)
+        begun = batch.begun_by(self._judge, messages)
+        outcome = self._judge.judge(messages, self._source.assignment.thresholds, begun)
         if outcome is None:
             self._abandon()
             return

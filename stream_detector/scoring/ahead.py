@@ -1,4 +1,4 @@
-"""Scoring beside something else: on the CPU the kernel holds no lock, so decoding goes on meanwhile."""
+"""Scoring beside something else: the kernel holds no lock, nor does waiting for a device, so decoding goes on meanwhile."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +21,8 @@ def begin(model: DetectorModel, X: NDArray[np.float32]) -> Callable[[], Scores]:
     """
     if not len(X):
         return lambda: model.score(X)
+    if model.device_scorer:
+        return THREAD.submit(model.score, X).result
     matrix, scorer = as_matrix(X, model.schema), model.scorer
     blocks = [matrix[first : first + BLOCK] for first in range(0, len(matrix), BLOCK)]
     waiting = [THREAD.submit(scorer.measured, scorer.normaliser(rows), np.full(len(rows), -1)) for rows in blocks]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ def placed(*partitions, offset=0):
 def test_the_offset_to_commit_is_the_last_taken_plus_one():
     """Offsets have gaps; what is committed is one past the last message taken, per partition."""
     assignment = placed(0, 1, 2)
-    assignment.take(messages(0, 0, 1, 7) + messages(1, 3))
+    assignment.take(assignment.hold(messages(0, 0, 1, 7) + messages(1, 3)))
     assert assignment.pending() == {("t", 0): 8, ("t", 1): 4}
     assignment.settle(assignment.pending())
     assert assignment.pending() == {}
@@ -55,7 +56,7 @@ def test_messages_of_partitions_not_placed_are_nobodys():
     assignment = placed(0, 1, 2)
     assignment.drop([("t", 0)])
     assignment.displace([("t", 1)])
-    assert assignment.take(messages(0, 0) + messages(1, 0) + messages(9, 0)) == []
+    assert assignment.take(assignment.hold(messages(0, 0) + messages(1, 0) + messages(9, 0))) == []
     assert assignment.unplaced == [("t", 1)]
     assert set(assignment.thresholds) == {("t", 2)}
 
@@ -63,7 +64,25 @@ def test_messages_of_partitions_not_placed_are_nobodys():
 def test_nothing_is_taken_twice():
     """A message below the next offset was taken before."""
     assignment = placed(0, offset=5)
-    assert [m.offset() for m in assignment.take(messages(0, 4, 5, 5, 6, 3))] == [5, 6]
+    assert [m.offset() for m in assignment.take(assignment.hold(messages(0, 4, 5, 5, 6, 3)))] == [5, 6]
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_what_was_received_before_a_partition_was_placed_anew_is_not_taken(end):
+    """Messages and ends received before an abort would leave out what is read again: they are nobody's."""
+    assignment = placed(0, offset=5)
+    held = assignment.hold(messages(0, 7, 8), [(("t", 0), 9)] if end else [])
+    assignment.displace([("t", 0)])
+    assignment.place(("t", 0), 5, RollingThreshold(LIMITS), committed=True)
+    assert assignment.take(held) == []
+    assert assignment.following(("t", 0)) == 5
+
+
+def test_an_end_lies_behind_the_messages_received_with_it():
+    """What lies before the end of a partition needs no reading, and the messages received with it are taken."""
+    assignment = placed(0, offset=5)
+    assert len(assignment.take(assignment.hold(messages(0, 5, 6), [(("t", 0), 9)]))) == 2
+    assert assignment.pending() == {("t", 0): 9}
 
 
 def test_a_first_start_is_committed_before_any_record():
