@@ -5,6 +5,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from operator import methodcaller
 from typing import cast
 
 import structlog
@@ -29,6 +30,8 @@ __all__ = ["Source"]
 
 REQUEST = 5.0  # seconds for a request about offsets
 PROBE = 1.0  # seconds for a sign of life
+
+ERROR = methodcaller("error")
 
 log = structlog.get_logger(__name__)
 
@@ -84,9 +87,8 @@ class Source:
         self._busy = bool(messages)
         if self._crash:
             raise self._crash
-        events = [message for message in messages if message.error() is not None]
-        sound = [message for message in messages if message.error() is None] if events else messages
-        held = self.assignment.hold(cast("list[Message]", sound), _ends(events))
+        events, sound = _sorted_out(messages)
+        held = self.assignment.hold(sound, _ends(events))
         for message in events:
             self._on_event(message, cast("Fault", message.error()))
         self._heed_faults()
@@ -283,6 +285,16 @@ class Source:
             self.patience.failed(explained(error.args[0], subject))
         else:
             self.patience.succeeded()
+
+
+def _sorted_out(messages: list[Consumed]) -> tuple[list[Consumed], list[Message]]:
+    """What are events, and what are records."""
+    errors = list(map(ERROR, messages))
+    if set(map(type, errors)) <= {type(None)}:  # errors cannot be compared with None
+        return [], cast("list[Message]", messages)
+    marked = list(zip(messages, errors, strict=True))
+    sound = [message for message, error in marked if error is None]
+    return [message for message, error in marked if error is not None], cast("list[Message]", sound)
 
 
 def _ends(events: Iterable[Consumed]) -> list[tuple[Partition, int]]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import methodcaller
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ Header = tuple[str, bytes | None]
 Place = tuple[str, int]
 """Topic and partition."""
 
+TOPIC, PARTITION, OFFSET, VALUE = map(methodcaller, ("topic", "partition", "offset", "value"))
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that text from outside may not bring to a terminal or a log line."""
 
@@ -42,22 +44,22 @@ def raw(value: bytes | str | None) -> bytes | None:
 
 def values_of(messages: Sequence[Message]) -> list[bytes | None]:
     """The messages' values as bytes."""
-    values = [message.value() for message in messages]
+    values = list(map(VALUE, messages))
     return list(map(raw, values)) if str in set(map(type, values)) else cast("list[bytes | None]", values)
 
 
 def offsets_of(messages: Sequence[Message]) -> NDArray[np.int64]:
     """The messages' offsets, int64 [message]."""
-    return np.array([message.offset() or 0 for message in messages], dtype=np.int64)
+    return np.array(list(map(OFFSET, messages)), dtype=np.int64)
 
 
 def runs(messages: Sequence[Message]) -> Iterator[tuple[Place, Sequence[Message]]]:
     """Messages as they come, cut where the next one is of another partition."""
     if not messages:
         return
-    ends = np.diff([message.partition() or 0 for message in messages]) != 0
-    topics = [message.topic() for message in messages]
-    if len(set(topics)) > 1:
+    ends = np.diff(np.array(list(map(PARTITION, messages)), dtype=np.int64)) != 0
+    topics = list(map(TOPIC, messages))
+    if topics.count(topics[0]) < len(topics):
         ends |= [topic != following for topic, following in pairwise(topics)]
     cuts = (np.flatnonzero(ends) + 1).tolist()
     for first, end in pairwise((0, *cuts, len(messages))):

@@ -1,12 +1,12 @@
 """Which features make a record unlike any that the generator can make."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.features import Feature, FeatureSchema, Kind
+from stream_detector.features import FeatureSchema, Kind
 
 __all__ = ["Direction", "Explanation", "FeatureExplanation", "Value", "explain"]
 
@@ -53,8 +53,7 @@ def explain(
     shares = np.where(total > 0, surprise * judged / np.where(total > 0, total, 1.0), even)
     places = np.flatnonzero(judged)
     order = places[np.argsort(-shares[:, places], axis=1, kind="stable")].tolist()
-    values = [_named(feature, observed[:, at]) for at, feature in enumerate(schema.features)]
-    expectations = [_named(feature, expected[:, at]) for at, feature in enumerate(schema.features)]
+    values, expectations = (_named(schema, _six_digits(part.astype(np.float64))) for part in (observed, expected))
     directions = _directions(categorical, observed, expected)
     names, parts = schema.names, shares.tolist()
     return [
@@ -68,15 +67,20 @@ def explain(
     ]
 
 
-def _named(feature: Feature, column: NDArray[np.floating[Any]]) -> list[Value]:
-    """A column's values as they are shown: 6 significant digits, a category by its name, None = missing."""
-    if feature.kind is Kind.CATEGORICAL:
-        names = dict(enumerate(feature.vocabulary))
-        return [None if code != code else names.get(int(code), UNSEEN) for code in column.tolist()]
-    return [None if value != value else value for value in _six_digits(column.astype(np.float64)).tolist()]
+def _named(schema: FeatureSchema, shown: NDArray[np.float64]) -> list[list[Value]]:
+    """Values [record, feature] as they are shown, by feature: a category by its name, None = missing."""
+    columns: list[list[Value]] = []
+    for feature, column in zip(schema.features, shown.T.tolist(), strict=True):
+        if feature.kind is Kind.CATEGORICAL:
+            names = dict(enumerate(feature.vocabulary))
+            columns.append([None if code != code else names.get(int(code), UNSEEN) for code in column])
+        else:
+            columns.append([None if value != value else value for value in column])
+    return columns
 
 
 def _six_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rounded to 6 significant digits."""
     with np.errstate(divide="ignore", invalid="ignore"):
         exponent = np.floor(np.log10(np.abs(values)))
     spare = 5 - np.nan_to_num(exponent, neginf=0.0)

@@ -117,6 +117,8 @@ class Scorer:
 
     def expected_columns(self, normalised: Normalised) -> NDArray[np.float32]:
         """What the generators expect, [view, record, column]."""
+        if self._compiled:
+            return self._compiled.expected(normalised, np.ascontiguousarray(self.usual[:, 0].numpy()))
         records, context, present = self._tensors(normalised)
         found = []
         for first in range(0, records.shape[1], EXPLAINED):

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from stream_detector.gan.evidence import MAGNIFIED
 from stream_detector.gan.networks import Gan, Network
 from stream_detector.normaliser import Normalised
+from stream_detector.scoring.compiled.expecting import expect
 from stream_detector.scoring.compiled.given import Judges, Kept, Pair, Records, Room
 from stream_detector.scoring.compiled.kernel import score
 from stream_detector.scoring.compiled.layers import Layers
@@ -55,17 +56,19 @@ class Compiled:
 
     def __call__(self, normalised: Normalised, own: NDArray[np.int64], screen: Floats, steps: int) -> Sequence[Floats]:
         """Starts, refined, nearness, distances and verdicts, each [view, record]."""
-        count = normalised.views.shape[1]
-        own = np.full(count, -1) if own is None else own
-        pull = np.float32(sqrt(normalised.views.shape[2]))
-        views, context, present = map(
-            np.ascontiguousarray, (normalised.views, normalised.context, normalised.present)
-        )  # one compiled kernel, not one for every layout of arrays
-        records = Records(views, context, present, own, pull)
-        parts = np.zeros((5, len(records.views), count))
+        records = _records(normalised, own)
+        parts = np.zeros((5, *normalised.views.shape[:2]))
         with self._room(records) as room:
             score(self.pair, self.kept, self.judges, records, room, screen, steps, parts)
         return tuple(parts)
+
+    def expected(self, normalised: Normalised, usual: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the generators expect [view, record, column]; `usual` [view, column] as for `expectation.expected`."""
+        records = _records(normalised, np.full(normalised.views.shape[1], -1))
+        found = np.zeros(normalised.views.shape, np.float32)
+        with self._room(records) as room:
+            expect(self.pair, self.kept, usual, records, room, found)
+        return found
 
     @contextmanager
     def _room(self, records: Records) -> Iterator[Room]:
@@ -77,6 +80,14 @@ class Compiled:
             room = Room.of(self.pair, self.kept, self.judges, columns, others)
         yield room
         self.rooms.append(room)
+
+
+def _records(normalised: Normalised, own: NDArray[np.int64]) -> Records:
+    """Arrays in one order: one compiled kernel, not one for every layout of arrays."""
+    pull = np.float32(sqrt(normalised.views.shape[2]))
+    parts = normalised.views, normalised.context, normalised.present
+    views, context, present = map(np.ascontiguousarray, parts)
+    return Records(views, context, present, own, pull)
 
 
 def _layers(network: Network) -> Layers:
