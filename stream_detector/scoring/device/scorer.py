@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceScorer"]
 
-TILE = 8_192  # rows computed at once
+TILE = 32_768  # rows computed at once: kernels take hardly less time for fewer
 TILES = 8  # of a load: what is on the device at once
 LEAST_TILE = 256
-DISTANCES = 2**25  # most distances from kept records at once, which bounds memory
+ROOM = 2**26  # most numbers of a tile at once, which bounds memory
 
 Finish = Callable[[Tensor], Tensor]
 
@@ -37,16 +37,13 @@ class DeviceScorer:
     """Scores of a scorer's records on the device where its networks are; several threads take turns."""
 
     def __init__(self, scorer: "Scorer", finish: Finish, scores: int, dtype: torch.dtype, tile: int = TILE) -> None:
-        slots = scorer.memory.keys.shape[2]
-        while tile > LEAST_TILE and tile * slots > DISTANCES:
-            tile //= 2
-        device = scorer.usual.device
+        device, tile = scorer.usual.device, _fitting(scorer, tile)
         self._judging, self._finish, self._tile = Judging.of(scorer), finish, tile
         self._road = Road.of(device)
         features, load = len(scorer.normaliser.layout.gaps), tile * TILES
         self._staged = torch.zeros(load, features, pin_memory=self._road.pinned)
         self._records = torch.zeros(load + 1, features, device=device)  # one more, for rows that are nobody's
-        self._own = torch.full((load + 1,), -1, device=device)
+        self._own = torch.full((load + 1,), self._judging.memory.nobody, device=device)
         self._beyond = torch.zeros(load + 1, dtype=torch.bool, device=device)
         self._scores = torch.zeros(scores, load + 1, dtype=dtype, device=device)
         self._index = torch.zeros(tile, dtype=torch.int64, device=device)
@@ -83,12 +80,12 @@ class DeviceScorer:
 
     def _judge(self, matrix: NDArray[np.float32], own: NDArray[np.int64] | None) -> None:
         """All records of a load, and again those beyond the screen."""
-        if own is None:
-            self._own.fill_(-1)
-        else:
-            self._own[: len(own)].copy_(torch.from_numpy(own))
+        nobody = self._judging.memory.nobody
+        self._own.fill_(nobody)
+        if own is not None:
+            self._own[: len(own)].copy_(torch.from_numpy(np.where(own < 0, nobody, own)))
         first, *later = self._works
-        self._road.wait_for_copies()
+        self._road.begin()
         for start in range(0, len(matrix), self._tile):
             self._send(matrix[start : start + self._tile], start)
             self._index.copy_(self._everyone[start : start + self._tile])
@@ -107,8 +104,7 @@ class DeviceScorer:
         """A tile's records to the device, without waiting for it."""
         rows = slice(start, start + len(matrix))
         np.copyto(self._staged[rows].numpy(), matrix)
-        self._records[rows].copy_(self._staged[rows], non_blocking=True)
-        self._road.copied()
+        self._road.send(lambda: self._records[rows].copy_(self._staged[rows], non_blocking=True))
 
     def _fetch(self, found: Tensor) -> None:
         """A load's scores [score, record], without waiting for them."""
@@ -129,3 +125,12 @@ class DeviceScorer:
             self._index.fill_(len(self._staged))
             works = [partial(self._work, search=search) for search in self._judging.passes]
             self._works = [self._road.captured(work) for work in works]
+
+
+def _fitting(scorer: "Scorer", tile: int) -> int:
+    """As many rows as there is room for distances from all kept records and for what all discriminators are shown."""
+    first = scorer.gan.discriminator.weights[0]
+    width = max(scorer.memory.keys.shape[2], len(first) * first.shape[1])
+    while tile > LEAST_TILE and tile * width > ROOM:
+        tile //= 2
+    return tile
