@@ -134,6 +134,19 @@ def test_only_records_beyond_the_screen_are_searched_for(device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_batches_begun_one_after_the_other_are_all_told(device):
+    """Scores that are waited for later, or in another order, or never, are those of waiting at once."""
+    score = scorer_of(screened(numeric(), 0.2), device)
+    batches = [correlated(rows, seed) for seed, rows in enumerate((1, 300, 2_500, 4_000, 700))]
+    expected = [score(batch) for batch in batches]
+    waiting = [score.begin(batch) for batch in batches]
+    score.begin(batches[1])
+    for place in (3, 0, 4, 1, 2):
+        assert np.array_equal(waiting[place](), expected[place])
+    assert np.array_equal(waiting[3](), expected[3])
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_threads_take_turns(device):
     """Several threads score at once with one scorer, and each gets what it would get alone."""
     score, batches = scorer_of(numeric(steps=0), device), [correlated(700, seed) for seed in range(4)]
