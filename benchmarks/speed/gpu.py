@@ -43,18 +43,18 @@ def measure(device: str, quick: bool) -> Measured:
     rates = {batch: _rate(model.score, batch) for batch in BATCHES[: 4 if quick else None]}
     largest = max(rates)
     lines = [(f"score, batches of {batch:,}", f"{rate:,.0f}/s", f"{1e6 / rate:.3f}") for batch, rate in rates.items()]
-    seen = _seen(model, largest)
+    one_by_one = _rate(_launched_one_by_one(model), largest)
+    apart = _apart(model, 20_000)
+    told, ratio = _pipeline_told(device, model, RECORDS // 10 if quick else RECORDS)
+    seen = _seen(model, largest)  # last: a profiler may leave something behind that slows what follows
+    lines.append(("without graphs, kernels launched one by one", f"{one_by_one:,.0f}/s", f"{1e6 / one_by_one:.3f}"))
     lines += [(f"{name}, of a batch of {largest:,}", f"{value:,.0f}", "") for name, value in seen.counts.items()]
     lines += [(f"{name}, of that batch's time", f"{share:.1%}", "") for name, share in seen.shares.items()]
-    one_by_one = _rate(_launched_one_by_one(model), largest)
-    lines.append(("without graphs, kernels launched one by one", f"{one_by_one:,.0f}/s", f"{1e6 / one_by_one:.3f}"))
-    apart = _apart(model, 20_000)
     lines.append(("most a score differs from the CPU's, nines", f"{apart:.1e}", ""))
+    lines.append(("pipeline, of its ceiling", told, ""))
     figures: dict[str, Figure] = {"scorer_per_s": rates[largest], "at_batch": float(largest), "apart": apart}
     figures |= {"by_graphs": rates[largest] / one_by_one}
     figures |= {name.replace(" ", "_"): share for name, share in seen.shares.items()}
-    told, ratio = _pipeline_told(device, model, RECORDS // 10 if quick else RECORDS)
-    lines.append(("pipeline, of its ceiling", told, ""))
     figures |= {} if ratio is None else {"pipeline_ratio": ratio}
     name = torch.cuda.get_device_name() if device == "cuda" else device
     note = f"{FEATURES} features on {name}, the default model; wall time, from a matrix in memory to scores in memory."
