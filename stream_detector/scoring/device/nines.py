@@ -21,6 +21,7 @@ class Table:
     nines, `scale` and `shape`, each [score, 1].
     """
 
+    exponential: bool
     inner: Tensor
     intervals: Tensor
     at: Tensor
@@ -30,7 +31,6 @@ class Table:
     most: Tensor
     scale: Tensor
     shape: Tensor
-    exponential: bool
 
     @classmethod
     def of(cls, tables: list[TailTable], device: torch.device) -> "Table":
@@ -43,7 +43,7 @@ class Table:
         at = np.arange(len(raw))[:, None] * width.shape[1]
         ends = (values[:, [end]] for values in (raw, nines) for end in (0, -1))
         arrays = (raw[:, 1:-1], intervals, at, *ends, scale[:, None], shape[:, None])
-        return cls(*(torch.from_numpy(array.copy()).to(device) for array in arrays), exponential=not shape.any())
+        return cls(not shape.any(), *(torch.from_numpy(array.copy()).to(device) for array in arrays))
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Nines [score, row] of raw scores [score, row], contiguous."""
