@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Measured", "Part", "last_line", "markdown", "stored"]
+__all__ = ["Figure", "Measured", "Part", "last_line", "markdown", "stored"]
 
 Figure = float | str
 

@@ -70,8 +70,15 @@ def test_the_measurements_for_a_gpu_work_on_any_device(monkeypatch):
     monkeypatch.setattr(gpu, "SECONDS", 0.05)
     config = stream_detector.ModelConfig(model={"steps": 20, "members": 1})
     model = stream_detector.fit(data.matrix(16, 400), config=config, device="cpu")
-    kernels, share = gpu._launches(model, 64)
-    assert gpu._rate(model, 64) > 0
-    assert kernels > 10
-    assert 0 < share <= 1
-    assert gpu._copied(model, 64) > 0
+    seen = gpu._seen(model, 64)
+    assert gpu._rate(model.score, 64) > 0
+    assert seen.shares.keys() == {"computing", "copying", "copying beside computing"}
+    assert gpu._launched_one_by_one(model)(data.matrix(16, 10)).shape == (3, 10)
+    assert gpu._apart(model, 100) == 0
+
+
+def test_time_covered_twice_counts_once():
+    """Copies beside kernels are told from copies between them."""
+    spans = [(0, 10), (2, 4), (8, 12), (20, 21)]
+    events = [SimpleNamespace(time_range=SimpleNamespace(start=start, end=end)) for start, end in spans]
+    assert gpu._covered(events) == 13

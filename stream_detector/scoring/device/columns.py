@@ -65,10 +65,11 @@ class Columns:
         self._places = Places.of(normaliser, device)
         self._centre, self._scale = placed(normaliser.centre), placed(normaliser.scale)
         self._offset, self._gain = placed(normaliser.offset), placed(normaliser.gain)
-        self._jump, self._jumps = placed(normaliser.jump), bool(normaliser.jump.any())
+        self._jump = placed(normaliser.jump)
         self._knee, self._unit = placed(normaliser.knee), placed(unit)
         self._filler = placed(normaliser.filler)
-        self._tamed, self._all_tamed = placed(tamed), bool(tamed.all())
+        self._tamed = placed(tamed)
+        self._simple = bool(tamed.all()) and not normaliser.jump.any()
         self._plain = len(layout.of_kind(Kind.NUMERIC)) == len(layout.owners())
         self._all_judged = bool(layout.judged().all())
 
@@ -84,10 +85,10 @@ class Columns:
 
     def _spread_out(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Unscaled columns [row, column] and which of them were observed."""
+        if self._plain:
+            return matrix.double(), matrix == matrix
         missing = matrix.isnan()
         known = torch.where(missing, 0, matrix).double()
-        if self._plain:
-            return known, ~missing
         at = self._places
         raw = known.new_zeros(len(matrix), len(at.owners))
         raw.index_copy_(1, at.numbers, known.index_select(1, at.numeric))
@@ -106,13 +107,16 @@ class Columns:
 
     def _bend(self, raw: Tensor) -> Tensor:
         """Columns [view, row, column] on their way to the networks; odd about the centre, and rising."""
-        shifted = raw - self._centre
-        far = (shifted.abs() * self._scale).clamp_max(FAR)
-        bent = far.asinh()
-        if not self._all_tamed:
-            near = torch.minimum(far, self._knee)
-            kneed = near + self._unit * ((far - near) / self._unit).log1p()
-            bent = torch.where(self._tamed, bent, kneed)
-        if self._jumps:
-            bent = bent + self._jump * (far > CHANGED)
-        return (bent.copysign(shifted) - self._offset) * self._gain
+        shifted = (raw - self._centre) * self._scale
+        bent = shifted.clamp(-FAR, FAR).asinh_()
+        if not self._simple:
+            bent = self._bend_otherwise(bent, shifted)
+        return bent.sub_(self._offset).mul_(self._gain)
+
+    def _bend_otherwise(self, tamed: Tensor, shifted: Tensor) -> Tensor:
+        """Columns that are not tamed, and constants that jump."""
+        far = shifted.abs().clamp_max_(FAR)
+        near = torch.minimum(far, self._knee)
+        kneed = near + self._unit * ((far - near) / self._unit).log1p()
+        bent = torch.where(self._tamed, tamed.abs(), kneed) + self._jump * (far > CHANGED)
+        return bent.copysign(shifted)

@@ -66,7 +66,7 @@ class Judging:
     def __call__(self, rows: Tensor, own: Tensor, *, search: bool) -> tuple[Tensor, Tensor]:
         """Raw scores float64 [view * part, row] of rows [row, feature], and who lies beyond the screen [row].
 
-        `own` [row] are the kept records that they are themselves, -1 for none.
+        `own` [row] are the slots of the kept records that they are themselves, or nobody's.
         """
         records, context, present = self.columns(rows)
         seen = look(self.gan, self.memory, self.reach, records, context, present, self.prior, own)

@@ -2,33 +2,40 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from stream_detector.scoring.memory import CHUNK, NEAR, NOWHERE, Memory
+from stream_detector.scoring.memory import CHUNK, LANES, NEAR, NOWHERE, Memory
 
 __all__ = ["StaticMemory"]
 
 
 class StaticMemory(Memory):
-    """As `Memory`; `own` is always told, and distances have no room that other calls share."""
+    """As `Memory`, with slots beyond the kept records that are nobody's; `own` is always told, and is the first
+    of those for records that are not kept.
+    """
 
     __slots__ = ()
 
     @classmethod
     def like(cls, memory: Memory) -> "StaticMemory":
-        """With the same tensors."""
-        return cls(memory.records, memory.latents, memory.keys)
+        """With the same records."""
+        keys = pad(memory.keys, (0, LANES))
+        keys[:, -1, -LANES:] = NOWHERE
+        return cls(memory.records, memory.latents, keys.contiguous())
+
+    @property
+    def nobody(self) -> int:
+        """The slot that is nobody's."""
+        return self.keys.shape[2] - LANES
 
     @staticmethod
     def _search(query: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
         """Exact: the least three are in the three chunks with the least minima."""
         assert own is not None
-        distances = torch.mm(query, keys)
-        place = own.clamp_min(0).unsqueeze(1)
-        left = torch.where(own.unsqueeze(1) >= 0, NOWHERE, distances.gather(1, place))
-        distances.scatter_(1, place, left)
+        distances = torch.mm(query, keys).scatter_(1, own.unsqueeze(1), NOWHERE)
         rows, slots = distances.shape
         chunks = slots // CHUNK
-        best = _least(distances.view(rows, CHUNK, chunks).amin(1), min(NEAR, chunks))
+        best = _least(distances.view(rows, CHUNK, chunks).amin(1), NEAR)
         offsets = torch.arange(0, slots, chunks, device=query.device)
         candidates = (best.unsqueeze(1) + offsets.unsqueeze(1)).flatten(1)
         return candidates.gather(1, _least(distances.gather(1, candidates), NEAR))

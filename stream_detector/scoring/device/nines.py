@@ -1,82 +1,101 @@
-"""The calibration in tensors: from raw scores to nines, in double precision."""
+"""The calibration in tensors: from raw scores to nines, in double precision and few kernels."""
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from stream_detector.scoring.calibration import (
-    LOG10_OF_2,
-    LOG_10,
-    MOST_DIGITS,
-    POWERS,
-    VERDICT,
-    Calibration,
-    TailTable,
-    Weights,
-)
+from stream_detector.scoring.calibration import LOG_10, MOST_DIGITS, POWERS, VERDICT, Calibration, TailTable, Weights
 
-__all__ = ["Nines", "Table", "significant"]
+__all__ = ["Nines", "Rounding", "Table"]
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """As `TailTable`: `raw` and `nines` [score, knot], `scale` and `shape` [score, 1], float64."""
+    """As `TailTable`, all float64: the `inner` knots [score, knot]; of every interval its `start`, the nines there,
+    and their slope [score * interval, 3], the first of each score `at` [score, 1]; the outermost knots with their
+    nines, `scale` and `shape`, each [score, 1].
+    """
 
-    raw: Tensor
-    nines: Tensor
+    exponential: bool
+    inner: Tensor
+    intervals: Tensor
+    at: Tensor
+    low: Tensor
+    high: Tensor
+    least: Tensor
+    most: Tensor
     scale: Tensor
     shape: Tensor
-    exponential: bool
 
     @classmethod
-    def of(cls, table: TailTable, device: torch.device) -> "Table":
-        """The same on a device."""
-        raw, nines, scale, shape = (
-            torch.from_numpy(part).to(device) for part in (table.raw, table.nines, table.scale, table.shape)
-        )
-        return cls(raw, nines, scale.unsqueeze(1), shape.unsqueeze(1), not table.shape.any())
+    def of(cls, tables: list[TailTable], device: torch.device) -> "Table":
+        """The same, one below the other, on a device."""
+        parts = ([getattr(table, part) for table in tables] for part in ("raw", "nines", "scale", "shape"))
+        raw, nines, scale, shape = map(np.concatenate, parts)
+        width = np.diff(raw, axis=1)
+        slope = np.divide(np.diff(nines, axis=1), width, out=np.zeros_like(width), where=width > 0)
+        intervals = np.stack((raw[:, :-1], nines[:, :-1], slope), 2).reshape(-1, 3)
+        at = np.arange(len(raw))[:, None] * width.shape[1]
+        ends = (values[:, [end]] for values in (raw, nines) for end in (0, -1))
+        arrays = (raw[:, 1:-1], intervals, at, *ends, scale[:, None], shape[:, None])
+        return cls(not shape.any(), *(torch.from_numpy(array.copy()).to(device) for array in arrays))
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """Nines [score, row] of raw scores [score, row]."""
-        low, high = self.raw[:, :1], self.raw[:, -1:]
-        left = (torch.searchsorted(self.raw, scores, right=True) - 1).clamp(0, self.raw.shape[1] - 2)
-        below, least = self.raw.gather(1, left), self.nines.gather(1, left)
-        share = (scores - below) / (self.raw.gather(1, left + 1) - below)
-        body = least + share * (self.nines.gather(1, left + 1) - least)
-        excess = (scores - high) / self.scale
-        if not self.exponential:
-            excess = torch.where(self.shape > 0, (self.shape * excess).log1p() / self.shape, excess)
-        tail = self.nines[:, -1:] + excess / LOG_10
-        front = self.nines[:, :1] / (1 + (low - scores) / self.scale)
-        return torch.where(scores >= high, tail, torch.where(scores <= low, front, body))
+        """Nines [score, row] of raw scores [score, row], contiguous."""
+        interval = (torch.searchsorted(self.inner, scores, right=True) + self.at).flatten()
+        start, nines, slope = self.intervals.index_select(0, interval).view(*scores.shape, 3).unbind(2)
+        body = torch.addcmul(nines, scores - start, slope)
+        front = self.least * self.scale / (self.scale + self.low - scores)
+        below = torch.where(scores <= self.low, front, body)
+        return torch.where(scores >= self.high, self.most + self._beyond(scores - self.high), below)
+
+    def _beyond(self, excess: Tensor) -> Tensor:
+        """Nines of the tail, of what scores exceed the highest knot by."""
+        plain = excess / (LOG_10 * self.scale)
+        if self.exponential:
+            return plain
+        bent = (self.shape / self.scale * excess).log1p() / (LOG_10 * self.shape)
+        return torch.where(self.shape > 0, bent, plain)
+
+
+class Rounding:
+    """To 6 significant digits, as `significant`."""
+
+    def __init__(self, device: torch.device) -> None:
+        factors = np.concatenate((POWERS[-1:], POWERS[::-1]))  # by how many powers of 10 a value reaches
+        self._powers, self._factors = (torch.from_numpy(part.copy()).to(device) for part in (POWERS, factors))
+        assert len(POWERS) == 2 * MOST_DIGITS + 6
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Float64 values [score, row] as float32."""
+        reached = torch.searchsorted(self._powers, values.abs(), right=True)
+        factor = self._factors.index_select(0, reached.flatten()).view_as(values)
+        return ((values * factor).round_() / factor).float()
 
 
 class Nines:
     """A calibration on a device: the three scores of a record, from its raw ones."""
 
     def __init__(self, calibration: Calibration, weights: Weights, device: torch.device) -> None:
-        self._parts, self._opinions, self._anomaly = (
-            Table.of(table, device) for table in (calibration.parts, calibration.opinions, calibration.anomaly)
-        )
-        self._weights = weights
-        self._powers = torch.from_numpy(POWERS).to(device)
+        self._parts = Table.of([calibration.parts], device)
+        self._opinions = Table.of([calibration.opinions, calibration.anomaly], device)
+        self._mixing = torch.from_numpy(_mixing(len(calibration.parts.scale) // 4, weights)).to(device)
+        self._rounded = Rounding(device)
 
     def __call__(self, raw: Tensor) -> Tensor:
         """Float32 inversion, discriminator and anomaly [3, row] of raw scores [view * part, row]."""
-        views = self._parts(raw).view(-1, 4, raw.shape[1])
-        inversion, nearness, distance, verdict = (views / len(views)).sum(0)
-        judged = (distance + VERDICT * verdict) / (1 + VERDICT)
-        first, second, third = self._weights
-        combined = (inversion * first + judged * second + nearness * third) / (first + second + third)
-        found = self._opinions(torch.stack((inversion, judged))), self._anomaly(combined.unsqueeze(0))
-        return significant(torch.cat(found), self._powers)
+        return self._rounded(self._opinions((self._mixing * self._parts(raw)).sum(1)))
 
 
-def significant(values: Tensor, powers: Tensor) -> Tensor:
-    """Float64 values rounded to 6 significant digits, float32; `powers` are those of 10."""
-    binary = values.abs().frexp().exponent - 1  # tells the decimal exponent, or the one below it
-    power = (binary * LOG10_OF_2).floor().clamp(-MOST_DIGITS, MOST_DIGITS).long()
-    power = power + (values.abs() >= powers[MOST_DIGITS + power + 1])
-    factor = powers[MOST_DIGITS + 5 - power]
-    return ((values * factor).round() / factor).float()
+def _mixing(views: int, weights: Weights) -> Floats:
+    """What the nines of each part weigh in inversion, discriminator and anomaly [3, view * part, 1]."""
+    inversion, nearness, distance, verdict = np.eye(4)
+    judged = (distance + VERDICT * verdict) / (1 + VERDICT)
+    together = np.stack((inversion, judged, nearness))
+    rows = np.concatenate((together[:2], np.array([weights]) @ together / sum(weights)))
+    return np.tile(rows / views, views)[:, :, None].copy()

@@ -11,7 +11,7 @@ __all__ = ["Road", "Work"]
 WARM = 2  # calls before one is captured: libraries set themselves up in them
 CAPTURING = Lock()
 
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 class Road:
@@ -33,24 +33,27 @@ class Road:
         """The same work, which must not depend on data in its shapes or addresses."""
         return work
 
-    def copied(self) -> None:
-        """Marks the last copy to the device."""
+    def send(self, copy: Work) -> None:
+        """Copies to the device, beside what is done there; what is called for later finds it there."""
+        copy()
 
-    def wait_for_copies(self) -> None:
-        """Until what is marked is there."""
+    def begin(self) -> None:
+        """Until what is copied from and to may be written over."""
 
     def wait(self) -> None:
         """Until all is done."""
 
 
 class Stream(Road):
-    """A stream of CUDA, pinned memory at its ends; waiting needs no lock of Python's."""
+    """A stream of CUDA, and one for copies from pinned memory; waiting needs no lock of Python's."""
 
     pinned = True
 
     def __init__(self) -> None:
         self._stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._last: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._copies: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._sent: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()  # graphs take turns, and leave nothing in it
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -66,15 +69,19 @@ class Stream(Road):
             for _ in range(WARM):
                 work()
             self.wait()
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                 work()
         return graph.replay
 
-    def copied(self) -> None:
-        self._last.record()
+    def send(self, copy: Work) -> None:
+        with torch.cuda.stream(self._copies):
+            copy()
+            self._sent.record()
+        self._stream.wait_event(self._sent)
 
-    def wait_for_copies(self) -> None:
-        self._last.synchronize()
+    def begin(self) -> None:
+        self._sent.synchronize()
+        self._copies.wait_stream(self._stream)
 
     def wait(self) -> None:
         self._stream.synchronize()

@@ -5,7 +5,9 @@ batch and in any order. All records are judged without a search first; those bey
 then gathered into tiles and judged again, with one. Only records and scores are copied.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_detector.scoring.calibration import Calibration, Weights
+from stream_detector.scoring.device.buffers import Buffers
 from stream_detector.scoring.device.judging import Judging
 from stream_detector.scoring.device.nines import Nines
 from stream_detector.scoring.device.road import Road, Work
@@ -25,33 +28,35 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceScorer"]
 
-TILE = 8_192  # rows computed at once
-TILES = 8  # of a load: what is on the device at once
+TILE = 32_768  # rows computed at once: kernels take hardly less time for fewer
 LEAST_TILE = 256
-DISTANCES = 2**25  # most distances from kept records at once, which bounds memory
+ROOM = 2**26  # most numbers of a tile at once, which bounds memory
 
 Finish = Callable[[Tensor], Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is on the device: to where its scores [score, record] go, and how many tiles of it are searched for."""
+
+    found: Tensor
+    searched: int
+
+
 class DeviceScorer:
-    """Scores of a scorer's records on the device where its networks are; several threads take turns."""
+    """Scores of a scorer's records on the device where its networks are. Any thread may call it; one batch after
+    the other is on the device.
+    """
 
     def __init__(self, scorer: "Scorer", finish: Finish, scores: int, dtype: torch.dtype, tile: int = TILE) -> None:
-        slots = scorer.memory.keys.shape[2]
-        while tile > LEAST_TILE and tile * slots > DISTANCES:
-            tile //= 2
-        device = scorer.usual.device
+        device, tile = scorer.usual.device, _fitting(scorer, tile)
         self._judging, self._finish, self._tile = Judging.of(scorer), finish, tile
         self._road = Road.of(device)
-        features, load = len(scorer.normaliser.layout.gaps), tile * TILES
-        self._staged = torch.zeros(load, features, pin_memory=self._road.pinned)
-        self._records = torch.zeros(load + 1, features, device=device)  # one more, for rows that are nobody's
-        self._own = torch.full((load + 1,), -1, device=device)
-        self._beyond = torch.zeros(load + 1, dtype=torch.bool, device=device)
-        self._scores = torch.zeros(scores, load + 1, dtype=dtype, device=device)
-        self._index = torch.zeros(tile, dtype=torch.int64, device=device)
-        self._everyone = torch.arange(load, device=device)
+        features = len(scorer.normaliser.layout.gaps)
+        nobody, pinned = self._judging.memory.nobody, self._road.pinned
+        self._buffers = Buffers(tile, features, scores, dtype, device, nobody, pinned=pinned)
         self._works: list[Work] = []
+        self._last: Load | None = None
         self._lock = Lock()
 
     @classmethod
@@ -67,65 +72,90 @@ class DeviceScorer:
         return cls(scorer, Nines(calibration, weights, scorer.usual.device), 3, torch.float32, tile)
 
     def __call__(self, matrix: NDArray[np.float32], own: NDArray[np.int64] | None = None) -> NDArray[Any]:
-        """Scores [score, record] of records float32 [record, feature]; `own` as for `Scorer.raw`.
+        """Scores [score, record] of records float32 [record, feature]; `own` as for `Scorer.raw`."""
+        return self._begin(matrix, own, 0)()
 
-        Waits for the device without Python's lock.
+    def begin(self, matrix: NDArray[np.float32]) -> Callable[[], NDArray[Any]]:
+        """The same without waiting; the function that is returned waits, without Python's lock.
+
+        A tile's search follows at once, without waiting to hear who lies beyond the screen. Beginning
+        another batch waits for the one before.
         """
-        with self._lock, torch.inference_mode(), self._road.taken():
-            self._prepare()
-            found = torch.empty(len(self._scores), len(matrix), dtype=self._scores.dtype, pin_memory=self._road.pinned)
-            for first in range(0, len(matrix), len(self._staged)):
-                rows = slice(first, first + len(self._staged))
+        return self._begin(matrix, None, 1)
+
+    def _begin(
+        self, matrix: NDArray[np.float32], own: NDArray[np.int64] | None, searched: int
+    ) -> Callable[[], NDArray[Any]]:
+        with self._taken():
+            found = self._buffers.found(len(matrix))
+            for first in range(0, len(matrix), self._buffers.load):
+                rows = slice(first, first + self._buffers.load)
+                self._settle()
                 self._judge(matrix[rows], None if own is None else own[rows])
-                self._fetch(found[:, rows])
+                self._search(range(searched))
+                self._buffers.fetch(found[:, rows])
+                self._last = Load(found[:, rows], searched)
+        return partial(self._told, found)
+
+    def _told(self, found: Tensor) -> NDArray[Any]:
+        """The scores of a batch, once they are there."""
+        with self._taken():
+            self._settle()
             self._road.wait()
             return found.numpy().copy()
 
     def _judge(self, matrix: NDArray[np.float32], own: NDArray[np.int64] | None) -> None:
-        """All records of a load, and again those beyond the screen."""
-        if own is None:
-            self._own.fill_(-1)
-        else:
-            self._own[: len(own)].copy_(torch.from_numpy(own))
-        first, *later = self._works
-        self._road.wait_for_copies()
+        """All records of a load, without a search unless everyone is searched for."""
+        self._road.begin()
+        self._buffers.begin(own)
         for start in range(0, len(matrix), self._tile):
-            self._send(matrix[start : start + self._tile], start)
-            self._index.copy_(self._everyone[start : start + self._tile])
-            first()
-        for again in later:
-            self._judge_again(again, self._beyond[: len(matrix)].nonzero().flatten())
+            tile = matrix[start : start + self._tile]
+            self._road.send(self._buffers.stage(tile, start))
+            self._buffers.choose(start)
+            self._works[0]()
+        self._buffers.count(len(matrix))
 
-    def _judge_again(self, work: Work, chosen: Tensor) -> None:
-        """The chosen records [place], gathered into tiles that nobody's rows fill up."""
-        for start in range(0, len(chosen), self._tile):
-            some = chosen[start : start + self._tile]
-            self._index.fill_(len(self._staged))[: len(some)].copy_(some)
-            work()
+    def _search(self, tiles: range) -> None:
+        """Those tiles of the records beyond the screen again, with a search."""
+        for work in self._works[1:]:
+            for tile in tiles:
+                self._buffers.choose_beyond(tile)
+                work()
 
-    def _send(self, matrix: NDArray[np.float32], start: int) -> None:
-        """A tile's records to the device, without waiting for it."""
-        rows = slice(start, start + len(matrix))
-        np.copyto(self._staged[rows].numpy(), matrix)
-        self._records[rows].copy_(self._staged[rows], non_blocking=True)
-        self._road.copied()
+    def _settle(self) -> None:
+        """Searches for whoever of the last load is left, now that their number is known."""
+        last, self._last = self._last, None
+        if last is None:
+            return
+        self._road.wait()
+        left = range(last.searched, -(-int(self._buffers.counted) // self._tile))
+        if left:
+            self._search(left)
+            self._buffers.fetch(last.found)
 
-    def _fetch(self, found: Tensor) -> None:
-        """A load's scores [score, record], without waiting for them."""
-        for to, scores in zip(found, self._scores, strict=True):
-            to.copy_(scores[: len(to)], non_blocking=True)
-
-    def _work(self, *, search: bool) -> None:
-        """A tile: of the records that `_index` names the scores, and who lies beyond the screen."""
-        rows, own = self._records.index_select(0, self._index), self._own.index_select(0, self._index)
-        raw, beyond = self._judging(rows, own, search=search)
-        self._scores.index_copy_(1, self._index, self._finish(raw))
+    def _work(self, *, search: bool, again: bool) -> None:
+        """A tile, for the first time or again: its scores, and at first who lies beyond the screen."""
+        index = self._buffers.beyond() if again else self._buffers.index
+        raw, beyond = self._judging(*self._buffers.take(index), search=search)
+        self._buffers.keep(index, self._finish(raw))
         if not search:
-            self._beyond.index_copy_(0, self._index, beyond)
+            self._buffers.mark(index, beyond)
 
-    def _prepare(self) -> None:
-        """Captures what is repeated, the first time."""
-        if not self._works:
-            self._index.fill_(len(self._staged))
-            works = [partial(self._work, search=search) for search in self._judging.passes]
-            self._works = [self._road.captured(work) for work in works]
+    @contextmanager
+    def _taken(self) -> Iterator[None]:
+        """One thread at a time, the road to the device its own; at first what is repeated is captured."""
+        with self._lock, torch.inference_mode(), self._road.taken():
+            if not self._works:
+                passes = enumerate(self._judging.passes)
+                works = [partial(self._work, search=search, again=bool(place)) for place, search in passes]
+                self._works = [self._road.captured(work) for work in works]
+            yield
+
+
+def _fitting(scorer: "Scorer", tile: int) -> int:
+    """As many rows as there is room for distances from all kept records and for what all discriminators are shown."""
+    first = scorer.gan.discriminator.weights[0]
+    width = max(scorer.memory.keys.shape[2], len(first) * first.shape[1])
+    while tile > LEAST_TILE and tile * width > ROOM:
+        tile //= 2
+    return tile
