@@ -119,8 +119,9 @@ def detect(
 
 def begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> Begun:
     """Decodes a batch and has it scored; nothing is decided and nothing moved, so it may be dropped, too."""
-    pieces = _pieces(messages, decoder)
-    return Begun(model, decoder, [_begin(piece, model, decoder, alone=len(pieces) == 1) for piece in pieces])
+    pieces = [messages] if model.device_scorer else _pieces(messages, decoder)
+    alone = len(pieces) == 1 and not model.device_scorer
+    return Begun(model, decoder, [_begin(piece, model, decoder, alone=alone) for piece in pieces])
 
 
 def finish(begun: Begun, thresholds: Mapping[Place, RollingThreshold]) -> Outcome:

@@ -21,9 +21,10 @@ def begin(model: DetectorModel, X: NDArray[np.float32]) -> Callable[[], Scores]:
     """
     if not len(X):
         return lambda: model.score(X)
-    if model.device_scorer:
-        return THREAD.submit(model.score, X).result
     matrix, scorer = as_matrix(X, model.schema), model.scorer
+    if model.device_scorer:
+        told = model.device_scorer.begin(matrix)
+        return lambda: Scores(*told())
     blocks = [matrix[first : first + BLOCK] for first in range(0, len(matrix), BLOCK)]
     waiting = [THREAD.submit(scorer.measured, scorer.normaliser(rows), np.full(len(rows), -1)) for rows in blocks]
     return lambda: scored(model.calibration, model.config, np.concatenate([raw.result() for raw in waiting]))

@@ -12,6 +12,7 @@ from stream_detector import Feature, FeatureSchema, Kind, ModelConfig, fit
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.model import as_matrix
 from stream_detector.scoring.device import DeviceScorer
+from stream_detector.scoring.expectation import expected
 
 CLOSE = 2e-4  # of raw scores, which are logarithms: the two add up in another order
 
@@ -57,6 +58,25 @@ def test_kernel_and_tensors_agree(case):
     by_tensors = DeviceScorer.raw(scorer, tile=256)(records).T
     assert np.isfinite(by_kernel).all()
     assert np.abs(by_kernel - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kernel_and_tensors_expect_the_same(case):
+    """On whatever networks and features, what the kernel expects a record to be is what the tensors do."""
+    model, records = CASES[case]()
+    scorer, normalised = model.scorer, model.scorer.normaliser(records)
+    arrays = map(torch.from_numpy, (normalised.views, normalised.context, normalised.present))
+    by_tensors = expected(scorer.gan, scorer.memory, scorer.usual, *arrays).numpy()
+    assert np.abs(scorer.expected_columns(normalised) - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
+
+
+def test_a_record_is_expected_to_be_the_same_in_any_batch():
+    """An explanation does not depend on which other records are explained with it, to the bit."""
+    scorer, records = numeric().scorer, correlated(700, 3)
+    together = scorer.expected_columns(scorer.normaliser(records))
+    for at in (0, 1, 399, 699):
+        alone = scorer.expected_columns(scorer.normaliser(records[at : at + 1]))
+        assert (alone[:, 0] == together[:, at]).all()
 
 
 def test_records_do_not_find_themselves():
