@@ -1,11 +1,11 @@
 """A batch on its way through the worker.
 
-A full one shows that there is more: it is decoded and scored in other threads, while this one sends and
-commits the batch before it. Any other is judged at once.
+A full one shows that there is more: it is decoded while the batch before it is being committed, and
+scored while the next one is being received. Any other is judged at once.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 from stream_detector.detector import Begun
 from stream_detector.kafka.assignment import Held
@@ -13,8 +13,6 @@ from stream_detector.kafka.judge import Judge
 from stream_detector.records import Message
 
 __all__ = ["Batch"]
-
-THREAD = ThreadPoolExecutor(1, "decoding")
 
 
 class Batch:
@@ -24,15 +22,16 @@ class Batch:
         self.held = held
         self.full = len(held.messages) == judge.limit
         self._judge = judge
-        self._begun: Future[Begun] | None = THREAD.submit(judge.begin, held.messages) if self.full else None
+        self._begun: Begun | None = None
+
+    def begin(self) -> None:
+        """Decodes it and has it scored; one that fails here fails again where it is judged, and is dealt with there."""
+        with suppress(Exception):
+            self._begun = self._judge.begin(self.held.messages)
 
     def begun_by(self, judge: Judge, taken: Sequence[Message]) -> Callable[[], Begun] | None:
-        """What waits for all that is begun, if it was by this judge and all its messages were taken."""
-        if self._begun is None or judge is not self._judge or len(taken) < len(self.held.messages):
+        """What was begun, if it was by this judge and all its messages were taken."""
+        begun = self._begun
+        if begun is None or judge is not self._judge or len(taken) < len(self.held.messages):
             return None
-        return self._begun.result
-
-    def settle(self) -> None:
-        """Waits for the decoding; what it raised comes out where the batch is judged."""
-        if self._begun:
-            wait((self._begun,))
+        return lambda: begun

@@ -1,9 +1,12 @@
 """The worker: telemetry in, alerts and dead letters out, offsets with them, in one transaction.
 
-One thread owns the consumer and the producer. Rebalances interrupt it only inside `receive`.
+One thread owns the consumer and the producer, and lends the producer to another for a commit while it
+decodes. Rebalances interrupt it only inside `receive`.
 """
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import structlog
@@ -37,6 +40,7 @@ __all__ = ["run"]
 
 IDLE = 0.1  # seconds to wait for a first message; also how soon a stop is noticed
 REPORT = 1.0  # seconds between two reports
+COMMITTING = ThreadPoolExecutor(1, "committing")  # begins with the first thing that is submitted
 
 log = structlog.get_logger(__name__)
 
@@ -202,14 +206,25 @@ class Worker:
         return 0.0 if self._source.assignment.unplaced and not trouble else IDLE
 
     def _go_on(self, batch: Batch) -> None:
-        """Judges and commits the batch ahead of this one, and then this one, unless it is full: then it is ahead of the next."""
+        """Judges and commits the batch ahead of this one, and then this one; a full one is ahead of the next instead."""
         ahead, self._ahead = self._ahead, batch if batch.full else None
-        for each in (ahead, None if batch.full else batch):
-            if each:
-                self._process(each)
-            if self._is_due():
-                self._commit()
-        batch.settle()  # whoever decodes next must not meet it
+        if ahead:
+            self._process(ahead)
+        if batch.full:
+            self._commit_beside(batch.begin)
+            return
+        self._process(batch)
+        if self._is_due():
+            self._commit()
+
+    def _commit_beside(self, work: Callable[[], None]) -> None:
+        """Commits, if it is time, while this thread works on what neither the transaction nor the assignment sees."""
+        committing = COMMITTING.submit(self._commit) if self._is_due() else None
+        try:
+            work()
+        finally:
+            if committing:
+                committing.result()
 
     def _process(self, batch: Batch) -> None:
         """Judges a batch and puts what it gives into the transaction, which begins with it."""
