@@ -1,7 +1,11 @@
 """Alerts are a function of the log and the model: never of batches, workers or restarts."""
 
+from itertools import count
+
 import pytest
 from workload import Running, alerts, committed, ends, feed, fresh_config, slotted, small_model, telemetry, until
+
+from stream_detector.kafka.transaction import Transaction
 
 RECORDS = 9_000
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
@@ -61,6 +65,20 @@ def test_three_workers_find_what_one_finds(batch, config, values, oracle):
         feed(config, values)
         until(lambda: committed(config) == ends(config), "all is committed")
     assert all(each.summary.records == RECORDS / 3 for each in (a, b, c))
+    assert alerts(config) == oracle
+
+
+def test_commits_that_fail_beside_decoding_do_not_change_alerts(config, values, oracle, monkeypatch):
+    """Where a commit fails while the next batch is being decoded, both are read again, and the same is found."""
+    send, calls = Transaction._send_offsets, count()
+
+    def sometimes(self, offsets, membership):
+        return next(calls) not in {3, 8} and send(self, offsets, membership)
+
+    monkeypatch.setattr(Transaction, "_send_offsets", sometimes)
+    feed(config, values)
+    drain(config, 500)
+    assert next(calls) > 8
     assert alerts(config) == oracle
 
 
