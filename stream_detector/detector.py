@@ -178,8 +178,8 @@ def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder, 
 
 def _judge(part: Part) -> Judged:
     """Waits for the scores, and says where the rows lie in the log."""
-    messages, decoded = part.messages, part.decoded
-    offsets, positions = offsets_of(messages), np.array(decoded.kept, dtype=np.int64)
+    messages = part.messages
+    offsets, positions = offsets_of(messages), _positions(part)
     found, end = [], 0
     for place, run in runs(messages):
         rows = np.searchsorted(positions, (end, end + len(run)))
@@ -187,6 +187,14 @@ def _judge(part: Part) -> Judged:
         if rows[0] < rows[1]:
             found.append((place, slice(*rows.tolist())))
     return Judged(tuple(found), offsets[positions], part.scores())
+
+
+def _positions(part: Part) -> NDArray[np.int64]:
+    """The message of each row, int64 [row]."""
+    kept = part.decoded.kept
+    if len(kept) == len(part.messages) and part.decoded.rows is None:  # a record each, and all of them usable
+        return np.arange(len(kept))
+    return np.array(kept, dtype=np.int64)
 
 
 def _flag(part: Part, judged: Judged, thresholds: Mapping[Place, RollingThreshold]) -> Iterator[Hit]:
