@@ -40,7 +40,6 @@ __all__ = ["run"]
 
 IDLE = 0.1  # seconds to wait for a first message; also how soon a stop is noticed
 REPORT = 1.0  # seconds between two reports
-COMMITTING = ThreadPoolExecutor(1, "committing")  # begins with the first thing that is submitted
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +99,7 @@ class Worker:
         self._tally, self._done = Tally(), Tally()
         self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
         self._ahead: Batch | None = None
+        self._committing = ThreadPoolExecutor(1, "committing")  # begins with the first thing that is submitted
         self._urgent = self._slow = self._swept = False
         self._commits = self._aborts = self._producers = self._swaps = 0
         self._stalls = Stalls()
@@ -219,7 +219,7 @@ class Worker:
 
     def _commit_beside(self, work: Callable[[], None]) -> None:
         """Commits, if it is time, while this thread works on what neither the transaction nor the assignment sees."""
-        committing = COMMITTING.submit(self._commit) if self._is_due() else None
+        committing = self._committing.submit(self._commit) if self._is_due() else None
         try:
             work()
         finally:
@@ -338,6 +338,7 @@ class Worker:
 
     def _close(self) -> None:
         """Leaves the group; what was taken and is not committed is nobody's, least of all for the last callback."""
+        self._committing.shutdown()
         assignment = self._source.assignment
         assignment.drop((*assignment.placed, *assignment.unplaced))
         try:
