@@ -59,8 +59,8 @@ def test_a_batch_is_far_cheaper_than_its_records_one_by_one(work, most):
 
 @pytest.mark.parametrize("work", [score, explain, decode, flag])
 def test_cost_grows_with_records_and_not_faster(work):
-    """Eight times the records cost at most twelve times as much."""
-    assert cost(work(BATCH)) < 12 * cost(work(BATCH // 8))
+    """Eight times the records cost at most twenty times as much: caches and fresh pages, but no square, which is 64."""
+    assert cost(work(BATCH)) < 20 * cost(work(BATCH // 8))
 
 
 def test_the_threshold_costs_less_than_decoding():
