@@ -63,8 +63,7 @@ def test_an_earlier_checkpoint_is_used_when_it_detects_better(monkeypatch):
     longer = ModelConfig(model=SMALL.model_copy(update={"steps": 600}))
     model = fit(correlated(200), config=longer, device="cpu")
     chosen = model.metrics["sweet_spot_step"]
-    assert chosen in then
-    assert chosen <= 450
+    assert chosen in {201, 240, 330, 420}
     assert all(torch.equal(then[chosen][name], tensor) for name, tensor in model.scorer.gan.tensors())
 
 
