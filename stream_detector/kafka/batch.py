@@ -4,7 +4,7 @@ A full one shows that there is more: it is decoded while the batch before it is 
 scored while the next one is being received. Any other is judged at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from stream_detector.detector import Begun
@@ -29,9 +29,6 @@ class Batch:
         with suppress(Exception):
             self._begun = self._judge.begin(self.held.messages)
 
-    def begun_by(self, judge: Judge, taken: Sequence[Message]) -> Callable[[], Begun] | None:
+    def begun_by(self, judge: Judge, taken: Sequence[Message]) -> Begun | None:
         """What was begun, if it was by this judge and all its messages were taken."""
-        begun = self._begun
-        if begun is None or judge is not self._judge or len(taken) < len(self.held.messages):
-            return None
-        return lambda: begun
+        return self._begun if judge is self._judge and len(taken) == len(self.held.messages) else None

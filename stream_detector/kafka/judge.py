@@ -1,7 +1,7 @@
 """The record road for the worker: what happens when a record makes the scorer fail."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial, reduce
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import groupby
 
 import structlog
@@ -51,9 +51,7 @@ class Judge:
         """Decodes a batch and has it scored; raises whatever a record or the device can make the model raise."""
         return begin(messages, self.model, self._decoder)
 
-    def judge(
-        self, messages: Sequence[Message], thresholds: Thresholds, begun: Callable[[], Begun] | None = None
-    ) -> Outcome | None:
+    def judge(self, messages: Sequence[Message], thresholds: Thresholds, begun: Begun | None = None) -> Outcome | None:
         """The batch's outcome, of what was `begun` if it was; None when it failed and the thresholds may have moved.
 
         Then the cause is removed (a poisonous record quarantined, or `limit` lowered) and the batch
@@ -61,7 +59,7 @@ class Judge:
         reason of its own.
         """
         try:
-            outcome = self._judge_around(messages, thresholds, begun or partial(self.begin, messages))
+            outcome = self._judge_around(messages, thresholds, begun)
         except StreamDetectorError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record or the device can make the model raise
@@ -103,10 +101,10 @@ class Judge:
             half = len(messages) // 2
             return self._scores(messages[:half]) + self._scores(messages[half:])
 
-    def _judge_around(self, messages: Sequence[Message], thresholds: Thresholds, begun: Callable[[], Begun]) -> Outcome:
+    def _judge_around(self, messages: Sequence[Message], thresholds: Thresholds, begun: Begun | None) -> Outcome:
         """The road for all but the quarantined, which become dead letters in their turn."""
         if not self._quarantined:
-            return finish(begun(), thresholds)
+            return finish(begun or self.begin(messages), thresholds)
         outcome = Outcome((), (), 0)
         for poisonous, run in groupby(messages, lambda message: _place(message) in self._quarantined):
             if poisonous:
