@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from stream_detector.records.documents import Document, Parse, Rows, identity, p
 from stream_detector.records.vectors import decode_vectors
 
 __all__ = ["Decoded", "Decoder"]
+
+CHUNK = 256  # values whose objects are alive at once: few enough to stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,28 @@ class Decoded:
     documents: Sequence[Document]
     rejected: dict[int, Rejection]
     rows: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reparsed(Sequence[Document]):
+    """Objects of `kept` values, parsed once more when they are asked for: few rows become alerts."""
+
+    values: Sequence[bytes | None]
+    kept: list[int]
+    config: RecordConfig
+    parse: Parse
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    @overload
+    def __getitem__(self, at: int) -> Document: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Document]: ...
+    def __getitem__(self, at: int | slice) -> Document | list[Document]:
+        if isinstance(at, slice):
+            return [self[each] for each in range(*at.indices(len(self)))]
+        return cast("Document", self.parse([self.values[self.kept[at]]], self.config)[0])
 
 
 class Decoder:
@@ -87,13 +112,18 @@ class Decoder:
         return Rows(kept, [{} for _ in kept], features, rejected)
 
     def _decode_documents(self, values: Sequence[bytes | None], schema: FeatureSchema) -> Decoded:
-        rows = self.read(values)
-        encoded = encode(schema, rows.features, self._config.max_string)
-        if not encoded.rejected:
-            return Decoded(encoded.matrix, rows.kept, rows.documents, rows.rejected)
-        rejected = rows.rejected | {rows.kept[row]: reason for row, reason in encoded.rejected.items()}
-        kept, documents = [rows.kept[r] for r in encoded.kept], [rows.documents[r] for r in encoded.kept]
-        return Decoded(encoded.matrix, kept, documents, rejected)
+        blocks: list[NDArray[np.float32]] = []
+        kept: list[int] = []
+        rejected: dict[int, Rejection] = {}
+        for first in range(0, len(values), CHUNK):
+            rows = self.read(values[first : first + CHUNK])
+            encoded = encode(schema, rows.features, self._config.max_string)
+            blocks.append(encoded.matrix)
+            kept += [first + rows.kept[row] for row in encoded.kept]
+            rejected |= {first + position: reason for position, reason in rows.rejected.items()}
+            rejected |= {first + rows.kept[row]: reason for row, reason in encoded.rejected.items()}
+        matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
+        return Decoded(matrix, kept, Reparsed(values, kept, self._config, self._parse), rejected)
 
 
 def _columns() -> ModuleType:
