@@ -22,15 +22,14 @@ from stream_detector.config import ThresholdConfig
 from stream_detector.model import DetectorModel, Scores
 from stream_detector.records import (
     Alert,
+    Arrivals,
     Contribution,
     DeadLetter,
     Decoded,
     Decoder,
     Message,
     Place,
-    offsets_of,
     raw,
-    runs,
     values_of,
 )
 from stream_detector.scoring import ahead
@@ -74,7 +73,7 @@ class Outcome:
 class Part:
     """Messages of a batch, decoded; `scores` waits for what is being computed meanwhile."""
 
-    messages: Sequence[Message]
+    messages: Arrivals
     decoded: Decoded
     scores: Callable[[], Scores]
 
@@ -119,7 +118,8 @@ def detect(
 
 def begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> Begun:
     """Decodes a batch and has it scored; nothing is decided and nothing moved, so it may be dropped, too."""
-    pieces = [messages] if model.device_scorer else _pieces(messages, decoder)
+    arrivals = Arrivals.of(messages)
+    pieces = [arrivals] if model.device_scorer else _pieces(arrivals, decoder)
     alone = len(pieces) == 1 and not model.device_scorer
     return Begun(model, decoder, [_begin(piece, model, decoder, alone=alone) for piece in pieces])
 
@@ -158,7 +158,7 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
     )
 
 
-def _pieces(messages: Sequence[Message], decoder: Decoder) -> list[Sequence[Message]]:
+def _pieces(messages: Arrivals, decoder: Decoder) -> list[Arrivals]:
     """The batch, cut into a few parts: each a third of what is left, for every one has its cost, and the last is waited for."""
     least = 1 if decoder.many else LEAST
     pieces, first = [], 0
@@ -169,7 +169,7 @@ def _pieces(messages: Sequence[Message], decoder: Decoder) -> list[Sequence[Mess
     return pieces
 
 
-def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder, *, alone: bool) -> Part:
+def _begin(messages: Arrivals, model: DetectorModel, decoder: Decoder, *, alone: bool) -> Part:
     """A part, decoded and being scored; with nothing to decode meanwhile, it is scored when it is asked for."""
     decoded = decoder.decode(values_of(messages), model.schema)
     scores = partial(model.score, decoded.features) if alone else ahead.begin(model, decoded.features)
@@ -178,15 +178,13 @@ def _begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder, 
 
 def _judge(part: Part) -> Judged:
     """Waits for the scores, and says where the rows lie in the log."""
-    messages = part.messages
-    offsets, positions = offsets_of(messages), _positions(part)
-    found, end = [], 0
-    for place, run in runs(messages):
-        rows = np.searchsorted(positions, (end, end + len(run)))
-        end += len(run)
+    positions = _positions(part)
+    found = []
+    for place, run in part.messages.runs:
+        rows = np.searchsorted(positions, (run.start, run.stop))
         if rows[0] < rows[1]:
             found.append((place, slice(*rows.tolist())))
-    return Judged(tuple(found), offsets[positions], part.scores())
+    return Judged(tuple(found), part.messages.offsets[positions], part.scores())
 
 
 def _positions(part: Part) -> NDArray[np.int64]:

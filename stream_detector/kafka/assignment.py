@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.kafka.history import NO_PAST, History, Past
-from stream_detector.records import Message, offsets_of, runs
+from stream_detector.records import Arrivals, Message
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["Assignment", "Held", "Partition"]
@@ -35,8 +36,8 @@ class Held:
     By its position a partition is known to have been placed anew, or given up, before they are taken.
     """
 
-    messages: Sequence[Message]
-    runs: Sequence[tuple[Partition, Position | None, Sequence[Message]]]
+    messages: Arrivals
+    positions: Sequence[Position | None]
     ends: Sequence[tuple[Partition, Position | None, int]]
 
 
@@ -97,27 +98,28 @@ class Assignment:
 
     def hold(self, messages: Sequence[Message], ends: Sequence[tuple[Partition, int]] = ()) -> Held:
         """Received messages, to be taken later; before `ends` (partition, offset) nothing else is left to take."""
-        positions = self._positions
+        positions, arrivals = self._positions, Arrivals.of(messages)
         return Held(
-            messages,
-            [(place, positions.get(place), run) for place, run in runs(messages)],
+            arrivals,
+            [positions.get(place) for place, _ in arrivals.runs],
             [(place, positions.get(place), offset) for place, offset in ends],
         )
 
-    def take(self, held: Held) -> list[Message]:
+    def take(self, held: Held) -> Arrivals:
         """The messages that are next in a placed partition; they count as taken from here on.
 
         Others belong to partitions given up or placed anew since they were received, or were taken before.
         What lies before an end is transaction markers, or compacted away.
         """
-        taken: list[Message] = []
-        for place, position, run in held.runs:
+        arrivals = held.messages
+        taken = np.zeros(len(arrivals), dtype=np.bool_)
+        for (place, run), position in zip(arrivals.runs, held.positions, strict=True):
             if position and position is self._positions.get(place):
-                taken += _next(run, position)
+                taken[run] = _next(arrivals.offsets[run], position)
         for place, position, offset in held.ends:
             if position and position is self._positions.get(place):
                 position.following = max(position.following, offset)
-        return taken
+        return arrivals if taken.all() else Arrivals.of([arrivals[at] for at in np.flatnonzero(taken).tolist()])
 
     def pending(self) -> dict[Partition, int]:
         """The offsets to commit: the next to read, of every partition that moved since the last commit."""
@@ -140,10 +142,8 @@ class Assignment:
         return position.following if position else None
 
 
-def _next(run: Sequence[Message], position: Position) -> Sequence[Message]:
-    """The messages of one partition that are next, and the position moved behind them."""
-    offsets = offsets_of(run)
+def _next(offsets: NDArray[np.int64], position: Position) -> NDArray[np.bool_]:
+    """Which of these offsets are next in their partition, and the position moved behind them."""
     highest = np.maximum.accumulate(np.concatenate(([position.following - 1], offsets)))
     position.following = int(highest[-1]) + 1
-    news = offsets > highest[:-1]
-    return run if news.all() else [message for message, new in zip(run, news.tolist(), strict=True) if new]
+    return offsets > highest[:-1]

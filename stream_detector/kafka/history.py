@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from threading import Lock
 
-from stream_detector.records import Message, runs
+from stream_detector.records import Arrivals, Message
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["NO_PAST", "History", "Partition", "Past"]
@@ -99,11 +99,11 @@ class History:
             self._kept[partition] = kept
             self._stay_small(kept)
 
-    def add(self, messages: Sequence[Message], thresholds: Mapping[Partition, RollingThreshold]) -> None:
+    def add(self, arrivals: Arrivals, thresholds: Mapping[Partition, RollingThreshold]) -> None:
         """Keeps messages just judged by these thresholds; those of partitions without a beginning are left out."""
         found: dict[Partition, list[Message]] = {}
-        for partition, run in runs(messages):
-            found.setdefault(partition, []).extend(run)
+        for partition, run in arrivals.runs:
+            found.setdefault(partition, []).extend(arrivals.messages[run])
         with self._lock:
             for partition, batch in found.items():
                 if kept := self._kept.get(partition):

@@ -5,6 +5,7 @@ decodes. Rebalances interrupt it only inside `receive`.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -39,6 +40,7 @@ from stream_detector.model import DetectorModel
 __all__ = ["run"]
 
 IDLE = 0.1  # seconds to wait for a first message; also how soon a stop is noticed
+AHEAD = 2  # full batches that are received and not judged: one is being scored, and another is next
 REPORT = 1.0  # seconds between two reports
 
 log = structlog.get_logger(__name__)
@@ -98,7 +100,7 @@ class Worker:
         self._config = config
         self._tally, self._done = Tally(), Tally()
         self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
-        self._ahead: Batch | None = None
+        self._ahead: deque[Batch] = deque()
         self._committing = ThreadPoolExecutor(1, "committing")  # begins with the first thing that is submitted
         self._urgent = self._slow = self._swept = False
         self._commits = self._aborts = self._producers = self._swaps = 0
@@ -206,16 +208,17 @@ class Worker:
         return 0.0 if self._source.assignment.unplaced and not trouble else IDLE
 
     def _go_on(self, batch: Batch) -> None:
-        """Judges and commits the batch ahead of this one, and then this one; a full one is ahead of the next instead."""
-        ahead, self._ahead = self._ahead, batch if batch.full else None
-        if ahead:
-            self._process(ahead)
-        if batch.full:
-            self._commit_beside(batch.begin)
+        """Judges and commits what is ahead of this batch, then the batch; full ones wait, so that scoring never does."""
+        self._ahead.append(batch)
+        if not batch.full:
+            while self._ahead:
+                self._process(self._ahead.popleft())
+            if self._is_due():
+                self._commit()
             return
-        self._process(batch)
-        if self._is_due():
-            self._commit()
+        if len(self._ahead) > AHEAD:
+            self._process(self._ahead.popleft())
+        self._commit_beside(batch.begin)
 
     def _commit_beside(self, work: Callable[[], None]) -> None:
         """Commits, if it is time, while this thread works on what neither the transaction nor the assignment sees."""

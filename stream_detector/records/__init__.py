@@ -10,13 +10,12 @@ from stream_detector.records.decoding import Decoded, Decoder
 from stream_detector.records.documents import Document, Parse, Rows, identity, telemetry_to_json
 from stream_detector.records.message import (
     CONTROL,
+    Arrivals,
     Header,
     Message,
     Place,
-    offsets_of,
     printable,
     raw,
-    runs,
     values_of,
 )
 
@@ -24,6 +23,7 @@ __all__ = [
     "CONNECT",
     "CONTROL",
     "Alert",
+    "Arrivals",
     "Contribution",
     "DeadLetter",
     "Decoded",
@@ -36,10 +36,8 @@ __all__ = [
     "Rows",
     "alert_from_json",
     "identity",
-    "offsets_of",
     "printable",
     "raw",
-    "runs",
     "telemetry_to_json",
     "values_of",
 ]

@@ -147,8 +147,12 @@ def _matrix(table: Any, schema: FeatureSchema, config: RecordConfig) -> NDArray[
 def _numbers(column: Any, feature: Feature) -> Floats:
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {column.type}, expected a number"))
-    values: Floats = column.cast(pa.float64(), safe=False).to_numpy()
-    beyond = np.abs(values) > FLOAT32_MAX
+    if pa.types.is_float32(column.type):
+        values: Floats = column.to_numpy()
+        beyond = np.isinf(values)
+    else:
+        values = column.cast(pa.float64(), safe=False).to_numpy()
+        beyond = np.abs(values) > FLOAT32_MAX
     if beyond.any():
         raise _fault("non-finite", feature, beyond, "is outside the range of a float32")
     return values

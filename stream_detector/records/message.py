@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from operator import methodcaller
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTROL", "Header", "Message", "Place", "offsets_of", "printable", "raw", "runs", "values_of"]
+__all__ = ["CONTROL", "Arrivals", "Header", "Message", "Place", "printable", "raw", "values_of"]
 
 Header = tuple[str, bytes | None]
 Place = tuple[str, int]
@@ -48,13 +48,51 @@ def values_of(messages: Sequence[Message]) -> list[bytes | None]:
     return list(map(raw, values)) if str in set(map(type, values)) else cast("list[bytes | None]", values)
 
 
-def offsets_of(messages: Sequence[Message]) -> NDArray[np.int64]:
-    """The messages' offsets, int64 [message]."""
-    return np.array(list(map(OFFSET, messages)), dtype=np.int64)
+class Arrivals(Sequence[Message]):
+    """Messages as they came, with what all who handle them ask for, read off once.
+
+    `offsets` is int64 [message]; `runs` are stretches of messages that are of one topic and partition.
+    """
+
+    __slots__ = ("messages", "offsets", "runs")
+
+    def __init__(
+        self, messages: Sequence[Message], offsets: NDArray[np.int64], runs: Sequence[tuple[Place, slice]]
+    ) -> None:
+        self.messages, self.offsets, self.runs = messages, offsets, runs
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> "Arrivals":
+        """The same messages."""
+        if isinstance(messages, Arrivals):
+            return messages
+        return cls(messages, np.array(list(map(OFFSET, messages)), dtype=np.int64), tuple(_runs(messages)))
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.messages)
+
+    @overload
+    def __getitem__(self, at: int) -> Message: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Arrivals": ...
+    def __getitem__(self, at: int | slice) -> "Message | Arrivals":
+        if not isinstance(at, slice):
+            return self.messages[at]
+        first, end, step = at.indices(len(self.messages))
+        if step != 1:
+            return Arrivals.of(self.messages[at])
+        runs = [
+            (place, slice(max(run.start, first) - first, min(run.stop, end) - first))
+            for place, run in self.runs
+            if run.start < end and first < run.stop
+        ]
+        return Arrivals(self.messages[at], self.offsets[at], runs)
 
 
-def runs(messages: Sequence[Message]) -> Iterator[tuple[Place, Sequence[Message]]]:
-    """Messages as they come, cut where the next one is of another partition."""
+def _runs(messages: Sequence[Message]) -> Iterator[tuple[Place, slice]]:
     if not messages:
         return
     ends = np.diff(np.array(list(map(PARTITION, messages)), dtype=np.int64)) != 0
@@ -63,4 +101,4 @@ def runs(messages: Sequence[Message]) -> Iterator[tuple[Place, Sequence[Message]
         ends |= [topic != following for topic, following in pairwise(topics)]
     cuts = (np.flatnonzero(ends) + 1).tolist()
     for first, end in pairwise((0, *cuts, len(messages))):
-        yield (messages[first].topic() or "", messages[first].partition() or 0), messages[first:end]
+        yield (messages[first].topic() or "", messages[first].partition() or 0), slice(first, end)

@@ -10,7 +10,7 @@ stay unexplained. What the latent found is then judged by is the plain ||r||^2 +
 networks are only read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -46,15 +46,6 @@ class Problem:
         records, context, present, anchor, scatter = map(change, parts)
         return Problem(records, context, present, anchor, scatter, self.prior)
 
-    @classmethod
-    def joined(cls, problems: Sequence["Problem"]) -> "Problem":
-        """Several problems of the same members as one."""
-        records, context, present, anchor, scatter = (
-            torch.cat([getattr(problem, part) for problem in problems], 1)
-            for part in ("records", "context", "present", "anchor", "scatter")
-        )
-        return cls(records, context, present, anchor, scatter, problems[0].prior)
-
 
 @dataclass(frozen=True, slots=True)
 class Inversion:
@@ -69,14 +60,6 @@ class Inversion:
     def map(self, change: Callable[[Tensor], Tensor]) -> "Inversion":
         """The same with every tensor changed."""
         return Inversion(change(self.latent), change(self.objective), change(self.misfit))
-
-    @classmethod
-    def joined(cls, inversions: Sequence["Inversion"]) -> "Inversion":
-        """Several of the same members as one."""
-        latent, objective, misfit = (
-            torch.cat([getattr(one, part) for one in inversions], 1) for part in ("latent", "objective", "misfit")
-        )
-        return cls(latent, objective, misfit)
 
     def better(self, other: "Inversion") -> tuple["Inversion", Tensor]:
         """For every record the one with the lower objective, and where that is the other."""

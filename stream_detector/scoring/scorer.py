@@ -5,7 +5,7 @@ A product's last bits may depend on its shape, so this is what makes a record sc
 any batch and in any order. The kernel computes every row for itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -66,15 +66,23 @@ class Scorer:
         if self._compiled is None:
             return np.ascontiguousarray(self._by_tensors(matrix, own).T)
         own = np.full(len(matrix), -1) if own is None else own
-        blocks = [self.measured(self.normaliser(matrix[rows]), own[rows]) for rows in _blocks(len(matrix))]
+        blocks = [
+            self.screened(self.measured(self.normaliser(matrix[rows]), own[rows])) for rows in _blocks(len(matrix))
+        ]
         return np.concatenate(blocks) if blocks else np.empty((0, PARTS * len(self.normaliser.views)))
 
-    def measured(self, normalised: Normalised, own: Indices) -> Floats:
-        """The same of normalised records, on the CPU; nearly all of it without Python's lock."""
+    def measured(self, normalised: Normalised, own: Indices) -> Sequence[Floats]:
+        """Starts, refined, nearness, distances and verdicts [view, record] of normalised records, on the CPU: one
+        compiled call, which asks for Python's lock once.
+        """
         assert self._compiled is not None, "on other devices, give records to a `DeviceScorer`"
-        starts, refined, *others = self._compiled(normalised, own, self.screen.start, self.search.steps)
+        return self._compiled(normalised, own, self.screen.start, self.search.steps)
+
+    def screened(self, measured: Sequence[Floats]) -> Floats:
+        """What was measured as raw scores [record, view * PARTS]."""
+        starts, refined, *others = measured
         inverted = self.screen.joined(starts, refined) if self.search.steps else starts
-        return np.stack((inverted, *others), 1).reshape(-1, len(own)).T
+        return np.stack((inverted, *others), 1).reshape(-1, starts.shape[1]).T
 
     def starts(self, matrix: NDArray[np.float32], own: Indices) -> Floats:
         """Mean log misfit of the encoder's start [record, view], what the screen is about."""

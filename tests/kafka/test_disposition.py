@@ -195,7 +195,9 @@ class Brittle:
             rows, normalised = shown
             return self._broken("score", rows) or real.measured(normalised, own)
 
-        return SimpleNamespace(normaliser=lambda rows: (rows, real.normaliser(rows)), measured=measured)
+        return SimpleNamespace(
+            normaliser=lambda rows: (rows, real.normaliser(rows)), measured=measured, screened=real.screened
+        )
 
     def explain(self, X):
         return self._broken("explain", X) or self._model.explain(X)
