@@ -26,7 +26,7 @@ __all__ = ["run"]
 FEATURES = 16
 RATES = (100, 2_000, 20_000)
 ALERTS = 20  # a second, where the rate allows
-SECONDS, WARM = 20, 4
+SECONDS, WARM = 20, 12  # a broker just started answers slowly until its code is compiled
 START = 90.0
 RUN = "from stream_detector.cli import main; main()"
 
