@@ -11,11 +11,30 @@ from hypothesis import strategies as st
 
 from stream_detector.config import RecordConfig
 from stream_detector.features import Feature, FeatureSchema, Rejection
-from stream_detector.records import Alert, Contribution, DeadLetter, Decoder, alert_from_json, identity
+from stream_detector.records import Alert, Arrivals, Contribution, DeadLetter, Decoder, alert_from_json, identity
+from stream_detector.records.decoding import CHUNK
 
 SCHEMA = FeatureSchema((Feature("a"), Feature("b")))
 CONFIG = RecordConfig(max_bytes=400, max_depth=4)
 GOOD = b'{"id":"r1","features":{"a":1,"b":2.5}}'
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A message that is only a place."""
+
+    _topic: str
+    _partition: int
+    _offset: int
+
+    def topic(self):
+        return self._topic
+
+    def partition(self):
+        return self._partition
+
+    def offset(self):
+        return self._offset
 
 
 def decode(values, schema=SCHEMA, config=CONFIG):
@@ -90,6 +109,37 @@ def test_decoding_does_not_depend_on_the_batch(values):
             row = together.kept.index(position)
             assert np.array_equal(alone.features[0], together.features[row], equal_nan=True)
             assert alone.documents[0] == together.documents[row]
+
+
+def test_a_batch_is_decoded_as_its_records_are_however_long_it_is():
+    """Values are decoded a few at a time; rows, reasons and documents are where the whole batch has them."""
+    bad = {0: None, CHUNK - 1: b"[", CHUNK: b'{"features":{"a":true}}', CHUNK + 1: b'{"x":1}', 3 * CHUNK: b"7"}
+    values = [bad.get(at, b'{"id":"r%d","features":{"a":%d,"b":1}}' % (at, at)) for at in range(3 * CHUNK + 1)]
+    decoded = decode(values)
+    assert decoded.rejected == {at: decode([value]).rejected[0] for at, value in bad.items()}
+    assert decoded.kept == [at for at in range(len(values)) if at not in bad]
+    assert decoded.features[:, 0].tolist() == decoded.kept
+    assert [document["id"] for document in decoded.documents] == [f"r{at}" for at in decoded.kept]
+    assert decoded.documents[2:4] == [decoded.documents[2], decoded.documents[3]]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2), st.integers(1, 4)), max_size=6),
+    st.integers(0, 20),
+    st.integers(0, 20),
+    st.sampled_from((1, 2)),
+)
+def test_a_part_of_what_arrived_is_read_as_if_it_had_arrived_alone(stretches, first, end, step):
+    """Places and offsets of a part are those of its messages; its runs follow each other without a gap."""
+    messages = [Placed(*stretch[:2], at) for stretch in stretches for at in range(stretch[2])]
+    part, alone = Arrivals.of(messages)[first:end:step], Arrivals.of(messages[first:end:step])
+    assert list(part) == list(alone) == messages[first:end:step]
+    assert part.offsets.tolist() == [message.offset() for message in part]
+    assert list(part.runs) == list(alone.runs)
+    assert [at for _, run in part.runs for at in range(run.start, run.stop)] == list(range(len(part)))
+    assert all(
+        (part[at].topic(), part[at].partition()) == place for place, run in part.runs for at in range(*run.indices(99))
+    )
 
 
 def test_flat_and_nested_records():

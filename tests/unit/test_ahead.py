@@ -1,0 +1,57 @@
+"""Scoring beside decoding: by threads, and by whoever waits."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, current_thread
+
+import numpy as np
+import pytest
+from small_models import correlated, numeric
+
+from stream_detector.scoring import ahead
+
+
+@pytest.fixture
+def occupied():
+    """All scoring threads busy until the test is over."""
+    release = Event()
+    busy = [ahead.THREADS.submit(release.wait) for _ in range(ahead.THREADS._max_workers)]
+    yield
+    release.set()
+    for each in busy:
+        each.result(10)
+
+
+def test_who_waits_for_scores_computes_what_no_thread_has_begun(occupied):
+    """With no thread free the waiting one computes everything, each task once, the last first."""
+    done = []
+    tasks = [ahead.Task(lambda at=at: done.append((at, current_thread())) or [at]) for at in range(3)]
+    assert [task.result() for task in tasks] == [[0], [1], [2]]
+    assert done == [(at, current_thread()) for at in (2, 1, 0)]
+
+
+def test_a_task_is_computed_once_whoever_comes_first():
+    """Threads and those who wait, many at a time, never compute the same task twice, and all get its result."""
+    done = []
+    tasks = [ahead.Task(lambda at=at: done.append(at) or [at]) for at in range(200)]
+    with ThreadPoolExecutor(4) as waiting:
+        for found in [waiting.submit(lambda: [task.result()[0] for task in tasks]) for _ in range(4)]:
+            assert found.result(30) == list(range(200))
+    assert sorted(done) == list(range(200))
+
+
+def test_a_failure_is_raised_to_whoever_asks_for_it(occupied):
+    """A task that fails does not disturb the wait for another one, in whose course it was computed."""
+    sound = ahead.Task(lambda: ["sound"])
+    broken = ahead.Task(lambda: 1 / 0)
+    assert sound.result() == ["sound"]
+    with pytest.raises(ZeroDivisionError):
+        broken.result()
+
+
+def test_scores_do_not_depend_on_who_computed_them():
+    """Batches begun together and waited for in any order score to the bit as by `DetectorModel.score`."""
+    model = numeric()
+    parts = np.split(correlated(3_000, seed=5), [1, 700, 1_400, 2_900])
+    waiting = [ahead.begin(model, part) for part in parts]
+    for part, told in reversed(list(zip(parts, waiting, strict=True))):
+        assert np.array_equal(told().columns(), model.score(part).columns())
