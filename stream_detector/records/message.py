@@ -87,7 +87,7 @@ class Arrivals(Sequence[Message]):
         runs = [
             (place, slice(max(run.start, first) - first, min(run.stop, end) - first))
             for place, run in self.runs
-            if run.start < end and first < run.stop
+            if max(run.start, first) < min(run.stop, end)
         ]
         return Arrivals(self.messages[at], self.offsets[at], runs)
 
