@@ -1,7 +1,7 @@
 """A batch on its way through the worker.
 
-A full one shows that there is more: it is decoded while the batch before it is being committed, and
-scored while the next one is being received. Any other is judged at once.
+A full one shows that there is more: it is decoded while an earlier one is being committed, and scored
+while others are received and judged. Any other is judged at once, after those that wait.
 """
 
 from collections.abc import Sequence
