@@ -275,8 +275,9 @@ class Transaction:
                 self._shaken = True
                 self._serve(RETRY_PAUSE)
             else:
-                self._slow = self._slow or time.monotonic() - started > QUICK
                 return None
+            finally:
+                self._slow = self._slow or time.monotonic() - started > QUICK
 
     def _verdict(self, error: KafkaException) -> Verdict:
         fault: Fault = error.args[0]
