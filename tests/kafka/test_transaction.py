@@ -1,6 +1,7 @@
 """The transaction's state machine, against a producer that fails in every way librdkafka can."""
 
 import struct
+import time
 
 import pytest
 from confluent_kafka import KafkaError as Fault
@@ -32,7 +33,7 @@ class Scripted:
     def __init__(self, script, on_error, events):
         self.script, self.on_error, self.events = script, on_error, events
         self.sent = []
-        self.broken_during_commit = False
+        self.broken_during_commit = self.slow_offsets = False
 
     def _next(self, name):
         fault = self.script.pop(0) if self.script else FINE
@@ -51,6 +52,8 @@ class Scripted:
 
     def send_offsets_to_transaction(self, offsets, metadata, _timeout):
         self.sent.append(([(o.topic, o.partition, o.offset) for o in offsets], metadata))
+        if self.slow_offsets:
+            time.sleep(2 * transaction_module.QUICK)
         self._next("offsets")
 
     def commit_transaction(self, _timeout):
@@ -189,6 +192,15 @@ def test_a_connection_lost_during_a_commit_costs_the_producer():
     made = opened()
     made.producers[0].broken_during_commit = True
     assert made.commit({PLACE: 5}, lambda: MEMBER)
+    assert made.state is State.DOUBTFUL
+
+
+def test_an_abort_after_offsets_that_failed_slowly_costs_the_producer_unless_statistics_clear_it(monkeypatch):
+    """Such offsets may have been sent twice, and the lost request may come after the abort."""
+    monkeypatch.setattr(transaction_module, "STATS_WAIT", 0.0)
+    made = opened(ABORTABLE)
+    made.producers[0].slow_offsets = True
+    assert not made.commit({PLACE: 5}, lambda: MEMBER)
     assert made.state is State.DOUBTFUL
 
 
