@@ -205,7 +205,7 @@ class WorkerConfig(Section):
     unavailable_timeout_ms: int = Field(300_000, ge=1_000)
     """How long the broker may be away before the worker gives up, milliseconds."""
     threads: int = Field(1, ge=0, le=256)
-    """Torch threads, for fitting and explaining; 0 = all cores. Scoring on the CPU takes one beside the worker's."""
+    """Torch threads, for fitting and explaining; 0 = all cores. Scoring on the CPU has up to three of its own."""
     device: str = "auto"
     """cpu, cuda, or auto: cuda when there is one."""
 

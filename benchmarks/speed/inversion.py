@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ __all__ = ["run"]
 
 RECORDS = 1_024
 STEPS = (0, 1, 2, 4, 8, 16)
+THOROUGH, STARTS = 32, 6  # steps, and starts, of a search that is to miss no lower objective
 ROUNDS = 15
-CLOSE = {"exactly": 0.0, "within 0.01 %": 1e-4, "within 1 %": 1e-2}
+CLOSE = {"exactly": 0.0, "but for rounding": 2e-6, "within 0.01 %": 1e-4, "within 1 %": 1e-2}
 
 
 def run(quick: bool) -> Measured:
@@ -46,7 +48,8 @@ def run(quick: bool) -> Measured:
             f"faster_alone_{steps}": faster_alone,
             f"near_{steps}": lower["within 1 %"],
         }
-    lines.append((f"{search.ADAM_STEPS} Adam steps", f"{1e6 * adam_time / count:.2f}", "1", "1", "", "", "", ""))
+    lines.append(_thorough(model, records, problem, adam, random, (adam_time, one_time), figures))
+    lines.append((f"{search.ADAM_STEPS} Adam steps", f"{1e6 * adam_time / count:.2f}", "1", "1", *[""] * (len(CLOSE) + 1)))
     note = (
         f"Every one of {count:,} records is searched for, without the screen that spares most of them; processor time of one "
         "thread. Ours is the whole score of the kernel, with nearest records, evidence and discriminators, which the search "
@@ -57,6 +60,45 @@ def run(quick: bool) -> Measured:
     )
     head = ("search", "µs a record", "times as fast", "a record alone", *CLOSE, "random start")
     return Measured("Inversion", note, head, tuple(lines), figures)
+
+
+def _thorough(
+    model: DetectorModel,
+    records: NDArray[np.float32],
+    problem: search.Problem,
+    adam: NDArray[np.float64],
+    random: NDArray[np.float64],
+    times: tuple[float, float],
+    figures: dict[str, float],
+) -> tuple[str, ...]:
+    """The row of the longest search from several starts; its cost is that of as many records."""
+    count, objective = len(records), _least_objective(model, problem)
+    seconds = STARTS * _seconds(model, records, THOROUGH) / count
+    alone = _seconds(model, np.repeat(records[:1], STARTS, 0), THOROUGH)
+    lower = [float((objective <= adam * (1 + slack)).mean()) for slack in CLOSE.values()]
+    by_chance = float((objective <= random * (1 + CLOSE["within 0.01 %"])).mean())
+    faster, faster_alone = times[0] / count / seconds, times[1] / alone
+    figures |= {"faster_thorough": faster, "faster_alone_thorough": faster_alone, "lower_thorough": lower[1]}
+    shares = [f"{share:.1%}" for share in (*lower, by_chance)]
+    return (
+        f"{THOROUGH} steps from {STARTS} starts",
+        f"{1e6 * seconds:.2f}",
+        f"{faster:,.0f}",
+        f"{faster_alone:,.0f}",
+        *shares,
+    )
+
+
+def _least_objective(model: DetectorModel, problem: search.Problem) -> NDArray[np.float64]:
+    """The lowest objective [record] from the encoder's latent, the prior's mean, and latents drawn around it."""
+    gan, reach = model.scorer.gan, model.scorer.reach()
+    drawn = torch.Generator().manual_seed(1)
+    around = [torch.randn(problem.anchor.shape, generator=drawn) for _ in range(STARTS - 2)]
+    latents = (problem.anchor, *(problem.anchor + problem.anchor.std() * each for each in around))
+    begun = [start(gan, problem, reach)[0], *(judged(gan, problem, reach, latent) for latent in latents)]
+    found = [refine(gan, problem, reach, each, THOROUGH) for each in begun]
+    best = reduce(lambda one, other: one.better(other)[0], found)
+    return best.objective.numpy().astype(np.float64).sum(0)
 
 
 def _name(steps: int) -> str:
