@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,35 +24,57 @@ ROUNDS = 15
 CLOSE = {"exactly": 0.0, "but for rounding": 2e-6, "within 0.01 %": 1e-4, "within 1 %": 1e-2}
 
 
+class Cost(NamedTuple):
+    """Processor seconds of all records together, and of one alone."""
+
+    batch: float
+    alone: float
+
+    def over(self, other: "Cost") -> tuple[float, float]:
+        """How many times the other's this is."""
+        return self.batch / other.batch, self.alone / other.alone
+
+
+class Adam(NamedTuple):
+    """AnoGAN's search: its cost, and the objectives [record] from the prior's mean and from random latents."""
+
+    cost: Cost
+    objective: NDArray[np.float64]
+    random: NDArray[np.float64]
+
+
 def run(quick: bool) -> Measured:
     """Time a record and objectives of searches of several lengths beside 500 Adam steps."""
     torch.set_num_threads(1)
     model, count = data.model(16), RECORDS // 4 if quick else RECORDS
     records = data.matrix(16, count, seed=7)
     problem = search._problem(model, records)  # noqa: SLF001 - the ablation's, so that both ask the same
-    adam_time, adam = _adam(model, problem, problem.anchor)
-    _, random = _adam(model, problem, torch.randn(problem.anchor.shape, generator=torch.Generator().manual_seed(0)))
-    one_time, _ = _adam(model, problem.map(lambda tensor: tensor[:, :1]), problem.anchor[:, :1])
+    adam = _adams(model, problem)
     lines, figures = [], {"speedup_at_99_percent": 0.0}
     for steps in STEPS:
-        objective = _objective(model, problem, steps)
-        seconds, alone = _seconds(model, records, steps) / count, _seconds(model, records[:1], steps)
-        lower = {name: float((objective <= adam * (1 + slack)).mean()) for name, slack in CLOSE.items()}
-        by_chance = float((objective <= random * (1 + CLOSE["within 0.01 %"])).mean())
-        faster, faster_alone = adam_time / count / seconds, one_time / alone
+        cost = Cost(_seconds(model, records, steps), _seconds(model, records[:1], steps))
+        line, lower = _compared(_name(steps), cost, _objective(model, problem, steps), adam)
+        lines.append(line)
+        faster, faster_alone = adam.cost.over(cost)
         if lower["within 1 %"] >= 0.99:
             figures["speedup_at_99_percent"] = max(figures["speedup_at_99_percent"], faster)
-        shares = [f"{share:.1%}" for share in (*lower.values(), by_chance)]
-        lines.append((_name(steps), f"{1e6 * seconds:.2f}", f"{faster:,.0f}", f"{faster_alone:,.0f}", *shares))
         figures |= {
             f"faster_{steps}": faster,
             f"faster_alone_{steps}": faster_alone,
             f"near_{steps}": lower["within 1 %"],
         }
-    lines.append(_thorough(model, records, problem, adam, random, (adam_time, one_time), figures))
-    lines.append(
-        (f"{search.ADAM_STEPS} Adam steps", f"{1e6 * adam_time / count:.2f}", "1", "1", *[""] * (len(CLOSE) + 1))
-    )
+    starts = np.repeat(records[:1], STARTS, 0)
+    cost = Cost(STARTS * _seconds(model, records, THOROUGH), _seconds(model, starts, THOROUGH))
+    line, lower = _compared(f"{THOROUGH} steps from {STARTS} starts", cost, _least_objective(model, problem), adam)
+    lines.append(line)
+    faster, faster_alone = adam.cost.over(cost)
+    figures |= {
+        "faster_thorough": faster,
+        "faster_alone_thorough": faster_alone,
+        "lower_thorough": lower["but for rounding"],
+    }
+    blank = [""] * (len(CLOSE) + 1)
+    lines.append((f"{search.ADAM_STEPS} Adam steps", f"{1e6 * adam.cost.batch / count:.2f}", "1", "1", *blank))
     note = (
         f"Every one of {count:,} records is searched for, without the screen that spares most of them; processor time of one "
         "thread. Ours is the whole score of the kernel, with nearest records, evidence and discriminators, which the search "
@@ -65,31 +88,22 @@ def run(quick: bool) -> Measured:
     return Measured("Inversion", note, head, tuple(lines), figures)
 
 
-def _thorough(
-    model: DetectorModel,
-    records: NDArray[np.float32],
-    problem: search.Problem,
-    adam: NDArray[np.float64],
-    random: NDArray[np.float64],
-    times: tuple[float, float],
-    figures: dict[str, float],
-) -> tuple[str, ...]:
-    """The row of the longest search from several starts; its cost is that of as many records."""
-    count, objective = len(records), _least_objective(model, problem)
-    seconds = STARTS * _seconds(model, records, THOROUGH) / count
-    alone = _seconds(model, np.repeat(records[:1], STARTS, 0), THOROUGH)
-    lower = [float((objective <= adam * (1 + slack)).mean()) for slack in CLOSE.values()]
-    by_chance = float((objective <= random * (1 + CLOSE["within 0.01 %"])).mean())
-    faster, faster_alone = times[0] / count / seconds, times[1] / alone
-    figures |= {"faster_thorough": faster, "faster_alone_thorough": faster_alone, "lower_thorough": lower[1]}
-    shares = [f"{share:.1%}" for share in (*lower, by_chance)]
-    return (
-        f"{THOROUGH} steps from {STARTS} starts",
-        f"{1e6 * seconds:.2f}",
-        f"{faster:,.0f}",
-        f"{faster_alone:,.0f}",
-        *shares,
-    )
+def _adams(model: DetectorModel, problem: search.Problem) -> Adam:
+    batch, objective = _adam(model, problem, problem.anchor)
+    drawn = torch.randn(problem.anchor.shape, generator=torch.Generator().manual_seed(0))
+    alone, _ = _adam(model, problem.map(lambda tensor: tensor[:, :1]), problem.anchor[:, :1])
+    return Adam(Cost(batch, alone), objective, _adam(model, problem, drawn)[1])
+
+
+def _compared(
+    name: str, cost: Cost, objective: NDArray[np.float64], adam: Adam
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """A search's row, and the shares of records on which its objective is no higher than Adam's."""
+    lower = {kind: float((objective <= adam.objective * (1 + slack)).mean()) for kind, slack in CLOSE.items()}
+    by_chance = float((objective <= adam.random * (1 + CLOSE["within 0.01 %"])).mean())
+    ratios = [f"{ratio:,.0f}" for ratio in adam.cost.over(cost)]
+    shares = [f"{share:.1%}" for share in (*lower.values(), by_chance)]
+    return (name, f"{1e6 * cost.batch / len(objective):.2f}", *ratios, *shares), lower
 
 
 def _least_objective(model: DetectorModel, problem: search.Problem) -> NDArray[np.float64]:

@@ -6,10 +6,9 @@ unit of what cannot be used: one bad row makes it a dead letter, as its bytes ca
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ from pyarrow import compute, ipc
 
 from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Feature, FeatureSchema, Kind, Rejection
-from stream_detector.records.documents import Document, Rows, unfit
+from stream_detector.records.documents import Document, OnDemand, Rows, unfit
 
 __all__ = ["decode_columns", "read_columns"]
 
@@ -28,30 +27,6 @@ ColumnBatch = tuple[NDArray[np.float32], list[int], list[int], Sequence[Document
 
 class Unusable(Exception):  # noqa: N818 - not an error but a way out of a message
     """Carries the reason to where the message is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heads(Sequence[Document]):
-    """Identities of rows, made when they are asked for: few rows become alerts."""
-
-    tables: list[Any]
-    ends: list[int]
-    paths: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return self.ends[-1] if self.ends else 0
-
-    @overload
-    def __getitem__(self, at: int) -> Document: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Document]: ...
-    def __getitem__(self, at: int | slice) -> Document | list[Document]:
-        if isinstance(at, slice):
-            return [self[each] for each in range(*at.indices(len(self)))]
-        place = bisect_right(self.ends, at)
-        table = self.tables[place]
-        row = at - self.ends[place] + table.num_rows
-        return {path: _plain(_column(table, path), row) for path in self.paths}
 
 
 def decode_columns(values: Sequence[bytes | None], schema: FeatureSchema, config: RecordConfig) -> ColumnBatch:
@@ -93,9 +68,18 @@ def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
     return rows
 
 
-def _heads(tables: list[Any], config: RecordConfig) -> Heads:
+def _heads(tables: list[Any], config: RecordConfig) -> OnDemand:
+    """Identities of the tables' rows."""
     paths = tuple(path for path in (config.id_path, config.entity_path, config.time_path) if path)
-    return Heads(tables, list(accumulate(table.num_rows for table in tables)), paths)
+    ends = list(accumulate(table.num_rows for table in tables))
+    return OnDemand(ends[-1] if ends else 0, lambda at: _head(tables, ends, paths, at))
+
+
+def _head(tables: list[Any], ends: list[int], paths: tuple[str, ...], at: int) -> Document:
+    place = bisect_right(ends, at)
+    table = tables[place]
+    row = at - ends[place] + table.num_rows
+    return {path: _plain(_column(table, path), row) for path in paths}
 
 
 def _table(value: bytes | None, config: RecordConfig) -> Any:
@@ -108,11 +92,19 @@ def _table(value: bytes | None, config: RecordConfig) -> Any:
         if table.num_rows > config.max_rows:  # columns without values take no bytes, however many rows they claim
             raise Unusable(Rejection("too-large", f"{table.num_rows:,} rows, limit {config.max_rows:,}"))
         table.validate(full=True)
+        _require_names(table.schema)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Unusable(Rejection("undecodable", f"not an Arrow IPC stream: {error}")) from None
     if not table.num_rows:
         raise Unusable(Rejection("no-features", "the record batches hold no row"))
     return table.combine_chunks()
+
+
+def _require_names(fields: Iterable[Any]) -> None:
+    """Raises UnicodeDecodeError, a ValueError, where the name of a field or of one within it is no text."""
+    for field in fields:
+        str(field.name)
+        _require_names(field.type.field(at) for at in range(field.type.num_fields))
 
 
 def _features(table: Any, config: RecordConfig) -> Any:
@@ -125,7 +117,7 @@ def _features(table: Any, config: RecordConfig) -> Any:
     if column.null_count:
         row = compute.index(column.is_null(), value=True).as_py()
         raise Unusable(Rejection("no-features", f"row {row}: no {config.features_path!r}"))
-    return pa.Table.from_arrays(column.flatten(), names=[field.name for field in column.type])
+    return pa.Table.from_struct_array(column)
 
 
 def _matrix(table: Any, schema: FeatureSchema, config: RecordConfig) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import cast, overload
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError
 from stream_detector.features import FeatureSchema, Rejection, encode
-from stream_detector.records.documents import Document, Parse, Rows, identity, parse_json, read
+from stream_detector.records.documents import Document, OnDemand, Parse, Rows, identity, parse_json, read
 from stream_detector.records.vectors import decode_vectors
 
 __all__ = ["Decoded", "Decoder"]
@@ -35,28 +35,6 @@ class Decoded:
     documents: Sequence[Document]
     rejected: dict[int, Rejection]
     rows: list[int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reparsed(Sequence[Document]):
-    """Objects of `kept` values, parsed once more when they are asked for: few rows become alerts."""
-
-    values: Sequence[bytes | None]
-    kept: list[int]
-    config: RecordConfig
-    parse: Parse
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    @overload
-    def __getitem__(self, at: int) -> Document: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Document]: ...
-    def __getitem__(self, at: int | slice) -> Document | list[Document]:
-        if isinstance(at, slice):
-            return [self[each] for each in range(*at.indices(len(self)))]
-        return cast("Document", self.parse([self.values[self.kept[at]]], self.config)[0])
 
 
 class Decoder:
@@ -123,7 +101,11 @@ class Decoder:
             rejected |= {first + position: reason for position, reason in rows.rejected.items()}
             rejected |= {first + rows.kept[row]: reason for row, reason in encoded.rejected.items()}
         matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
-        return Decoded(matrix, kept, Reparsed(values, kept, self._config, self._parse), rejected)
+        return Decoded(matrix, kept, OnDemand(len(kept), lambda row: self._document(values[kept[row]])), rejected)
+
+    def _document(self, value: bytes | None) -> Document:
+        """The object of a value that was decoded before."""
+        return cast("Document", self._parse([value], self._config)[0])
 
 
 def _columns() -> ModuleType:

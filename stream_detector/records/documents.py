@@ -7,20 +7,50 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, overload
 
 import orjson
 
 from stream_detector.config import RecordConfig
 from stream_detector.features import Rejection
 
-__all__ = ["Document", "Parse", "Rows", "identity", "parse_json", "read", "telemetry_to_json", "too_deep", "unfit"]
+__all__ = [
+    "Document",
+    "OnDemand",
+    "Parse",
+    "Rows",
+    "identity",
+    "parse_json",
+    "read",
+    "telemetry_to_json",
+    "too_deep",
+    "unfit",
+]
 
 Document = dict[str, Any]
 Parse = Callable[[Sequence[bytes | None], RecordConfig], Sequence[Document | Rejection]]
 """Record values to objects, each on its own; an unusable one to its reason."""
 
 MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemand(Sequence[Document]):
+    """As many objects, each made by its number when it is asked for: few rows become alerts."""
+
+    size: int
+    make: Callable[[int], Document]
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, at: int) -> Document: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Document]: ...
+    def __getitem__(self, at: int | slice) -> Document | list[Document]:
+        where = range(self.size)[at]
+        return list(map(self.make, where)) if isinstance(where, range) else self.make(where)
 
 
 @dataclass(frozen=True, slots=True)

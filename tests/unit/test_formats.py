@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from formats import avro_schema, avro_writer, batch, stream, vector
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.speed.http_registry import http_registry
@@ -137,12 +137,15 @@ def test_arrow_reads_any_width_of_number_and_dictionary():
 
 @settings(max_examples=100)
 @given(at=st.integers(0, 10_000), with_=st.binary(min_size=1, max_size=8))
+@example(at=228, with_=b"\x19")  # a feature's name that is no text
 def test_a_damaged_arrow_message_never_does_harm(at, with_):
     """Whatever bytes are changed, the message gives rows or a reason."""
     whole = bytearray(batch(ROWS * 3))
     at %= len(whole)
     whole[at : at + len(with_)] = with_
     decoded = Decoder(RecordConfig(format="arrow")).decode([bytes(whole)], SCHEMA)
+    read = Decoder(RecordConfig(format="arrow")).read([bytes(whole)])
+    assert bool(read.rejected) != bool(read.kept)
     assert len(decoded.features) == len(decoded.kept) == len(decoded.documents)
     assert bool(decoded.rejected) != bool(decoded.kept)
     for document in decoded.documents[:2]:
