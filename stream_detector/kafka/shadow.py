@@ -4,7 +4,6 @@ What fails here ends the shadow, never the worker. Comparisons are sent once the
 committed, outside the transaction: one may be lost when a worker dies, none is counted twice.
 """
 
-from collections.abc import Sequence
 from functools import reduce
 from itertools import groupby
 
@@ -18,7 +17,7 @@ from stream_detector.kafka import topics, window
 from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.clients import plain_producer
 from stream_detector.kafka.history import History, Partition
-from stream_detector.records import Message, raw
+from stream_detector.records import Arrivals, raw
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["Shadow", "compared"]
@@ -53,14 +52,14 @@ class Shadow:
         self._thresholds, self._last = {}, {}
         log.info("shadow", version=self.version)
 
-    def judge(self, messages: Sequence[Message], outcome: Outcome, champion: str) -> None:
+    def judge(self, arrivals: Arrivals, outcome: Outcome, champion: str) -> None:
         """Judges a batch as the champion did, before it joins the history."""
         candidate = self._candidate
         if candidate is None:
             return
         try:
-            self._catch_up(candidate, messages)
-            own = candidate.judge.judge(messages, self._thresholds)
+            self._catch_up(candidate, arrivals)
+            own = candidate.judge.judge(arrivals, self._thresholds)
         except Exception as error:  # noqa: BLE001 - it may not touch what counts
             log.warning("shadow failed and is ended", version=self.version, why=repr(error))
             self.change(None)
@@ -68,7 +67,7 @@ class Shadow:
         if own is None:  # a record that it fails on is set aside now, and its thresholds have moved
             self._last.clear()
             return
-        self._last |= {(m.topic() or "", m.partition() or 0): m.offset() or 0 for m in messages}
+        self._last |= {place: int(arrivals.offsets[run][-1]) for place, run in arrivals.runs}
         ids = ([alert.id for alert in each.alerts] for each in (own, outcome))
         found = Comparison.of(candidate.judge.model.version, champion, outcome.records, *ids)
         self._open = self._open.plus(found) if self._open else found
@@ -105,9 +104,9 @@ class Shadow:
         )
         self._producer.poll(0)
 
-    def _catch_up(self, candidate: Candidate, messages: Sequence[Message]) -> None:
+    def _catch_up(self, candidate: Candidate, arrivals: Arrivals) -> None:
         """Thresholds of partitions that do not go on where the last batch ended come from the history."""
-        for partition in {(message.topic() or "", message.partition() or 0) for message in messages}:
+        for partition in {place for place, _ in arrivals.runs}:
             last = self._history.last(partition)
             if partition not in self._thresholds or last is None or last != self._last.get(partition):
                 rebuilt = candidate.threshold(partition, self._history.past(partition))
