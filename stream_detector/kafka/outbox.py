@@ -1,7 +1,7 @@
 """Alerts and dead letters on their way into the open transaction."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError as Fault
 from stream_detector.config import TopicsConfig
 from stream_detector.control import ControlEvent
 from stream_detector.detector import Outcome
-from stream_detector.kafka.transaction import Transaction
+from stream_detector.kafka.transaction import Offsets, Transaction
 from stream_detector.records import CONNECT, Alert, DeadLetter
 
 __all__ = ["Outbox", "envelope"]
@@ -35,6 +35,11 @@ class Outbox:
         self._transaction = transaction
         self._topics = topics
         self._refused_bytes = sys.maxsize
+
+    def sweep(self, topics: tuple[str, ...], offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
+        """Ends what producers before this one left on `topics` and in the group; whether that went well."""
+        self.used = topics
+        return self._transaction.sweep(topics, offsets, membership)
 
     def send(self, outcome: Outcome) -> None:
         """Puts a batch's alerts and dead letters into the open transaction."""

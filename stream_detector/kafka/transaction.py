@@ -10,7 +10,7 @@ same transactional id takes over, which ends whatever was open and fences what i
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from math import inf
@@ -26,7 +26,7 @@ from stream_detector.kafka.evidence import connection_faults, is_member
 from stream_detector.kafka.faults import FENCED, PURGED, Verdict, classify
 from stream_detector.records import Header
 
-__all__ = ["MOVES", "Delivered", "State", "Transaction"]
+__all__ = ["MOVES", "Delivered", "Offsets", "State", "Transaction"]
 
 Offsets = Mapping[tuple[str, int], int]
 ErrorCallback = Callable[[Fault], None]
@@ -42,7 +42,10 @@ GRACE = 5.0  # seconds beyond its own time limit that a call of the client may t
 QUICK = 0.05  # seconds; the client repeats a request that got no answer later than this
 STATS_WAIT = 2.0  # seconds; statistics come far more often
 RECENT = 0.02  # seconds after a commit in which the broker may still be writing its markers
+SETTLED = 60.0  # seconds after a commit in which the broker has written its markers, whatever it went through
 DELIVERY = 0.2  # seconds to wait for messages to arrive; most take a few milliseconds
+SWEEP = b"stream-detector.sweep"  # the key of messages that are only written to be aborted
+ANY = -1  # the client chooses the partition, by the key
 
 log = structlog.get_logger(__name__)
 
@@ -86,8 +89,9 @@ class Transaction:
         self._producer: Producer | None = None
         self._doomed = False
         self._shaken = False
-        self._stats = self._before = ""
+        self._stats = ""
         self._slow = False
+        self._connection_faults = (0, 0)
         self._reports = 0
         self._opened_at = 0.0
         self._ended_at = -inf
@@ -106,10 +110,14 @@ class Transaction:
             if self._verdict(error) is not Verdict.RETRY:
                 self._discard()
             return False
-        self._stats = ""
+        self._stats, self._connection_faults = "", (0, 0)
         self._steady()
         self._move(State.READY)
         return True
+
+    def attend(self) -> None:
+        """Lets the client call back; to be done ever and again, for what it has to tell is kept until then."""
+        self._serve(0)
 
     def begin(self) -> None:
         """READY -> OPEN, or DOUBTFUL when the connection did not last."""
@@ -120,6 +128,8 @@ class Transaction:
             return
         self._doomed, self.fault = False, None
         self._opened_at = time.monotonic()
+        if self._opened_at - self._ended_at > SETTLED:
+            self._connection_faults = connection_faults(self._stats)
         try:
             self._live.begin_transaction()
         except KafkaException as error:
@@ -136,6 +146,7 @@ class Transaction:
         headers: list[Header],
         timestamp_ms: int = 0,
         delivered: Delivered | None = None,
+        partition: int = ANY,
     ) -> None:
         """Adds a message to the open transaction; one that cannot be sent dooms the transaction.
 
@@ -148,6 +159,7 @@ class Transaction:
             topic,
             key=key,
             value=value,
+            partition=partition,
             headers=list(headers),
             timestamp=timestamp_ms,
             on_delivery=partial(self._on_delivery, delivered),
@@ -165,13 +177,15 @@ class Transaction:
         """Ends the open transaction with `offsets` (the next to read, by partition); whether it did.
 
         On False nothing was committed if `state` is READY; if it is DOUBTFUL, only the broker knows.
+        A transaction during which a connection was lost is aborted: the broker may have left out markers
+        of the one before (see `sweep`), which this one's would then take the place of.
         """
         if self.state is not State.OPEN:
             return False
         if time.monotonic() - self._ended_at < RECENT:
             self._deliver()
         self._steady()
-        if self._doomed or not self._send_offsets(offsets, membership()):
+        if self._doomed or self._shaken or not self._send_offsets(offsets, membership()):
             self._roll_back()
             return False
         self._move(State.COMMITTING)
@@ -185,15 +199,19 @@ class Transaction:
         self._ended_at = time.monotonic()
         return verdict is None
 
-    def sweep(self, offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
-        """Sends offsets and aborts them; whether that went well. From READY; to be done once by each new producer.
+    def sweep(self, topics: Sequence[str], offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
+        """Writes to every partition of `topics` and to the group, and aborts that; whether it went well.
 
-        A request of the producer before this one may reach the group's coordinator after its
-        transaction was ended: the broker then holds offsets that no one will commit or abort, and
-        the group waits for ever. The marker of this abort ends them, and keeps later ones out.
+        From READY; to be done once by each new producer, before it commits. Its markers end what is left of the
+        producer before it, which this one's first commit would commit: offsets that reached the group's coordinator
+        only after their transaction was ended, and messages whose marker was never written, because a broker
+        that comes back passes over partitions without a leader (KAFKA-20734).
         """
         self.begin()
         self._steady()
+        for topic in topics:
+            self._touch(topic)
+        self._served(self._flush)
         taken = self._send_offsets(offsets, membership())
         self._roll_back()
         return taken and self.state is State.READY
@@ -226,6 +244,24 @@ class Transaction:
             self._serve(0)  # the reports of what was purged, before the next transaction counts its own
             self._move(State.READY)
 
+    def _touch(self, topic: str) -> None:
+        """Adds a message to every partition of a topic."""
+        if self.state is not State.OPEN:
+            return
+        try:
+            partitions = self._live.list_topics(topic, self._timeout / 2).topics[topic].partitions
+        except KafkaException as error:
+            self._doomed = True
+            self._verdict(error)
+            return
+        for partition in partitions or [ANY]:  # a topic that is not there says so when written to
+            self.produce(topic, SWEEP, None, [], partition=partition)
+
+    def _flush(self, producer: Producer) -> None:
+        """Waits until all messages have arrived; the transaction is doomed if they do not."""
+        if producer.flush(self._timeout / 2):
+            self._doomed = True
+
     def _deliver(self) -> None:
         """Waits a moment for the messages to arrive.
 
@@ -249,9 +285,7 @@ class Transaction:
         verdict = self._insist(call)
         self._serve(0)
         if self._slow and not self._shaken:
-            self._shaken = not self._have_fresh_stats() or connection_faults(self._stats) != connection_faults(
-                self._before
-            )
+            self._shaken = not self._have_fresh_stats() or connection_faults(self._stats) != self._connection_faults
         return verdict
 
     def _have_fresh_stats(self) -> bool:
@@ -344,10 +378,11 @@ class Transaction:
             self.fault = error.args[0]
 
     def _steady(self) -> None:
-        """Forgets connection faults from before the end of the transaction: messages survive those."""
+        """Looks back before the end of a transaction: whether a connection was lost since the last time."""
         self._serve(0)
-        self._shaken = self._slow = False
-        self._before = self._stats
+        self._slow = False
+        before, self._connection_faults = self._connection_faults, connection_faults(self._stats)
+        self._shaken = self._connection_faults != before
 
     def _doubt(self) -> None:
         self._move(State.DOUBTFUL)

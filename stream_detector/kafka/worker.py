@@ -62,8 +62,7 @@ def run(
     """
     stop = stop or Event()
     require_broker(config.kafka)
-    written = (config.topics.alerts, config.topics.dead_letters, *((config.topics.control,) * config.drift.enabled))
-    topics.require(config.kafka, (*config.topics.telemetry, *written))
+    topics.require(config.kafka, (*config.topics.telemetry, *_written(config)))
     refusals = Refusals()
     model = await_model(model_source or published(config, refusals), config, stop)
     if model is None:
@@ -115,6 +114,7 @@ class Worker:
                 self._succession.start()
             self._source.subscribe()
             while not (stop.is_set() or (goal and goal.is_reached())):
+                self._transaction.attend()
                 self._recover()
                 self._change_model()
                 self._go_on(Batch(self._source.receive(self._judge.limit, self._wait()), self._judge))
@@ -190,10 +190,10 @@ class Worker:
             self._source.place_next()
 
     def _sweep(self) -> bool:
-        """Makes sure that committed offsets can be asked for, once by each producer; whether they can."""
+        """Makes sure that nothing is left of producers before this one, once by each; whether nothing is."""
         unplaced = self._source.assignment.unplaced
         if not self._swept and unplaced:
-            self._swept = self._transaction.sweep({unplaced[0]: 0}, self._source.membership)
+            self._swept = self._outbox.sweep(_written(self._config), {unplaced[0]: 0}, self._source.membership)
             if not self._swept:
                 self._failed()
         return self._swept
@@ -355,3 +355,8 @@ class Worker:
     def _goal(self) -> Goal:
         marks = topics.watermarks(self._config.kafka, self._config.topics.telemetry)
         return Goal(marks, self._source.committed, self._source.assignment.following)
+
+
+def _written(config: Config) -> tuple[str, ...]:
+    """The topics that a worker writes to."""
+    return config.topics.alerts, config.topics.dead_letters, *((config.topics.control,) * config.drift.enabled)

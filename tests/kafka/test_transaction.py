@@ -1,7 +1,9 @@
 """The transaction's state machine, against a producer that fails in every way librdkafka can."""
 
+import json
 import struct
 import time
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError as Fault
@@ -30,10 +32,12 @@ FAULTS = (FINE, FINE, RETRIABLE, ABORTABLE, FATAL, UNHEARD_OF)
 class Scripted:
     """A producer whose calls end as told; keeps what a broker would see of them."""
 
-    def __init__(self, script, on_error, events):
-        self.script, self.on_error, self.events = script, on_error, events
-        self.sent = []
+    def __init__(self, script, on_error, on_stats, events):
+        self.script, self.on_error, self.on_stats, self.events = script, on_error, on_stats, events
+        self.sent, self.written = [], []
         self.broken_during_commit = self.slow_offsets = False
+        self.stuck = self.disconnects = 0
+        self.partitions = (0, 1, 2)
 
     def _next(self, name):
         fault = self.script.pop(0) if self.script else FINE
@@ -47,7 +51,12 @@ class Scripted:
     def begin_transaction(self):
         self._next("begin")
 
-    def produce(self, *_args, **_kwargs):
+    def list_topics(self, topic, _timeout):
+        self._next("metadata")
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=dict.fromkeys(self.partitions))})
+
+    def produce(self, topic, partition=-1, **_message):
+        self.written.append((topic, partition))
         self._next("produce")
 
     def send_offsets_to_transaction(self, offsets, metadata, _timeout):
@@ -65,11 +74,12 @@ class Scripted:
         self._next("abort")
 
     def poll(self, _timeout):
+        self.on_stats(json.dumps({"brokers": {"one": {"disconnects": self.disconnects, "req_timeouts": 0}}}))
         return 0
 
     def flush(self, _timeout):
         self.events.append((id(self), "flush", FINE))
-        return 0
+        return self.stuck
 
     def purge(self):
         pass
@@ -79,8 +89,8 @@ def transaction(script=(), timeout=0.0):
     """A transaction over scripted producers, all working off one script; and what was called."""
     events, producers, script = [], [], list(script)
 
-    def connect(on_error, _on_stats):
-        producers.append(Scripted(script, on_error, events))
+    def connect(on_error, on_stats):
+        producers.append(Scripted(script, on_error, on_stats, events))
         return producers[-1]
 
     made = Transaction(connect, timeout, "slot")
@@ -88,8 +98,8 @@ def transaction(script=(), timeout=0.0):
     return made
 
 
-def ready(script=()):
-    made = transaction()
+def ready(script=(), timeout=0.0):
+    made = transaction(timeout=timeout)
     assert made.take_over()
     made.producers[0].script.extend(script)
     return made
@@ -107,6 +117,8 @@ STEPS = {
     "produce": lambda t: t.produce("alerts", b"k", b"v", []),
     "commit": lambda t: t.commit({PLACE: 5}, lambda: MEMBER),
     "abort": lambda t: t.abort(),
+    "sweep": lambda t: t.sweep(["alerts"], {PLACE: 0}, lambda: MEMBER) if t.state is State.READY else None,
+    "attend": lambda t: t.attend(),
 }
 
 
@@ -215,19 +227,63 @@ def test_messages_go_ahead_of_the_offsets_when_the_last_commit_is_hardly_over(mo
     assert calls == ["init", "begin", "offsets", "commit", "begin", "flush", "offsets", "commit", "begin"]
 
 
-def test_a_sweep_sends_offsets_and_takes_them_back():
-    """What a predecessor left open in the group is ended by an abort that covers the group, never by a commit."""
-    made = ready()
-    assert made.sweep({PLACE: 0}, lambda: MEMBER)
-    assert [name for _, name, _ in made.events] == ["init", "begin", "offsets", "abort"]
+def test_a_sweep_writes_to_every_partition_and_takes_it_back():
+    """What a predecessor left is ended by an abort that covers all topics and the group, never by a commit."""
+    made = ready(timeout=60.0)
+    assert made.sweep(["alerts", "letters"], {PLACE: 0}, lambda: MEMBER)
+    assert made.producers[0].written == [(topic, at) for topic in ("alerts", "letters") for at in range(3)]
+    calls = [name for _, name, _ in made.events if name != "produce"]
+    assert calls == ["init", "begin", "metadata", "metadata", "flush", "offsets", "abort"]
     assert made.state is State.READY
 
 
+def swept(*script, **producer):
+    made = ready(script, timeout=60.0)
+    vars(made.producers[0]).update(producer)
+    return made.sweep(["alerts"], {PLACE: 0}, lambda: MEMBER)
+
+
 def test_a_sweep_that_fails_is_not_done():
-    """A sweep counts only when the offsets were taken and the abort is certain."""
-    assert not ready([FINE, ABORTABLE]).sweep({PLACE: 0}, lambda: MEMBER)
-    assert not ready([FINE, FINE, FATAL]).sweep({PLACE: 0}, lambda: MEMBER)
-    assert not ready().sweep({PLACE: 0}, lambda: None)
+    """A sweep counts only when all messages arrived, the offsets were taken and the abort is certain."""
+    before = [FINE] * 5  # begin, metadata, three messages
+    assert swept()
+    assert not swept(FINE, ABORTABLE)
+    assert not swept(FINE, FINE, FINE, ABORTABLE)
+    assert not swept(stuck=1)
+    assert not swept(*before, ABORTABLE)
+    assert not swept(*before, FINE, FATAL)
+    assert not ready().sweep(["alerts"], {PLACE: 0}, lambda: None)
+
+
+def test_a_topic_that_is_not_there_is_written_to_all_the_same():
+    """The client tells of a topic it does not know by the fate of a message to it."""
+    made = ready(timeout=60.0)
+    made.producers[0].partitions = ()
+    made.sweep(["gone"], {PLACE: 0}, lambda: MEMBER)
+    assert made.producers[0].written == [("gone", -1)]
+
+
+def test_a_connection_lost_since_the_last_commit_costs_the_transaction_and_the_producer():
+    """The broker may have left out markers of the last transaction, and this one's would take their place."""
+    made = opened()
+    assert made.commit({PLACE: 5}, lambda: MEMBER)
+    made.begin()
+    made.producers[0].disconnects += 1
+    assert not made.commit({PLACE: 9}, lambda: MEMBER)
+    assert [name for _, name, _ in made.events][-1] == "abort"
+    assert made.state is State.DOUBTFUL
+
+
+def test_a_connection_closed_after_a_long_silence_costs_nothing(monkeypatch):
+    """Brokers close idle connections; by then the markers of the last transaction are long written."""
+    made = opened()
+    assert made.commit({PLACE: 5}, lambda: MEMBER)
+    monkeypatch.setattr(transaction_module, "SETTLED", 0.0)
+    made.producers[0].disconnects += 1
+    made.attend()
+    made.begin()
+    assert made.commit({PLACE: 9}, lambda: MEMBER)
+    assert made.state is State.READY
 
 
 def test_a_refused_message_dooms_its_transaction():
