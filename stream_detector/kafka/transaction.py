@@ -102,10 +102,10 @@ class Transaction:
 
         Blocks at most about 2 s. Raises `FencedError` when the producer was fenced twice in a minute.
         """
-        producer = self._producer or self._connect(self._on_error, self._on_stats)
-        self._producer = producer
+        if self._producer is None:
+            self._producer = self._connect(self._on_error, self._on_stats)
         try:
-            producer.init_transactions(INIT_SLICE)
+            self._producer.init_transactions(INIT_SLICE)
         except KafkaException as error:
             if self._verdict(error) is not Verdict.RETRY:
                 self._discard()
@@ -168,6 +168,8 @@ class Transaction:
             self._within_queue(send)
         except KafkaException as error:
             self._doomed = True
+            if error.args[0].code() == Fault._STATE:  # noqa: SLF001 - it failed before; the offsets will say why
+                return
             if self._verdict(error) is Verdict.FATAL and error.args[0].code() != Fault.MSG_SIZE_TOO_LARGE:
                 self._doubt()
             if delivered:
@@ -183,9 +185,11 @@ class Transaction:
         if self.state is not State.OPEN:
             return False
         if time.monotonic() - self._ended_at < RECENT:
+            # The broker takes nothing of a transaction while it writes the markers of the one before. The client
+            # asks again after 20 ms for its first message, but after 100 ms for offsets.
             self._deliver()
         self._steady()
-        if self._doomed or self._shaken or not self._send_offsets(offsets, membership()):
+        if self._shaken or not self._send_offsets(offsets, membership()):
             self._roll_back()
             return False
         self._move(State.COMMITTING)
@@ -207,14 +211,16 @@ class Transaction:
         only after their transaction was ended, and messages whose marker was never written, because a broker
         that comes back passes over partitions without a leader (KAFKA-20734).
         """
+        places = self._places(topics)
+        if not places:
+            return False
         self.begin()
         self._steady()
-        for topic in topics:
-            self._touch(topic)
-        self._served(self._flush)
-        taken = self._send_offsets(offsets, membership())
+        for topic, partition in places:
+            self.produce(topic, SWEEP, None, [], partition=partition)
+        done = self._fill(offsets, membership())
         self._roll_back()
-        return taken and self.state is State.READY
+        return done and self.state is State.READY
 
     def abort(self) -> None:
         """OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; nothing in any other state."""
@@ -237,37 +243,36 @@ class Transaction:
         if self.state not in {State.OPEN, State.COMMITTING}:
             return
         self._move(State.ABORTING)
+        cause = self.fault
         verdict = self._end(partial(self._live.abort_transaction, self._timeout))
+        self.fault = cause or self.fault
         if verdict or self._shaken:
             self._doubt()
         else:
             self._serve(0)  # the reports of what was purged, before the next transaction counts its own
             self._move(State.READY)
 
-    def _touch(self, topic: str) -> None:
-        """Adds a message to every partition of a topic."""
-        if self.state is not State.OPEN:
-            return
+    def _places(self, topics: Sequence[str]) -> list[tuple[str, int]]:
+        """Every partition of the topics; none when the broker does not tell."""
         try:
-            partitions = self._live.list_topics(topic, self._timeout / 2).topics[topic].partitions
+            known = [self._live.list_topics(topic, self._timeout / 2).topics[topic] for topic in topics]
         except KafkaException as error:
-            self._doomed = True
             self._verdict(error)
-            return
-        for partition in partitions or [ANY]:  # a topic that is not there says so when written to
-            self.produce(topic, SWEEP, None, [], partition=partition)
+            return []
+        # A topic that is not there says so when it is written to.
+        return [(topic.topic, partition) for topic in known for partition in topic.partitions or [ANY]]
 
-    def _flush(self, producer: Producer) -> None:
-        """Waits until all messages have arrived; the transaction is doomed if they do not."""
-        if producer.flush(self._timeout / 2):
-            self._doomed = True
+    def _fill(self, offsets: Offsets, membership: bytes | None) -> bool:
+        """Whether the broker took the offsets, and all messages; only the offsets tell that it refuses them."""
+        deadline = time.monotonic() + self._timeout / 2
+        while self._send_offsets(offsets, membership) and time.monotonic() < deadline:
+            self._deliver()
+            if not len(self._live):
+                return not self._doomed
+        return False
 
     def _deliver(self) -> None:
-        """Waits a moment for the messages to arrive.
-
-        The broker takes nothing of a transaction while it writes the markers of the one before. The client
-        asks again after 20 ms for its first message, but after 100 ms for offsets.
-        """
+        """Waits a moment for the messages to arrive."""
         self._served(lambda producer: producer.flush(DELIVERY))
 
     def _send_offsets(self, offsets: Offsets, membership: bytes | None) -> bool:

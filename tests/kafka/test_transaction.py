@@ -53,7 +53,7 @@ class Scripted:
 
     def list_topics(self, topic, _timeout):
         self._next("metadata")
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=dict.fromkeys(self.partitions))})
+        return SimpleNamespace(topics={topic: SimpleNamespace(topic=topic, partitions=dict.fromkeys(self.partitions))})
 
     def produce(self, topic, partition=-1, **_message):
         self.written.append((topic, partition))
@@ -79,6 +79,9 @@ class Scripted:
 
     def flush(self, _timeout):
         self.events.append((id(self), "flush", FINE))
+        return len(self)
+
+    def __len__(self):
         return self.stuck
 
     def purge(self):
@@ -233,23 +236,23 @@ def test_a_sweep_writes_to_every_partition_and_takes_it_back():
     assert made.sweep(["alerts", "letters"], {PLACE: 0}, lambda: MEMBER)
     assert made.producers[0].written == [(topic, at) for topic in ("alerts", "letters") for at in range(3)]
     calls = [name for _, name, _ in made.events if name != "produce"]
-    assert calls == ["init", "begin", "metadata", "metadata", "flush", "offsets", "abort"]
+    assert calls == ["init", "metadata", "metadata", "begin", "offsets", "flush", "abort"]
     assert made.state is State.READY
 
 
-def swept(*script, **producer):
-    made = ready(script, timeout=60.0)
+def swept(*script, timeout=60.0, **producer):
+    made = ready(script, timeout=timeout)
     vars(made.producers[0]).update(producer)
     return made.sweep(["alerts"], {PLACE: 0}, lambda: MEMBER)
 
 
 def test_a_sweep_that_fails_is_not_done():
     """A sweep counts only when all messages arrived, the offsets were taken and the abort is certain."""
-    before = [FINE] * 5  # begin, metadata, three messages
+    before = [FINE] * 5  # metadata, begin, three messages
     assert swept()
     assert not swept(FINE, ABORTABLE)
     assert not swept(FINE, FINE, FINE, ABORTABLE)
-    assert not swept(stuck=1)
+    assert not swept(stuck=1, timeout=0.1)
     assert not swept(*before, ABORTABLE)
     assert not swept(*before, FINE, FATAL)
     assert not ready().sweep(["alerts"], {PLACE: 0}, lambda: None)
@@ -261,6 +264,23 @@ def test_a_topic_that_is_not_there_is_written_to_all_the_same():
     made.producers[0].partitions = ()
     made.sweep(["gone"], {PLACE: 0}, lambda: MEMBER)
     assert made.producers[0].written == [("gone", -1)]
+
+
+def test_the_cause_of_a_failure_is_not_hidden_by_what_follows_from_it():
+    """A transaction that failed already takes no message, and its abort may fail, too; the offsets tell why."""
+    made = ready(timeout=60.0)
+    denied = Fault(Fault.TOPIC_AUTHORIZATION_FAILED, "denied", False, False, True)
+    made.producers[0].script.extend([FINE, FINE, UNHEARD_OF, denied, FATAL])  # metadata, begin, message, offsets, abort
+    assert not made.sweep(["alerts"], {PLACE: 0}, lambda: MEMBER)
+    assert made.fault is denied
+
+
+def test_a_producer_that_is_not_ready_yet_is_asked_again():
+    """Taking over goes on where it was, with the same producer."""
+    made = transaction([RETRIABLE, FINE])
+    assert not made.take_over()
+    assert made.take_over()
+    assert len(made.producers) == 1
 
 
 def test_a_connection_lost_since_the_last_commit_costs_the_transaction_and_the_producer():
