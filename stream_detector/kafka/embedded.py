@@ -45,13 +45,17 @@ os.execv(sys.argv[2], sys.argv[2:])
 class EmbeddedBroker:
     """A Kafka broker as a child process; a context manager.
 
-    `port` 0 takes a free one. `properties` are added to server.properties and win. The broker
-    dies with the thread that started it (Linux), so that no crash leaves an orphan.
+    `port` 0 takes a free one. `properties` are added to server.properties and win; brokers with the same
+    `cluster_id` can be made a cluster by them. The broker dies with the thread that started it (Linux),
+    so that no crash leaves an orphan.
     """
 
-    def __init__(self, port: int = 0, properties: Mapping[str, str | int | bool] | None = None) -> None:
+    def __init__(
+        self, port: int = 0, properties: Mapping[str, str | int | bool] | None = None, cluster_id: str = ""
+    ) -> None:
         self._wanted_port = port
         self._extra = dict(properties or {})
+        self._cluster_id = cluster_id or _cluster_id()
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: Path | None = None
         self._port = 0
@@ -133,7 +137,7 @@ class EmbeddedBroker:
         self._format()
 
     def _format(self) -> None:
-        arguments = ["format", "--cluster-id", _cluster_id(), "--config", str(self._home / "server.properties")]
+        arguments = ["format", "--cluster-id", self._cluster_id, "--config", str(self._home / "server.properties")]
         command = [*java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", *arguments]
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT, check=True)

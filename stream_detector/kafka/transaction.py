@@ -47,6 +47,8 @@ DELIVERY = 0.2  # seconds to wait for messages to arrive; most take a few millis
 SWEEP = b"stream-detector.sweep"  # the key of messages that are only written to be aborted
 ANY = -1  # the client chooses the partition, by the key
 
+LOST = Fault(Fault._TRANSPORT, "a connection was lost during the transaction")  # noqa: SLF001
+
 log = structlog.get_logger(__name__)
 
 
@@ -189,6 +191,8 @@ class Transaction:
             # asks again after 20 ms for its first message, but after 100 ms for offsets.
             self._deliver()
         self._steady()
+        if self._shaken:
+            self.fault = self.fault or LOST
         if self._shaken or not self._send_offsets(offsets, membership()):
             self._roll_back()
             return False

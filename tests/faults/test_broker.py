@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from cluster import Cluster
 from proxy import END_TXN, OFFSETS, Proxy
 from workload import (
     IMPATIENT,
@@ -93,6 +94,27 @@ def test_answers_to_commits_that_never_come(oracle, values, request_lost):
         assert running.summary.records == len(values)
         assert left_by(config) == oracle
     proxy.close()
+
+
+@pytest.mark.timeout(600)
+def test_each_of_three_brokers_restarted_and_killed(oracle, values):
+    """Brokers of a replicated cluster that go away one after the other cost less time, and nothing else either."""
+    with Cluster() as cluster:
+        config = fresh_config(cluster, threshold=THRESHOLD, worker=IMPATIENT, topics={"replication": 3})
+        writer = trickle(config, values, pause=0.6)
+        with Running(config, small_model()) as running:
+            until(lambda: running.seen.records > 0, "the worker works")
+            for broker in cluster.brokers:
+                broker.restart()
+            for broker in cluster.brokers:
+                broker.kill()
+                before = running.seen.records
+                until(lambda before=before: running.seen.records > before or not writer.is_alive(), "two suffice")
+                broker.restart()
+            writer.join()
+            until(lambda: is_drained(config), "all is committed")
+        assert running.summary.records == len(values)
+        assert left_by(config) == oracle
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

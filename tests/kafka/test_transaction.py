@@ -292,6 +292,7 @@ def test_a_connection_lost_since_the_last_commit_costs_the_transaction_and_the_p
     assert not made.commit({PLACE: 9}, lambda: MEMBER)
     assert [name for _, name, _ in made.events][-1] == "abort"
     assert made.state is State.DOUBTFUL
+    assert "connection was lost" in made.fault.str()
 
 
 def test_a_connection_closed_after_a_long_silence_costs_nothing(monkeypatch):
