@@ -185,7 +185,7 @@ class DriftConfig(Section):
 class WorkerConfig(Section):
     """How the worker batches and commits."""
 
-    batch_records: int = Field(8_192, ge=1, le=100_000)
+    batch_records: int = Field(16_384, ge=1, le=100_000)
     """Most records scored at once."""
     linger_ms: int = Field(5, ge=0, le=10_000)
     """Longest wait for a batch to fill, milliseconds."""

@@ -3,10 +3,12 @@
 from benchmarks.speed import data
 from benchmarks.speed.part import Measured
 from benchmarks.speed.streams import Pace, best, ceiling, configure, fill, settled, work
+from stream_detector.config import WorkerConfig
 from stream_detector.kafka.embedded import EmbeddedBroker
 
 __all__ = ["run"]
 
+DEFAULTS = WorkerConfig()
 RECORDS = {4: 400_000, 16: 1_000_000, 64: 300_000, 256: 100_000}
 ROUNDS = 3
 
@@ -31,7 +33,7 @@ def run(quick: bool) -> Measured:
             )
         )
     note = (
-        "The worker with its defaults (exactly-once, window 10,000, batches of 8,192) and the default model, on JSON in "
+        f"The worker with its defaults (exactly-once, window 10,000, batches of {DEFAULTS.batch_records:,}) and the default model, on JSON in "
         f"4 partitions, against a loop without any of its care. The best of {ROUNDS} rounds each, taken in turn."
     )
     head = (

@@ -1,6 +1,6 @@
 """A batch on its way through the worker.
 
-A full one shows that there is more: it is decoded while an earlier one is being committed, and scored
+One that is at least half full shows that there is more: it is decoded while an earlier one is being committed, and scored
 while others are received and judged. Any other is judged at once, after those that wait.
 """
 
@@ -16,11 +16,14 @@ __all__ = ["Batch"]
 
 
 class Batch:
-    """Messages that were received but not taken yet; `full` if there were as many as the judge takes at once."""
+    """Messages that were received but not taken yet; `full` if they are at least half of what the judge takes at once.
+
+    All of it, when records are large, is more than the client keeps ready.
+    """
 
     def __init__(self, held: Held, judge: Judge) -> None:
         self.held = held
-        self.full = len(held.messages) == judge.limit
+        self.full = 2 * len(held.messages) >= judge.limit
         self._judge = judge
         self._begun: Begun | None = None
 

@@ -1,7 +1,8 @@
 """What librdkafka tells only between the lines: who we are to the group, and what its connections went through."""
 
-import json
 import struct
+
+import orjson
 
 __all__ = ["connection_faults", "is_member"]
 
@@ -11,7 +12,7 @@ METADATA = b"CGMDv2:"
 def connection_faults(stats: str) -> tuple[int, int]:
     """How often connections to brokers were lost, and requests timed out; zeros when not told."""
     try:
-        brokers = json.loads(stats)["brokers"].values()
+        brokers = orjson.loads(stats)["brokers"].values()
         return sum(each["disconnects"] for each in brokers), sum(each["req_timeouts"] for each in brokers)
     except (ValueError, KeyError, TypeError, AttributeError):
         return 0, 0
