@@ -116,7 +116,7 @@ def settled(config: Config) -> None:
 def work(config: Config, model: DetectorModel) -> tuple[Pace, RunSummary]:
     """A worker's pace over the whole topic, exactly-once, as `run --until-end` does it."""
     watch = Stopwatch()
-    worker.REPORT = 0.2  # seconds between two reports: short runs are measured, too
+    worker.REPORT = 0.02  # seconds between two reports: one a turn, for short runs are measured, too
     summary = worker.run(fresh_group(config), lambda: model, until_end=True, observer=watch)
     return watch.pace, summary
 

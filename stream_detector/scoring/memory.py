@@ -20,7 +20,7 @@ __all__ = ["NEAR", "Memory", "capacity", "selected"]
 
 NEAR = 3  # neighbours looked for
 CHUNK = 16  # records whose least distance is found first
-LANES = 64  # slots come in whole multiples
+LEAF = 64  # slots come in whole leaves
 NOWHERE = 1e30  # squared distance of an empty slot
 ROOM_ROWS = 256  # most rows whose distances are written into the same room again
 BLOCK = 1024  # rows compared at once when records are selected
@@ -48,7 +48,7 @@ class Memory:
         latents = gan.encode(members, context.expand(len(members), -1, -1))
         known = torch.cat((records, _pulling(records, context)), 2)
         keys = torch.cat((-2 * known, known.square().sum(2, keepdim=True)), 2).transpose(1, 2)
-        lacking = -keys.shape[2] % LANES
+        lacking = -keys.shape[2] % LEAF
         keys = pad(keys, (0, lacking))
         keys[:, -1, keys.shape[2] - lacking :] = NOWHERE
         return cls(records, latents.contiguous(), keys.contiguous())
@@ -138,7 +138,7 @@ def _distances(query: Tensor, keys: Tensor) -> Tensor:
 
 def capacity(wanted: int, available: int, views: int, columns: int) -> int:
     """Records to keep: as many as wanted and available, fewer when they are very wide."""
-    return min(wanted, available, max(LANES, BUDGET // (4 * views * columns)))
+    return min(wanted, available, max(LEAF, BUDGET // (4 * views * columns)))
 
 
 def selected(records: Tensor, context: Tensor, count: int) -> Tensor:

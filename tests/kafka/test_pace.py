@@ -5,7 +5,7 @@ from workload import fresh_config, small_model, telemetry
 
 from benchmarks.speed.streams import ceiling, fill, work
 
-RECORDS = 60_000
+RECORDS = 240_000  # several times what is committed between two reports of the worker
 
 
 @pytest.mark.slow

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_detector.scoring.compiled.products import WIDTH, multiply, multiply_blocks
+from stream_detector.scoring.compiled.products import (
+    LANES,
+    ROWS,
+    WIDTH,
+    below,
+    lowest,
+    multiply,
+    multiply_leaf,
+    product,
+    square_sum,
+)
+from stream_detector.scoring.memory import LEAF
 
 
 def matrices(rows, depth, blocks, seed):
@@ -46,12 +57,35 @@ def test_rows_beyond_those_asked_for_stay_as_they_are():
     assert np.isnan(found[7]).all()
 
 
-@pytest.mark.parametrize("rows", [1, 3, 6])
-def test_blocks_give_what_the_whole_gives(rows):
-    """The right side cut into blocks gives the same bits as the whole."""
-    left, right = matrices(9, 17, 3, 1)
-    blocks = np.ascontiguousarray(right.reshape(17, 3, WIDTH).transpose(1, 0, 2))
-    whole, parts = np.zeros((2, 9, 3 * WIDTH), np.float32)
-    multiply(left[2:], right, whole, rows)
-    multiply_blocks(left, blocks, parts, 2, rows)
-    assert np.array_equal(whole, parts)
+@pytest.mark.parametrize("rows", [1, 3, ROWS])
+@pytest.mark.parametrize("leaf", [0, 2])
+def test_a_leaf_gives_what_the_whole_gives(rows, leaf):
+    """A leaf's columns, cut into blocks, give the same bits as the whole matrix."""
+    left, right = matrices(ROWS, 17, 3 * LEAF // WIDTH, 1)
+    blocks = np.ascontiguousarray(right.reshape(17, -1, WIDTH).transpose(1, 0, 2))
+    whole, part = np.zeros((ROWS, 3 * LEAF), np.float32), np.zeros((ROWS, LEAF), np.float32)
+    multiply(left, right, whole, rows)
+    multiply_leaf(left, blocks, leaf, part, rows)
+    assert np.array_equal(part[:rows], whole[:rows, LEAF * leaf : LEAF * (leaf + 1)])
+
+
+@given(st.integers(1, 8), st.integers(0, 3), st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_sums_over_a_row_are_numpys(blocks, row, seed):
+    """Products and sums of squares of a row's beginning are NumPy's, but for the last bits."""
+    x, w = matrices(4, 9 * WIDTH, 1, seed)[0], matrices(1, blocks * WIDTH, 1, seed + 1)[0][0]
+    known = x[row, : blocks * WIDTH].astype(np.float64)
+    assert abs(product(x, row, w) - known @ w) <= 1e-6 * len(w) * (1 + np.abs(known * w).max())
+    assert abs(square_sum(x, row, len(w)) - known @ known) <= 1e-6 * len(w) * (1 + np.square(known).max())
+
+
+@given(st.lists(st.integers(0, 3), min_size=LANES, max_size=LANES), st.integers(0, 3), st.integers(0, LEAF - LANES))
+def test_what_is_not_above_a_limit_has_its_bit(values, limit, column):
+    """The bits name the values that are at most the limit, from the lowest on."""
+    x = np.full((2, LEAF), np.inf, np.float32)
+    x[1, column : column + LANES] = values
+    bits, places = below(x, 1, column, np.float32(limit)), []
+    while bits:
+        places.append(lowest(bits))
+        bits &= bits - 1
+    assert places == [place for place, value in enumerate(values) if value <= limit]

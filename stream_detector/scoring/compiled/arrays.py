@@ -18,8 +18,9 @@ from stream_detector.scoring.compiled.expecting import expect
 from stream_detector.scoring.compiled.given import Judges, Kept, Pair, Records, Room
 from stream_detector.scoring.compiled.kernel import score
 from stream_detector.scoring.compiled.layers import Layers
+from stream_detector.scoring.compiled.leaves import Leaves
 from stream_detector.scoring.compiled.products import WIDTH
-from stream_detector.scoring.discrimination import FeatureSpread
+from stream_detector.scoring.discrimination import SMALL, FeatureSpread
 from stream_detector.scoring.memory import Memory
 
 __all__ = ["Compiled"]
@@ -42,17 +43,18 @@ class Compiled:
         pair = Pair(
             _layers(gan.encoder), _layers(gan.generator), gan.encoder.outputs, _array(reach[:, 0]), np.float32(prior)
         )
-        views, columns, slots = memory.keys.shape
-        keys = memory.keys.view(views, columns, slots // WIDTH, WIDTH).transpose(1, 2)
+        kept = _kept(memory)
         gauge = gan.gauge
         scale = torch.cat((gauge.spread.reciprocal(), *[MAGNIFIED / gauge.spread] * 3), 2)
         judges = Judges(
             _layers(gan.discriminator),
+            _array(gan.discriminator.weights[-1][:, :, :SMALL].mean(2)),
+            _array(gan.discriminator.biases[-1][:, 0, :SMALL].mean(1)),
             _array(spread.mean[:, 0]),
             _array(spread.whitening),
             *map(_array, (scale[:, 0], gauge.floor[:, 0, 0], gauge.centre[:, 0, 0])),
         )
-        return cls(pair, Kept(*map(_array, (keys, memory.records, memory.latents))), judges)
+        return cls(pair, kept, judges)
 
     def __call__(self, normalised: Normalised, own: NDArray[np.int64], screen: Floats, steps: int) -> Sequence[Floats]:
         """Starts, refined, nearness, distances and verdicts, each [view, record]."""
@@ -88,6 +90,16 @@ def _records(normalised: Normalised, own: NDArray[np.int64]) -> Records:
     parts = normalised.views, normalised.context, normalised.present
     views, context, present = map(np.ascontiguousarray, parts)
     return Records(views, context, present, own, pull)
+
+
+def _kept(memory: Memory) -> Kept:
+    records, keys = _array(memory.records), _array(memory.keys)
+    count, columns = records.shape[1:]
+    leaves = [Leaves.of(view, count) for view in keys]
+    context = keys[:, columns:-1, :count].transpose(0, 2, 1) / np.float32(-2)
+    return Kept(
+        records, _array(memory.latents), np.ascontiguousarray(context), *map(np.stack, zip(*leaves, strict=True))
+    )
 
 
 def _layers(network: Network) -> Layers:

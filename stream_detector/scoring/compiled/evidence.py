@@ -8,8 +8,7 @@ import numpy as np
 
 from stream_detector.scoring.compiled.layers import features
 from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, ONE, THIRD, compiled, square
-from stream_detector.scoring.compiled.products import multiply, multiply_triangle
-from stream_detector.scoring.discrimination import SMALL
+from stream_detector.scoring.compiled.products import multiply_triangle, product, square_sum
 from stream_detector.scoring.memory import NEAR
 
 __all__ = ["judge", "show_evidence"]
@@ -71,16 +70,11 @@ def judge(judges, view, views, room, distances, verdicts, rows):
     for at in range(members):
         member = view * members + at
         hidden = room.hidden[features(net, member, room.inputs, room.hidden, rows)]
-        multiply(hidden, net.last[member], room.judged, rows)
-        bias, mean = net.last_bias[member], judges.mean[member]
+        verdict, mean = judges.verdict[member], judges.mean[member]
         for row in range(rows):
-            for level in range(SMALL):
-                verdicts[row] += (room.judged[row, level] + bias[level]) / np.float64(SMALL * members)
+            verdicts[row] += np.float64(product(hidden, row, verdict) + judges.lean[member]) / members
             for column in range(len(mean)):
                 hidden[row, column] -= mean[column]
         multiply_triangle(hidden, judges.whitening[member], room.judged, rows)
         for row in range(rows):
-            far = NOTHING
-            for column in range(len(mean)):
-                far += square(room.judged[row, column])
-            distances[row] += math.log(np.float64(far) + FLOOR) / members
+            distances[row] += math.log(np.float64(square_sum(room.judged, row, len(mean))) + FLOOR) / members

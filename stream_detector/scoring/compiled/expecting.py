@@ -7,12 +7,11 @@ import numpy as np
 from stream_detector.scoring.compiled.given import TILE, Kept, Pair, Records, Room
 from stream_detector.scoring.compiled.layers import forward
 from stream_detector.scoring.compiled.numbers import FARTHER, NOTHING, ONE, Array, compiled, square
-from stream_detector.scoring.compiled.products import WIDTH
 from stream_detector.scoring.expectation import ASKED, OUTLYING, ROUNDS, WITNESSES
 
 __all__ = ["expect"]
 
-HALF, REACH = np.float32(0.5), np.float32(OUTLYING)
+REACH = np.float32(OUTLYING)
 
 
 @compiled
@@ -59,10 +58,9 @@ def _find_witnesses(kept, usual, records, view, at, room):
 
 @compiled
 def _context_distance(kept, records, view, at, other):
-    width, apart = records.views.shape[2], NOTHING
+    apart = NOTHING
     for column in range(records.context.shape[1]):
-        weighed = -HALF * kept.keys[view, other // WIDTH, width + column, other % WIDTH]
-        apart += square(weighed - records.pull * records.context[at, column])
+        apart += square(kept.context[view, other, column] - records.pull * records.context[at, column])
     return apart
 
 

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from stream_detector.scoring.compiled.layers import Layers
 from stream_detector.scoring.compiled.numbers import Array
-from stream_detector.scoring.compiled.products import CLASSES, ROWS, WIDTH
-from stream_detector.scoring.memory import NEAR
+from stream_detector.scoring.compiled.products import ROWS
+from stream_detector.scoring.expectation import WITNESSES
+from stream_detector.scoring.memory import LEAF, NEAR
 
 __all__ = ["TILE", "Judges", "Kept", "Pair", "Records", "Room"]
 
-TILE = 40 * ROWS  # rows worked on at once: their activations stay in the cache
+TILE = 64 * ROWS  # rows worked on at once: their activations stay in the cache
 
 
 class Pair(NamedTuple):
@@ -28,22 +29,29 @@ class Pair(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The memory: `keys` [view, block of slots, column, slot], `records` [view, record, column], `latents`
-    [member, record, latent].
+    """The memory: `records` [view, record, column], their `latents` [member, record, latent] and `context` [view, record,
+    column] as distances weigh it; and every view's `Leaves`.
     """
 
-    keys: Array
     records: Array
     latents: Array
+    context: Array
+    keys: Array
+    slots: NDArray[np.int64]
+    low: Array
+    high: Array
+    size: Array
 
 
 class Judges(NamedTuple):
     """The discriminators' layers, `mean` [member, hidden] and `whitening` [member, hidden, hidden] of their
     features, which is upper triangular, and what evidence is measured in: `scale` [view, 4 * column], `floor`
-    and `centre` [view].
+    and `centre` [view]. A verdict is `verdict` [member, hidden] times the features, and `lean` [member].
     """
 
     layers: Layers
+    verdict: Array
+    lean: Array
     mean: Array
     whitening: Array
     scale: Array
@@ -75,9 +83,15 @@ class Room(NamedTuple):
     anchors: Array  # [member, row, unit]
     scatter: Array  # [member, row]
     query: Array
-    distances: Array  # [ROWS, slot]
-    least: Array  # [class]
+    turned: Array  # [column, row]
+    spans: Array  # [2, row]: a query's length, the least bound
+    bounds: Array  # [leaf, row]
+    best: Array  # [NEAR, row]
+    asked: Array  # [ROWS, column]
+    distances: Array  # [ROWS, LEAF]
+    least: Array  # [witness]
     nearest: NDArray[np.int64]  # [row, NEAR]
+    home: NDArray[np.int32]  # [row]
     inputs: Array
     apart: Array  # [NEAR, column]
     residual: Array
@@ -95,7 +109,7 @@ class Room(NamedTuple):
         hidden = max(
             part.shape[2] for network in networks for part in (network.first, network.first_back, network.last)
         )
-        depth = len(pair.encoder.middle) + 1
+        depth, leaves = len(pair.encoder.middle) + 1, kept.low.shape[2]
         members, made = len(pair.reach), max(pair.encoder.skip.shape[2], pair.generator.skip.shape[2])
         shapes: tuple[tuple[int, ...], ...] = (
             (depth, TILE, hidden),
@@ -107,10 +121,15 @@ class Room(NamedTuple):
             (members, TILE, pair.latent),
             (members, TILE),
             (TILE, columns + others + 1),
-            (ROWS, kept.keys.shape[1] * WIDTH),
-            (CLASSES,),
+            (columns + others, TILE),
+            (2, TILE),
+            (leaves, TILE),
+            (NEAR, TILE),
+            (ROWS, columns + others + 1),
+            (ROWS, LEAF),
+            (WITNESSES,),
         )
-        nearest = np.zeros((TILE, NEAR), np.int64)
+        found = np.zeros((TILE, NEAR), np.int64), np.zeros(TILE, np.int32)
         later: tuple[tuple[int, ...], ...] = (
             (TILE, 4 * columns + 4 + others),
             (NEAR, columns),
@@ -121,4 +140,4 @@ class Room(NamedTuple):
             (5, TILE),
         )
         early, late = ([np.zeros(shape, np.float32) for shape in group] for group in (shapes, later))
-        return cls._make((*early, nearest, *late, np.zeros(TILE, np.int64), np.zeros(TILE, np.bool_)))
+        return cls._make((*early, *found, *late, np.zeros(TILE, np.int64), np.zeros(TILE, np.bool_)))

@@ -8,7 +8,8 @@ intermediate code says it directly, for a compiler does not find it in loops.
 
 # mypy: disable-error-code="call-arg, no-untyped-def, no-untyped-call"
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
@@ -16,12 +17,25 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["CLASSES", "ROWS", "WIDTH", "least_by_class", "multiply", "multiply_blocks", "multiply_triangle"]
+from stream_detector.scoring.memory import LEAF
+
+__all__ = [
+    "LANES",
+    "LEAF",
+    "ROWS",
+    "WIDTH",
+    "below",
+    "lowest",
+    "multiply",
+    "multiply_leaf",
+    "multiply_triangle",
+    "product",
+    "square_sum",
+]
 
 LANES = 8  # float32 values in a vector; processors with other registers split or pair them
 VECTORS = 2
 WIDTH = LANES * VECTORS  # columns of a block: outputs come in whole multiples
-CLASSES = 64  # columns of which the least are found at once
 ROWS = 6  # of a block: its sums, two vectors a row, fill the registers
 SIZE = 4  # bytes a value
 
@@ -48,9 +62,6 @@ def _block(rows: int) -> Any:
 
 def _emit_block(builder: ir.IRBuilder, rows: int, arguments: Sequence[ir.Value]) -> None:
     x, x_stride, w, w_stride, y, y_stride, depth = arguments
-    fused = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32"
-    )
     before, loop, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("after")
     inputs = [_at(builder, x, builder.mul(x_stride, WORD(row))) for row in range(rows)]
     builder.branch(loop)
@@ -62,7 +73,7 @@ def _emit_block(builder: ir.IRBuilder, rows: int, arguments: Sequence[ir.Value])
     weights = [_load(builder, builder.add(line, WORD(SIZE * LANES * v))) for v in range(VECTORS)]
     factors = [_spread(builder, _at(builder, each, step)) for each in inputs]
     terms = [(factor, weight) for factor in factors for weight in weights]
-    added = [builder.call(fused, [*term, total]) for term, total in zip(terms, sums, strict=True)]
+    added = [builder.call(_fused(builder), [*term, total]) for term, total in zip(terms, sums, strict=True)]
     for total, new in zip(sums, added, strict=True):
         total.add_incoming(ir.Constant(VECTOR, [0.0] * LANES), before)
         total.add_incoming(new, loop)
@@ -74,6 +85,12 @@ def _emit_block(builder: ir.IRBuilder, rows: int, arguments: Sequence[ir.Value])
         row, vector = divmod(place, VECTORS)
         target = builder.add(_at(builder, y, builder.mul(y_stride, WORD(row))), WORD(SIZE * LANES * vector))
         builder.store(total, builder.inttoptr(target, ADDRESS)).align = SIZE
+
+
+def _fused(builder: ir.IRBuilder) -> Any:
+    """Multiplies two vectors and adds a third, rounding once."""
+    form = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    return cgutils.get_or_insert_function(builder.module, form, f"llvm.fma.v{LANES}f32")
 
 
 def _at(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
@@ -88,42 +105,65 @@ def _load(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
 
 def _spread(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """The value at an address in every lane."""
-    value = builder.load(builder.inttoptr(address, FLOAT.as_pointer()))
+    return _in_every_lane(builder, builder.load(builder.inttoptr(address, FLOAT.as_pointer())))
+
+
+def _in_every_lane(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     nothing = ir.Constant(VECTOR, ir.Undefined)
     first = builder.insert_element(nothing, value, INDEX(0))
     return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INDEX, LANES), [0] * LANES))
 
 
-def _emit_least(builder: ir.IRBuilder, start: ir.Value, count: ir.Value, target: ir.Value) -> None:
-    places = [WORD(SIZE * LANES * place) for place in range(CLASSES // LANES)]
-    before, loop, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("after")
-    first = [_load(builder, builder.add(start, place)) for place in places]
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    line = builder.phi(WORD)
-    line.add_incoming(WORD(0), before)
-    known = [builder.phi(VECTOR) for _ in places]
-    base = _at(builder, start, builder.mul(line, WORD(CLASSES)))
-    pairs = [(_load(builder, builder.add(base, place)), old) for place, old in zip(places, known, strict=True)]
-    less = [builder.select(builder.fcmp_ordered("<", value, old), value, old) for value, old in pairs]
-    for old, begun, new in zip(known, first, less, strict=True):
-        old.add_incoming(begun, before)
-        old.add_incoming(new, loop)
-    following = builder.add(line, WORD(1))
-    line.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
-    builder.position_at_end(after)
-    for place, new in zip(places, less, strict=True):
-        builder.store(new, builder.inttoptr(builder.add(target, place), ADDRESS)).align = SIZE
+def _halves(builder: ir.IRBuilder, vector: ir.Value, join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+    """All lanes joined into one value: half with half, again and again."""
+    for width in (LANES // 2, LANES // 4, LANES // 8):
+        places = [(lane + width) % LANES for lane in range(LANES)]
+        mask = ir.Constant(ir.VectorType(INDEX, LANES), places)
+        vector = join(vector, builder.shuffle_vector(vector, vector, mask))
+    return builder.extract_element(vector, INDEX(0))
 
 
 @intrinsic
-def _least_by_address(_typing: Any, values: Any, lines: Any, least: Any) -> tuple[Any, Any]:
-    def emit(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
-        _emit_least(builder, *arguments)
-        return context.get_dummy_value()
+def _below(_typing: Any, values: Any, limit: Any) -> tuple[Any, Any]:
+    def emit(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        start, limit = arguments
+        found = builder.fcmp_ordered("<=", _load(builder, start), _in_every_lane(builder, limit))
+        return builder.zext(builder.bitcast(found, ir.IntType(LANES)), WORD)
 
-    return types.void(values, lines, least), emit
+    return types.int64(values, limit), emit
+
+
+@intrinsic
+def _lowest(_typing: Any, bits: Any) -> tuple[Any, Any]:
+    def emit(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(bits), emit
+
+
+@intrinsic
+def _product(_typing: Any, x: Any, w: Any, length: Any) -> tuple[Any, Any]:
+    def emit(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
+        x, w, length = arguments
+        before, loop, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("after")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        step = builder.phi(WORD)
+        step.add_incoming(WORD(0), before)
+        sums = [builder.phi(VECTOR) for _ in range(VECTORS)]
+        places = [builder.add(step, WORD(LANES * vector)) for vector in range(VECTORS)]
+        terms = [(_load(builder, _at(builder, x, place)), _load(builder, _at(builder, w, place))) for place in places]
+        added = [builder.call(_fused(builder), [*term, total]) for term, total in zip(terms, sums, strict=True)]
+        for total, new in zip(sums, added, strict=True):
+            total.add_incoming(ir.Constant(VECTOR, [0.0] * LANES), before)
+            total.add_incoming(new, loop)
+        following = builder.add(step, WORD(WIDTH))
+        step.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", following, length), loop, after)
+        builder.position_at_end(after)
+        return _halves(builder, reduce(builder.fadd, added), builder.fadd)
+
+    return types.float32(x, w, length), emit
 
 
 _many, _one = _block(ROWS), _block(1)
@@ -161,29 +201,41 @@ def _multiply_column(x, w, y, rows, column, depth):
 
 
 @njit(nogil=True, cache=True)
-def least_by_class(values, least):
-    """Writes the least of each column of values [line, CLASSES], float32 and contiguous, into least [CLASSES]."""
-    _least_by_address(values.ctypes.data, len(values), least.ctypes.data)
+def multiply_leaf(x, blocks, leaf, y, rows):
+    """Writes x @ w into y [ROWS, LEAF] for the first `rows` rows of x [ROWS, depth], and anything into the others.
+
+    w are the LEAF columns of a leaf, in blocks [block, depth, WIDTH].
+    """
+    depth, x_at, y_first = blocks.shape[1], x.ctypes.data, y.ctypes.data
+    w_first = blocks.ctypes.data + SIZE * LEAF * depth * leaf
+    for block in range(LEAF // WIDTH):
+        w_at, y_at = w_first + SIZE * WIDTH * depth * block, y_first + SIZE * WIDTH * block
+        if rows == 1:
+            _one(x_at, depth, w_at, WIDTH, y_at, LEAF, depth)
+        else:
+            _many(x_at, depth, w_at, WIDTH, y_at, LEAF, depth)
 
 
 @njit(nogil=True, cache=True)
-def multiply_blocks(x, blocks, y, first, rows):
-    """As `multiply` for `rows` rows of x from `first` on, the right side block by block [block, depth, WIDTH]."""
-    depth = blocks.shape[1]
-    x_stride, y_stride = x.shape[1], y.shape[1]
-    x_first, w_first, y_first = x.ctypes.data + SIZE * first * x_stride, blocks.ctypes.data, y.ctypes.data
-    for block in range(len(blocks)):
-        w_at, y_at = w_first + SIZE * WIDTH * depth * block, y_first + SIZE * WIDTH * block
-        if rows == ROWS:
-            _many(x_first, x_stride, w_at, WIDTH, y_at, y_stride, depth)
-        else:
-            for row in range(rows):
-                _one(
-                    x_first + SIZE * row * x_stride,
-                    x_stride,
-                    w_at,
-                    WIDTH,
-                    y_at + SIZE * row * y_stride,
-                    y_stride,
-                    depth,
-                )
+def below(x, row, column, limit):
+    """Which of LANES values of x [row, LEAF] from a column on are not greater than a float32: a bit each."""
+    return _below(x.ctypes.data + SIZE * (LEAF * row + column), limit)
+
+
+@njit(nogil=True, cache=True)
+def lowest(bits):
+    """The place of the lowest bit that is set, of an int64 that is not 0."""
+    return _lowest(bits)
+
+
+@njit(nogil=True, cache=True)
+def product(x, row, w):
+    """Of the beginning of a row of x [row, at least width] and w [width], a multiple of WIDTH."""
+    return _product(x.ctypes.data + SIZE * x.shape[1] * row, w.ctypes.data, len(w))
+
+
+@njit(nogil=True, cache=True)
+def square_sum(x, row, width):
+    """Of the first `width`, a multiple of WIDTH, of a row of x."""
+    start = x.ctypes.data + SIZE * x.shape[1] * row
+    return _product(start, start, width)

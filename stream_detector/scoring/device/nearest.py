@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from stream_detector.scoring.memory import CHUNK, LANES, NEAR, NOWHERE, Memory
+from stream_detector.scoring.memory import CHUNK, LEAF, NEAR, NOWHERE, Memory
 
 __all__ = ["StaticMemory"]
 
@@ -19,14 +19,14 @@ class StaticMemory(Memory):
     @classmethod
     def like(cls, memory: Memory) -> "StaticMemory":
         """With the same records."""
-        keys = pad(memory.keys, (0, LANES))
-        keys[:, -1, -LANES:] = NOWHERE
+        keys = pad(memory.keys, (0, LEAF))
+        keys[:, -1, -LEAF:] = NOWHERE
         return cls(memory.records, memory.latents, keys.contiguous())
 
     @property
     def nobody(self) -> int:
         """The slot that is nobody's."""
-        return self.keys.shape[2] - LANES
+        return self.keys.shape[2] - LEAF
 
     @staticmethod
     def _search(query: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
