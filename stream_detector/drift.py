@@ -9,7 +9,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import fsum
 from random import Random
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ TEST = 2_048  # offsets between two tests of KSWIN
 SAMPLES, LATEST = 300, 100  # that KSWIN compares: so many of all against so many of the latest
 DRAWN = Random(0).sample(range(SAMPLES - LATEST), LATEST)  # noqa: S311 - which of the earlier ones KSWIN takes of seed 0
 CAP = 3.0  # nines
+UNIT = 2**32  # fractions of a nine that values are counted in
 SPAN = 1_000  # offsets over which alerts are counted that are alike
 DOMINANT = 0.25  # contribution to an alert from which a feature counts
 
@@ -84,11 +84,12 @@ class Monitor:
 
 
 class Grid(NamedTuple):
-    """Rows of a batch that are the first of a block of offsets, with the offset before each; rows that KSWIN sees;
+    """Rows of a batch that are the first of a block of offsets, and the offset before each; rows that KSWIN sees;
     and those of the latter, by their number, that a test precedes, with their offsets.
     """
 
-    blocks: list[tuple[int, int]]
+    blocks: NDArray[np.int64]
+    before: list[int]
     sampled: NDArray[np.int64]
     tests: list[tuple[int, int]]
 
@@ -99,19 +100,19 @@ class Stream:
     def __init__(self, config: DriftConfig) -> None:
         self._adwin = ADWIN(delta=config.delta, clock=CHECK)  # type: ignore[no-untyped-call]
         self._least = _least_difference(config.alpha)
-        self._block: list[float] = []
+        self._total = self._count = 0
         self._samples: deque[float] = deque(maxlen=SAMPLES)
 
     def update(self, grid: Grid, values: NDArray[np.float32]) -> Iterator[tuple[int, str]]:
         """(offset, detector) of each drift."""
         capped = np.minimum(values.astype(np.float64), CAP)
-        listed, at = capped.tolist(), 0
-        for first, before in grid.blocks:
-            self._block += listed[at:first]
-            at = first
-            if self._closes_with_drift():
+        sums = np.concatenate(([0], np.cumsum(np.rint(capped * UNIT).astype(np.int64))))  # exact, however it is cut
+        ends = np.concatenate((grid.blocks, [len(values)]))
+        counts, totals = np.diff(ends, prepend=0).tolist(), np.diff(sums[ends], prepend=0).tolist()
+        for count, total, before in zip(counts, totals, grid.before, strict=False):
+            if self._closes_with_drift(count, total):
                 yield before, "adwin"
-        self._block += listed[at:]
+        self._count, self._total = self._count + counts[-1], self._total + totals[-1]
         samples, at = capped[grid.sampled].tolist(), 0
         for first, offset in grid.tests:
             self._samples += samples[at:first]
@@ -120,12 +121,13 @@ class Stream:
                 yield offset, "kswin"
         self._samples += samples[at:]
 
-    def _closes_with_drift(self) -> bool:
-        block, self._block = self._block, []
-        if not block:
+    def _closes_with_drift(self, count: int, total: int) -> bool:
+        """Whether ADWIN finds drift in a block that so many more values, with this sum, complete."""
+        count, total = self._count + count, self._total + total
+        self._count = self._total = 0
+        if not count:
             return False
-        mean = fsum(block) / len(block)  # exact, however the block was cut into batches
-        self._adwin.update(mean)  # type: ignore[no-untyped-call]
+        self._adwin.update(total / (count * UNIT))  # type: ignore[no-untyped-call]
         return bool(self._adwin.drift_detected)
 
     def _differs(self) -> bool:
@@ -166,7 +168,7 @@ def _grid(last: int, offsets: NDArray[np.int64]) -> Grid:
     blocks = np.flatnonzero(before // BLOCK != offsets // BLOCK)
     sampled = np.flatnonzero(before // STRIDE != offsets // STRIDE)
     tests = np.flatnonzero(before[sampled] // TEST != offsets[sampled] // TEST)
-    return Grid(_pairs(blocks, before[blocks]), sampled, _pairs(tests, offsets[sampled[tests]]))
+    return Grid(blocks, before[blocks].tolist(), sampled, _pairs(tests, offsets[sampled[tests]]))
 
 
 def _pairs(some: NDArray[np.int64], others: NDArray[np.int64]) -> list[tuple[int, int]]:
