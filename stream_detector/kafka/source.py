@@ -289,12 +289,10 @@ class Source:
 
 def _sorted_out(messages: list[Consumed]) -> tuple[list[Consumed], list[Message]]:
     """What are events, and what are records."""
-    errors = list(map(ERROR, messages))
-    if set(map(type, errors)) <= {type(None)}:  # errors cannot be compared with None
+    if not any(map(ERROR, messages)):
         return [], cast("list[Message]", messages)
-    marked = list(zip(messages, errors, strict=True))
-    sound = [message for message, error in marked if error is None]
-    return [message for message, error in marked if error is not None], cast("list[Message]", sound)
+    events = [message for message in messages if message.error()]
+    return events, cast("list[Message]", [message for message in messages if not message.error()])
 
 
 def _ends(events: Iterable[Consumed]) -> list[tuple[Partition, int]]:
