@@ -22,7 +22,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from stream_detector.errors import FencedError
 from stream_detector.kafka.bounded import bounded
-from stream_detector.kafka.evidence import connection_faults, is_member
+from stream_detector.kafka.evidence import Connections, is_member
 from stream_detector.kafka.faults import FENCED, PURGED, Verdict, classify
 from stream_detector.records import Header
 
@@ -40,7 +40,6 @@ QUEUE_WAIT = 0.1  # seconds to let a full queue drain
 RETRY_PAUSE = 0.05  # seconds; most retriable calls have waited long enough themselves
 GRACE = 5.0  # seconds beyond its own time limit that a call of the client may take
 QUICK = 0.05  # seconds; the client repeats a request that got no answer later than this
-STATS_WAIT = 2.0  # seconds; statistics come far more often
 RECENT = 0.02  # seconds after a commit in which the broker may still be writing its markers
 SETTLED = 60.0  # seconds after a commit in which the broker has written its markers, whatever it went through
 DELIVERY = 0.2  # seconds to wait for messages to arrive; most take a few milliseconds
@@ -90,11 +89,8 @@ class Transaction:
         self._slot = slot
         self._producer: Producer | None = None
         self._doomed = False
-        self._shaken = False
-        self._stats = ""
         self._slow = False
-        self._connection_faults = (0, 0)
-        self._reports = 0
+        self._connections = Connections()
         self._opened_at = 0.0
         self._ended_at = -inf
         self._fenced_at = -FENCED_TWICE
@@ -105,15 +101,15 @@ class Transaction:
         Blocks at most about 2 s. Raises `FencedError` when the producer was fenced twice in a minute.
         """
         if self._producer is None:
-            self._producer = self._connect(self._on_error, self._on_stats)
+            self._producer = self._connect(self._on_error, self._connections.on_stats)
         try:
             self._producer.init_transactions(INIT_SLICE)
         except KafkaException as error:
             if self._verdict(error) is not Verdict.RETRY:
                 self._discard()
             return False
-        self._stats, self._connection_faults = "", (0, 0)
-        self._steady()
+        self._connections.renew()
+        self._look_back()
         self._move(State.READY)
         return True
 
@@ -125,13 +121,15 @@ class Transaction:
         """READY -> OPEN, or DOUBTFUL when the connection did not last."""
         self._require(State.READY)
         self._serve(0)
-        if self._shaken:  # the brokers were away meanwhile, and the client may hold on to a coordinator that is gone
+        if (
+            self._connections.shaken
+        ):  # the brokers were away meanwhile, and the client may hold on to a coordinator that is gone
             self._doubt()
             return
         self._doomed, self.fault = False, None
         self._opened_at = time.monotonic()
         if self._opened_at - self._ended_at > SETTLED:
-            self._connection_faults = connection_faults(self._stats)
+            self._connections.forgive()
         try:
             self._live.begin_transaction()
         except KafkaException as error:
@@ -190,17 +188,14 @@ class Transaction:
             # The broker takes nothing of a transaction while it writes the markers of the one before. The client
             # asks again after 20 ms for its first message, but after 100 ms for offsets.
             self._deliver()
-        self._steady()
-        if self._shaken:
-            self.fault = self.fault or LOST
-        if self._shaken or not self._send_offsets(offsets, membership()):
+        if self._look_back() or not self._send_offsets(offsets, membership()):
             self._roll_back()
             return False
         self._move(State.COMMITTING)
         verdict = self._end(partial(self._live.commit_transaction, self._timeout))
         if verdict is Verdict.ABORT:
             self._roll_back()
-        elif verdict or self._shaken:
+        elif verdict or self._connections.shaken:
             self._doubt()
         else:
             self._move(State.READY)
@@ -219,7 +214,7 @@ class Transaction:
         if not places:
             return False
         self.begin()
-        self._steady()
+        self._look_back()
         for topic, partition in places:
             self.produce(topic, SWEEP, None, [], partition=partition)
         done = self._fill(offsets, membership())
@@ -229,7 +224,7 @@ class Transaction:
     def abort(self) -> None:
         """OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; nothing in any other state."""
         if self.state is State.OPEN:
-            self._steady()
+            self._look_back()
             self._roll_back()
 
     @property
@@ -250,7 +245,7 @@ class Transaction:
         cause = self.fault
         verdict = self._end(partial(self._live.abort_transaction, self._timeout))
         self.fault = cause or self.fault
-        if verdict or self._shaken:
+        if verdict or self._connections.shaken:
             self._doubt()
         else:
             self._serve(0)  # the reports of what was purged, before the next transaction counts its own
@@ -293,16 +288,9 @@ class Transaction:
         """Ends the transaction, and finds out whether the client repeated a request of the end by itself."""
         verdict = self._insist(call)
         self._serve(0)
-        if self._slow and not self._shaken:
-            self._shaken = not self._have_fresh_stats() or connection_faults(self._stats) != self._connection_faults
+        if self._slow and not self._connections.shaken:
+            self._connections.inquire(self._serve)
         return verdict
-
-    def _have_fresh_stats(self) -> bool:
-        """Whether statistics from after this moment came; that none do is a sign of trouble, too."""
-        stale, deadline = self._reports, time.monotonic() + STATS_WAIT
-        while self._reports == stale and time.monotonic() < deadline:
-            self._serve(RETRY_PAUSE)
-        return self._reports != stale
 
     def _insist(self, call: Callable[[], object]) -> Verdict | None:
         """Makes a call, again and again while it may be; None when it succeeded."""
@@ -315,7 +303,7 @@ class Transaction:
                 verdict = self._verdict(error)
                 if verdict is not Verdict.RETRY or time.monotonic() > deadline:
                     return verdict
-                self._shaken = True
+                self._connections.shaken = True
                 self._serve(RETRY_PAUSE)
             else:
                 return None
@@ -345,12 +333,8 @@ class Transaction:
 
     def _on_error(self, fault: Fault) -> None:
         """A connection failed: an EndTxn in flight may have been sent twice."""
-        self._shaken = True
+        self._connections.shaken = True
         self.fault = fault
-
-    def _on_stats(self, stats: str) -> None:
-        self._stats = stats
-        self._reports += 1
 
     def _on_delivery(self, delivered: Delivered | None, fault: Fault | None, message: Any) -> None:
         if fault is None or fault.code() in PURGED:
@@ -383,15 +367,17 @@ class Transaction:
             if self._producer is not None:
                 call(self._producer)
         except KafkaException as error:
-            self._doomed = self._shaken = True
+            self._doomed = self._connections.shaken = True
             self.fault = error.args[0]
 
-    def _steady(self) -> None:
-        """Looks back before the end of a transaction: whether a connection was lost since the last time."""
+    def _look_back(self) -> bool:
+        """Before the end of a transaction: whether a connection was lost since the last time."""
         self._serve(0)
         self._slow = False
-        before, self._connection_faults = self._connection_faults, connection_faults(self._stats)
-        self._shaken = self._connection_faults != before
+        lost = self._connections.look_back()
+        if lost:
+            self.fault = self.fault or LOST
+        return lost
 
     def _doubt(self) -> None:
         self._move(State.DOUBTFUL)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_detector.errors import FencedError
+from stream_detector.kafka import evidence
 from stream_detector.kafka import transaction as transaction_module
 from stream_detector.kafka.evidence import is_member
 from stream_detector.kafka.faults import Verdict, classify
@@ -212,7 +213,7 @@ def test_a_connection_lost_during_a_commit_costs_the_producer():
 
 def test_an_abort_after_offsets_that_failed_slowly_costs_the_producer_unless_statistics_clear_it(monkeypatch):
     """Such offsets may have been sent twice, and the lost request may come after the abort."""
-    monkeypatch.setattr(transaction_module, "STATS_WAIT", 0.0)
+    monkeypatch.setattr(evidence, "STATS_WAIT", 0.0)
     made = opened(ABORTABLE)
     made.producers[0].slow_offsets = True
     assert not made.commit({PLACE: 5}, lambda: MEMBER)
@@ -228,6 +229,37 @@ def test_messages_go_ahead_of_the_offsets_when_the_last_commit_is_hardly_over(mo
         made.begin()
     calls = [name for _, name, _ in made.events]
     assert calls == ["init", "begin", "offsets", "commit", "begin", "flush", "offsets", "commit", "begin"]
+
+
+def test_what_connections_went_through_before_it_took_over_costs_nothing():
+    """The address that a client begins with is given up once the brokers are known: that is no lost connection."""
+    made = transaction()
+    connect = made._connect
+
+    def bumpy(on_error, on_stats):
+        producer = connect(on_error, on_stats)
+        producer.disconnects = 3
+        return producer
+
+    made._connect = bumpy
+    assert made.take_over()
+    made.begin()
+    assert made.commit({PLACE: 5}, lambda: MEMBER)
+    assert made.state is State.READY
+    assert len(made.producers) == 1
+
+
+@pytest.mark.parametrize("end", ["abort", "sweep"])
+def test_a_connection_lost_before_an_abort_is_its_cause(end):
+    """Not only a commit: whatever ends without success because a connection was lost says so."""
+    made = ready(timeout=60.0)
+    if end == "abort":
+        made.begin()
+    made.producers[0].disconnects += 1
+    made._ended_at = time.monotonic()
+    assert not STEPS[end](made)
+    assert made.state is State.DOUBTFUL
+    assert "connection was lost" in made.fault.str()
 
 
 def test_a_sweep_writes_to_every_partition_and_takes_it_back():

@@ -20,7 +20,7 @@ from workload import (
 )
 
 from stream_detector.errors import ModelError, ModelSchemaError, OffsetsLostError, TopicMissingError
-from stream_detector.kafka import registry, transaction, worker
+from stream_detector.kafka import evidence, registry, worker
 from stream_detector.kafka.clients import admin
 
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
@@ -53,7 +53,7 @@ def test_without_a_model_it_waits_and_says_how_to_make_one(config):
 def test_a_worker_without_records_hears_its_producer(config, monkeypatch):
     """What the client reports while nothing arrives is heard: kept, it would fill the memory, a megabyte a second."""
     heard = []
-    monkeypatch.setattr(transaction.Transaction, "_on_stats", lambda _self, stats: heard.append(stats))
+    monkeypatch.setattr(evidence.Connections, "on_stats", lambda _self, stats: heard.append(stats))
     feed(config, telemetry(30))
     with Running(config, small_model()) as running:
         until(lambda: running.seen.records == 30, "all is committed")
