@@ -5,7 +5,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from operator import methodcaller
 from typing import cast
 
 import structlog
@@ -30,8 +29,6 @@ __all__ = ["Source"]
 
 REQUEST = 5.0  # seconds for a request about offsets
 PROBE = 1.0  # seconds for a sign of life
-
-ERROR = methodcaller("error")
 
 log = structlog.get_logger(__name__)
 
@@ -289,9 +286,9 @@ class Source:
 
 def _sorted_out(messages: list[Consumed]) -> tuple[list[Consumed], list[Message]]:
     """What are events, and what are records."""
-    if not any(map(ERROR, messages)):
-        return [], cast("list[Message]", messages)
     events = [message for message in messages if message.error()]
+    if not events:
+        return [], cast("list[Message]", messages)
     return events, cast("list[Message]", [message for message in messages if not message.error()])
 
 
