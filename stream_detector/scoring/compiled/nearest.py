@@ -16,9 +16,7 @@ from stream_detector.scoring.memory import LEAF, NEAR
 __all__ = ["find_nearest"]
 
 FEW = 8  # rows from which bounds cost less than they spare
-ROUNDING = np.float32(
-    8 * 2**-24
-)  # times depth and squared lengths: more than a distance and a bound may be off together
+ROUNDING = np.float32(8 * 2**-24)  # of squared lengths and a column: more than distance and bound may be off together
 
 
 @compiled
