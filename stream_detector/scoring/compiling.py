@@ -1,4 +1,4 @@
-"""Says that scoring is being compiled: half a minute of silence looks like a fault."""
+"""Says that scoring is being compiled: a minute of silence looks like a fault."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from numba.core import event
 
 __all__ = ["announce"]
 
-NOTICE = "Compiling the scoring kernel; once on this machine, about half a minute."
+NOTICE = "Compiling the scoring kernel; once on this machine, about a minute."
 
 
 class _Once(event.Listener):
