@@ -6,7 +6,7 @@ unit of what cannot be used: one bad row makes it a dead letter, as its bytes ca
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -100,11 +100,17 @@ def _table(value: bytes | None, config: RecordConfig) -> Any:
     return table.combine_chunks()
 
 
-def _require_names(fields: Iterable[Any]) -> None:
-    """Raises UnicodeDecodeError, a ValueError, where the name of a field or of one within it is no text."""
-    for field in fields:
+def _require_names(schema: Any) -> None:
+    """Raises UnicodeDecodeError, a ValueError, where the name of a column or of a field within one is no text."""
+    assert schema.names is not None
+    for kind in schema.types:
+        _require_field_names(kind)
+
+
+def _require_field_names(kind: Any) -> None:
+    for field in (kind.field(at) for at in range(kind.num_fields)):
         str(field.name)
-        _require_names(field.type.field(at) for at in range(field.type.num_fields))
+        _require_field_names(field.type)
 
 
 def _features(table: Any, config: RecordConfig) -> Any:
@@ -121,30 +127,34 @@ def _features(table: Any, config: RecordConfig) -> Any:
 
 
 def _matrix(table: Any, schema: FeatureSchema, config: RecordConfig) -> NDArray[np.float32]:
-    matrix = np.empty((table.num_rows, len(schema.features)), dtype=np.float32)
-    for at, feature in enumerate(schema.features):
-        column = _named(table, feature.name)
-        if column is None or pa.types.is_null(column.type):
-            values = np.full(table.num_rows, np.nan)
-        elif feature.kind is Kind.CATEGORICAL:
-            values = _codes(column, feature, config)
-        else:
-            values = _numbers(column, feature)
+    columns = np.empty((len(schema.features), table.num_rows), dtype=np.float32)
+    places = {name: place for place, name in enumerate(table.schema.names)}  # of one name the last, as in JSON
+    for values, feature in zip(columns, schema.features, strict=True):
+        place = places.get(feature.name)
+        values[:] = np.nan if place is None else _values(table.column(place), feature, config)
         if feature.required and np.isnan(values).any():
             raise _fault("missing-feature", feature, np.isnan(values), "is required and missing")
-        matrix[:, at] = values
-    return matrix
+    beyond = np.isinf(columns)
+    if beyond.any():
+        at = int(np.flatnonzero(beyond.any(1))[0])
+        raise _fault("non-finite", schema.features[at], beyond[at], "is outside the range of a float32")
+    return np.ascontiguousarray(columns.T)
 
 
-def _numbers(column: Any, feature: Feature) -> Floats:
+def _values(column: Any, feature: Feature, config: RecordConfig) -> NDArray[np.floating[Any]]:
+    if pa.types.is_null(column.type):
+        return np.full(len(column), np.nan)
+    return _codes(column, feature, config) if feature.kind is Kind.CATEGORICAL else _numbers(column, feature)
+
+
+def _numbers(column: Any, feature: Feature) -> NDArray[np.floating[Any]]:
+    if pa.types.is_float32(column.type):
+        known: NDArray[np.float32] = column.to_numpy()
+        return known
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {column.type}, expected a number"))
-    if pa.types.is_float32(column.type):
-        values: Floats = column.to_numpy()
-        beyond = np.isinf(values)
-    else:
-        values = column.cast(pa.float64(), safe=False).to_numpy()
-        beyond = np.abs(values) > FLOAT32_MAX
+    values: Floats = column.cast(pa.float64(), safe=False).to_numpy()
+    beyond = np.abs(values) > FLOAT32_MAX
     if beyond.any():
         raise _fault("non-finite", feature, beyond, "is outside the range of a float32")
     return values

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from stream_detector.scoring.compiled.layers import features
-from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, ONE, THIRD, compiled, square
+from stream_detector.scoring.compiled.logarithm import log
+from stream_detector.scoring.compiled.numbers import FLOOR, ONE, THIRD, compiled
 from stream_detector.scoring.compiled.products import multiply_triangle, product, square_sum
 from stream_detector.scoring.memory import NEAR
 
@@ -18,7 +19,7 @@ __all__ = ["judge", "show_evidence"]
 def show_evidence(judges, kept, records, view, first, room, nearness, rows):
     """What the discriminators are shown into room.inputs, and half the log distance of the nearest record."""
     width, others = records.views.shape[2], records.context.shape[1]
-    floor, centre = judges.floor[view], judges.centre[view]
+    floor, centre, share = judges.floor[view], judges.centre[view], ONE / np.float32(width)
     for row in range(rows):
         near, known = room.nearest[row], kept.records[view]
         record, present = records.views[view, first + row], records.present[first + row]
@@ -35,8 +36,14 @@ def show_evidence(judges, kept, records, view, first, room, nearness, rows):
         _tame(inputs, judges.scale[view])
         for column in range(others):
             inputs[4 * width + 4 + column] = records.context[first + row, column]
-        _set_distances(inputs, 4 * width, apart, left, width, floor, centre)
-        nearness[row] = inputs[4 * width]
+        for place in range(NEAR):
+            inputs[4 * width + place] = square_sum(apart, place, apart.shape[1]) * share + floor
+        inputs[4 * width + NEAR] = square_sum(room.residual, row, apart.shape[1]) * share + floor
+    for place in range(4 * width, 4 * width + NEAR + 1):
+        for row in range(rows):
+            room.inputs[row, place] = np.float32(log(np.float64(room.inputs[row, place])) / 2) - centre
+    for row in range(rows):
+        nearness[row] = room.inputs[row, 4 * width]
 
 
 @compiled
@@ -44,22 +51,6 @@ def _tame(inputs, scale):
     for column in range(len(scale)):
         value = inputs[column] * scale[column]
         inputs[column] = value / math.sqrt(abs(value) + ONE)
-
-
-@compiled
-def _set_distances(inputs, start, apart, left, width, floor, centre):
-    """Half the log mean squared displacements from three records, and of the residual."""
-    one = two = three = rest = NOTHING
-    for column in range(width):
-        one += square(apart[0, column])
-        two += square(apart[1, column])
-        three += square(apart[2, column])
-        rest += square(left[column])
-    share = ONE / np.float32(width)
-    inputs[start] = np.float32(math.log(np.float64(one * share + floor)) / 2) - centre
-    inputs[start + 1] = np.float32(math.log(np.float64(two * share + floor)) / 2) - centre
-    inputs[start + 2] = np.float32(math.log(np.float64(three * share + floor)) / 2) - centre
-    inputs[start + 3] = np.float32(math.log(np.float64(rest * share + floor)) / 2) - centre
 
 
 @compiled
@@ -77,4 +68,6 @@ def judge(judges, view, views, room, distances, verdicts, rows):
                 hidden[row, column] -= mean[column]
         multiply_triangle(hidden, judges.whitening[member], room.judged, rows)
         for row in range(rows):
-            distances[row] += math.log(np.float64(square_sum(room.judged, row, len(mean))) + FLOOR) / members
+            room.sums[row] = square_sum(room.judged, row, len(mean))
+        for row in range(rows):
+            distances[row] += log(np.float64(room.sums[row]) + FLOOR) / members

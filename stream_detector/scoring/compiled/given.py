@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from stream_detector.scoring.compiled.layers import Layers
 from stream_detector.scoring.compiled.numbers import Array
-from stream_detector.scoring.compiled.products import ROWS
+from stream_detector.scoring.compiled.products import LANES, ROWS, WIDTH
 from stream_detector.scoring.expectation import WITNESSES
 from stream_detector.scoring.memory import LEAF, NEAR
 
 __all__ = ["TILE", "Judges", "Kept", "Pair", "Records", "Room"]
 
-TILE = 64 * ROWS  # rows worked on at once: their activations stay in the cache
+TILE = 40 * ROWS  # rows worked on at once, whole WIDTHs: their activations stay in the cache
 
 
 class Pair(NamedTuple):
@@ -75,7 +75,7 @@ class Room(NamedTuple):
     """Where a tile's values lie in between: [row, …], with the layer or the member before it."""
 
     hidden: Array  # [layer, row, unit]
-    pulled: Array  # [3, row, unit]
+    pulled: Array  # [2, row, unit]
     wide: Array  # the record beside its context
     spare: Array
     made: Array
@@ -86,20 +86,24 @@ class Room(NamedTuple):
     turned: Array  # [column, row]
     spans: Array  # [2, row]: a query's length, the least bound
     bounds: Array  # [leaf, row]
-    best: Array  # [NEAR, row]
-    asked: Array  # [ROWS, column]
+    third: Array  # [row]: the distance of the third record found
     distances: Array  # [ROWS, LEAF]
+    lanes: Array  # [LANES]
     least: Array  # [witness]
     nearest: NDArray[np.int64]  # [row, NEAR]
+    found: NDArray[np.int64]  # [NEAR, row]
+    ends: NDArray[np.int64]  # [leaf]
+    grouped: NDArray[np.int32]  # [row], and as many of a block
     home: NDArray[np.int32]  # [row]
     inputs: Array
-    apart: Array  # [NEAR, column]
+    apart: Array  # [NEAR, column], 0 up to whole WIDTHs, as the residual
     residual: Array
     judged: Array
+    sums: Array  # [row]: what a logarithm is taken of
     searched: Array  # [4, row, column]: records, present, residual heeded, weight
     tried: Array  # [6, row, unit]: latents, trial, anchors, direction, left, along
     figures: Array  # [5, row]: scatter, objective, misfit, length, size
-    chosen: NDArray[np.int64]  # [row]
+    chosen: NDArray[np.int32]  # [row], and as many of a block
     fresh: NDArray[np.bool_]  # [row]
 
     @classmethod
@@ -113,7 +117,7 @@ class Room(NamedTuple):
         members, made = len(pair.reach), max(pair.encoder.skip.shape[2], pair.generator.skip.shape[2])
         shapes: tuple[tuple[int, ...], ...] = (
             (depth, TILE, hidden),
-            (3, TILE, hidden),
+            (2, TILE, hidden),
             (TILE, columns + others),
             (TILE, made),
             (TILE, made),
@@ -124,20 +128,22 @@ class Room(NamedTuple):
             (columns + others, TILE),
             (2, TILE),
             (leaves, TILE),
-            (NEAR, TILE),
-            (ROWS, columns + others + 1),
+            (TILE,),
             (ROWS, LEAF),
+            (LANES,),
             (WITNESSES,),
         )
-        found = np.zeros((TILE, NEAR), np.int64), np.zeros(TILE, np.int32)
+        found = (*(np.zeros(shape, np.int64) for shape in ((TILE, NEAR), (NEAR, TILE), leaves)),)
+        some = np.zeros(TILE + LANES, np.int32), np.zeros(TILE, np.int32)
         later: tuple[tuple[int, ...], ...] = (
             (TILE, 4 * columns + 4 + others),
-            (NEAR, columns),
-            (TILE, columns),
+            (NEAR, columns + -columns % WIDTH),
+            (TILE, columns + -columns % WIDTH),
             (TILE, hidden),
+            (TILE,),
             (4, TILE, pair.generator.skip.shape[2]),
             (6, TILE, pair.latent + others),
             (5, TILE),
         )
         early, late = ([np.zeros(shape, np.float32) for shape in group] for group in (shapes, later))
-        return cls._make((*early, *found, *late, np.zeros(TILE, np.int64), np.zeros(TILE, np.bool_)))
+        return cls._make((*early, *found, *some, *late, np.zeros(TILE + LANES, np.int32), np.zeros(TILE, np.bool_)))

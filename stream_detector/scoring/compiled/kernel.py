@@ -8,14 +8,13 @@ the same to the bit alone, in any batch and in any order.
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.scoring.compiled.evidence import judge, show_evidence
 from stream_detector.scoring.compiled.given import TILE, Judges, Kept, Pair, Records, Room
 from stream_detector.scoring.compiled.layers import forward
+from stream_detector.scoring.compiled.logarithm import log
 from stream_detector.scoring.compiled.nearest import find_nearest
 from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, ONE, THIRD, compiled, square
 from stream_detector.scoring.compiled.search import judge_latent, search
@@ -92,7 +91,9 @@ def _start(pair, kept, records, view, first, room, starts, rows):
                 room.residual[row, column] += (record[column] - made[column]) * present[column] / np.float32(members)
             anchor, scatter = room.anchors[at, row], room.scatter[at, row]
             _, misfit = judge_latent(pair, member, width, record, present, made, latents[row], anchor, scatter)
-            starts[row] += math.log(np.float64(misfit) + FLOOR * width) / members
+            room.sums[row] = misfit
+        for row in range(rows):
+            starts[row] += log(np.float64(room.sums[row]) + FLOOR * width) / members
 
 
 @compiled

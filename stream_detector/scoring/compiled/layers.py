@@ -8,7 +8,7 @@ import numpy as np
 
 from stream_detector.gan.networks import LEAK
 from stream_detector.scoring.compiled.numbers import NOTHING, ONE, Array, compiled
-from stream_detector.scoring.compiled.products import multiply
+from stream_detector.scoring.compiled.products import multiply, multiply_from, multiply_onto
 
 __all__ = ["Layers", "features", "forward", "pull"]
 
@@ -37,23 +37,14 @@ class Layers(NamedTuple):
 
 
 @compiled
-def _activate(y, bias, before, rows, add):
-    """Leaky rectifier of y + bias; what was before is added where a network is residual."""
-    for row in range(rows):
-        for column in range(len(bias)):
-            value = y[row, column] + bias[column]
-            value = value if value > NOTHING else SLOPE * value
-            y[row, column] = value + before[row, column] if add else value
-
-
-@compiled
 def features(net, member, x, hidden, rows):
     """Every hidden layer into `hidden`; the number of the last one."""
-    multiply(x, net.first[member], hidden[0], rows)
-    _activate(hidden[0], net.first_bias[member], hidden[0], rows, False)
+    multiply_from(x, net.first[member], net.first_bias[member], SLOPE, hidden[0], rows)
     for layer in range(len(net.middle)):
-        multiply(hidden[layer], net.middle[layer, member], hidden[layer + 1], rows)
-        _activate(hidden[layer + 1], net.middle_bias[layer, member], hidden[layer], rows, net.residual)
+        weight, bias = net.middle[layer, member], net.middle_bias[layer, member]
+        multiply_from(hidden[layer], weight, bias, SLOPE, hidden[layer + 1], rows)
+        if net.residual:
+            _add(hidden[layer + 1], hidden[layer], len(bias), rows)
     return len(net.middle)
 
 
@@ -61,32 +52,32 @@ def features(net, member, x, hidden, rows):
 def forward(net, member, x, room, y, rows):
     """The network's outputs into `y`, its hidden layers into the room."""
     last = features(net, member, x, room.hidden, rows)
-    multiply(room.hidden[last], net.last[member], y, rows)
-    multiply(x, net.skip[member], room.spare, rows)
-    bias = net.last_bias[member]
+    multiply_from(x, net.skip[member], net.last_bias[member], ONE, y, rows)
+    multiply_onto(room.hidden[last], net.last[member], y, rows)
+
+
+@compiled
+def _add(y, other, width, rows):
     for row in range(rows):
-        for column in range(len(bias)):
-            y[row, column] += bias[column] + room.spare[row, column]
+        for column in range(width):
+            y[row, column] += other[row, column]
 
 
 @compiled
 def pull(net, member, y, room, rows):
     """The transposed derivative times `y`, by the inputs, into room.pulled[0]; after `forward` there."""
-    pulled, through, sloped, hidden = room.pulled[0], room.pulled[1], room.pulled[2], room.hidden
+    pulled, sloped, hidden = room.pulled[0], room.pulled[1], room.hidden
     width = net.first.shape[2]
     multiply(y, net.last_back[member], pulled, rows)
     for layer in range(len(net.middle), 0, -1):
         _slope(hidden[layer], hidden[layer - 1], pulled, sloped, width, rows, net.residual)
-        multiply(sloped, net.middle_back[layer - 1, member], through, rows)
-        for row in range(rows):
-            for column in range(width):
-                pulled[row, column] = through[row, column] + (pulled[row, column] if net.residual else NOTHING)
+        if net.residual:
+            multiply_onto(sloped, net.middle_back[layer - 1, member], pulled, rows)
+        else:
+            multiply(sloped, net.middle_back[layer - 1, member], pulled, rows)
     _slope(hidden[0], hidden[0], pulled, sloped, width, rows, False)
     multiply(sloped, net.first_back[member], pulled, rows)
-    multiply(y, net.skip_back[member], through, rows)
-    for row in range(rows):
-        for column in range(net.skip_back.shape[2]):
-            pulled[row, column] += through[row, column]
+    multiply_onto(y, net.skip_back[member], pulled, rows)
 
 
 @compiled

@@ -2,6 +2,9 @@
 
 No record of a leaf is nearer than its box. So a row is compared with the leaf whose box is nearest, and then with those
 whose boxes are no farther than the third record found so far. Leaf after leaf, for a leaf stays in the cache.
+
+What is found is kept as a number each, in the order of distances and then of positions: to keep the least three of
+numbers takes no decision that a processor could not foresee.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
@@ -10,13 +13,26 @@ import numpy as np
 
 from stream_detector.scoring.compiled.leaves import Leaves
 from stream_detector.scoring.compiled.numbers import FARTHER, NOTHING, compiled
-from stream_detector.scoring.compiled.products import LANES, ROWS, below, lowest, multiply_leaf
+from stream_detector.scoring.compiled.products import (
+    LANES,
+    ROWS,
+    choose,
+    least,
+    lowest,
+    measure_gaps,
+    multiply_leaf,
+    within,
+)
 from stream_detector.scoring.memory import LEAF, NEAR
 
 __all__ = ["find_nearest"]
 
 FEW = 8  # rows from which bounds cost less than they spare
 ROUNDING = np.float32(8 * 2**-24)  # of squared lengths and a column: more than distance and bound may be off together
+HALF = 32  # bits of a number that are the position
+POSITION = (1 << HALF) - 1
+MAGNITUDE = 0x7FFFFFFF  # bits of a float32 but its sign
+NOBODY = int(FARTHER.view(np.int32)) << HALF  # found too far off, at position 0
 
 
 @compiled
@@ -24,28 +40,34 @@ def find_nearest(kept, view, own, first, room, rows):
     """The nearest kept records' positions into room.nearest, the nearest first."""
     leaves = Leaves(kept.keys[view], kept.slots[view], kept.low[view], kept.high[view], kept.size[view])
     _forget(room, rows)
-    if rows >= FEW:
+    if rows < FEW:
+        room.bounds[:, :rows] = -FARTHER
+    else:
         _bound(leaves, room, rows)
     # Arrays by themselves: to hand on what holds two dozen costs more than to compare a leaf with a row.
-    keys, slots, query, asked, distances = leaves.keys, leaves.slots, room.query, room.asked, room.distances
-    bounds, home, chosen, best, nearest = room.bounds, room.home, room.chosen, room.best, room.nearest
+    keys, slots, query, distances, lanes = leaves.keys, leaves.slots, room.query, room.distances, room.lanes
+    bounds, chosen, third, found = room.bounds, room.chosen, room.third, room.found
+    _group(room.home, bounds, room.ends, room.grouped, rows)
+    start = 0
     for leaf in range(len(bounds)):
-        count = _choose_at_home(leaf, home, bounds[leaf], chosen, rows)
-        _compare(keys, slots, leaf, own, first, query, asked, distances, chosen, count, best, nearest)
+        end = room.ends[leaf]
+        _compare(keys, slots, leaf, own, first, query, distances, lanes, room.grouped, start, end, third, found)
+        start = end
     for leaf in range(len(bounds)):
-        count = _choose_others(bounds[leaf], best[NEAR - 1], chosen, rows)
-        _compare(keys, slots, leaf, own, first, query, asked, distances, chosen, count, best, nearest)
+        count = choose(bounds[leaf], third, rows, chosen)
+        _compare(keys, slots, leaf, own, first, query, distances, lanes, chosen, 0, count, third, found)
+    for row in range(rows):
+        for place in range(NEAR):
+            room.nearest[row, place] = found[place, row] & POSITION
 
 
 @compiled
 def _forget(room, rows):
-    """Nothing is found, no leaf is bound, and all are at home in the first."""
+    """Nothing is found, and all are at home in the first leaf."""
     for row in range(rows):
-        room.home[row] = 0
+        room.home[row], room.third[row] = 0, FARTHER
         for place in range(NEAR):
-            room.best[place, row], room.nearest[row, place] = FARTHER, 0
-        for leaf in range(len(room.bounds)):
-            room.bounds[leaf, row] = -FARTHER
+            room.found[place, row] = NOBODY
 
 
 @compiled
@@ -54,102 +76,94 @@ def _bound(leaves, room, rows):
 
     As the keys have it: a squared distance, short of the query's own squared length.
     """
-    depth, count = leaves.low.shape
     spare, least = room.spans[0], room.spans[1]
+    depth = len(leaves.low)
     for row in range(rows):
         length = NOTHING
         for column in range(depth):
             value = room.query[row, column]
             room.turned[column, row] = value
             length += value * value
-        spare[row] = length + ROUNDING * np.float32(depth) * (length + leaves.size)
+        spare[row] = -length - ROUNDING * np.float32(depth) * (length + leaves.size)
         least[row] = FARTHER
-    for leaf in range(count):
+    for leaf in range(len(room.bounds)):
         bounds = room.bounds[leaf]
-        for row in range(rows):
-            bounds[row] = -spare[row]
-        for column in range(depth):
-            _add_gap(bounds, room.turned[column], leaves.low[column, leaf], leaves.high[column, leaf], rows)
-        for row in range(rows):
-            nearer = bounds[row] < least[row]
-            least[row] = bounds[row] if nearer else least[row]
-            room.home[row] = leaf if nearer else room.home[row]
+        measure_gaps(room.turned, leaves.low, leaves.high, leaf, spare, bounds, least, room.home, rows)
 
 
 @compiled
-def _add_gap(bounds, values, low, high, rows):
-    """How far values lie outside an interval, squared."""
+def _group(home, bounds, ends, grouped, rows):
+    """The rows by their home into `grouped`, those of a leaf up to `ends` [leaf], never to be chosen for it again."""
+    ends[:] = 0
     for row in range(rows):
-        outside = max(low - values[row], values[row] - high, NOTHING)
-        bounds[row] += outside * outside
+        ends[home[row]] += 1
+    for leaf in range(1, len(ends)):
+        ends[leaf] += ends[leaf - 1]
+    for row in range(rows - 1, -1, -1):
+        leaf = home[row]
+        ends[leaf] -= 1
+        grouped[ends[leaf]] = row
+        bounds[leaf, row] = np.float32(np.inf)
+    for leaf in range(len(ends) - 1):
+        ends[leaf] = ends[leaf + 1]
+    ends[len(ends) - 1] = rows
 
 
 @compiled
-def _choose_at_home(leaf, home, bounds, chosen, rows):
-    """The rows whose home is this leaf into `chosen`, never to be chosen for it again; how many."""
-    count = 0
-    for row in range(rows):
-        if home[row] == leaf:
-            chosen[count] = row
-            bounds[row] = np.float32(np.inf)
-            count += 1
-    return count
-
-
-@compiled
-def _choose_others(bounds, third, chosen, rows):
-    """The rows that may find something in a leaf into `chosen`; how many."""
-    count = 0
-    for row in range(rows):
-        chosen[count] = row
-        count += not bounds[row] > third[row]
-    return count
-
-
-@compiled
-def _compare(keys, slots, leaf, own, first, query, asked, distances, chosen, count, best, nearest):
-    """Compares a leaf with the chosen rows, some at once."""
-    for start in range(0, count, ROWS):
-        rows = min(ROWS, count - start)
-        _gather(query, chosen, start, asked, rows)
-        multiply_leaf(asked, keys, leaf, distances, rows)
+def _compare(keys, slots, leaf, own, first, query, distances, lanes, chosen, start, end, third, found):
+    """Compares a leaf with the rows chosen from `start` to `end`, some at once."""
+    words, limits = distances.view(np.int32), third.view(np.int32)
+    for some in range(start, end, ROWS):
+        rows = min(ROWS, end - some)
+        multiply_leaf(query, chosen, some, rows, keys, leaf, distances)
         for place in range(rows):
-            row = chosen[start + place]
-            _keep_nearest(distances, place, slots, leaf, own[first + row], best, nearest, row)
+            row = chosen[some + place]
+            limit = third[row]
+            if limit == FARTHER:
+                limit = min(limit, _fourth(distances, place, lanes))
+            near = within(distances, place, limit)
+            if near:
+                _keep(near, words[place], slots, leaf, own[first + row], limits, found, row)
 
 
 @compiled
-def _gather(query, chosen, start, asked, rows):
-    for place in range(rows):
-        row = chosen[start + place]
-        for column in range(query.shape[1]):
-            asked[place, column] = query[row, column]
+def _fourth(distances, place, lanes):
+    """What at least four distances of a row to a leaf are not greater than: three, were one of them its own record."""
+    least(distances, place, lanes)
+    a = b = c = d = FARTHER
+    for lane in range(LANES):
+        value = lanes[lane]
+        d = min(d, max(c, value))
+        c = min(c, max(b, value))
+        b = min(b, max(a, value))
+        a = min(a, value)
+    return d
 
 
 @compiled
-def _keep_nearest(distances, place, slots, leaf, own, best, nearest, row):
-    """Puts what is nearer in its place among the best of a row."""
-    values = best[0, row], best[1, row], best[2, row]
-    places = nearest[row, 0], nearest[row, 1], nearest[row, 2]
-    for start in range(0, LEAF, LANES):
-        near = below(distances, place, start, values[2])
-        while near:
-            column = start + lowest(near)
-            near &= near - 1
-            slot = slots[leaf * LEAF + column]
-            if slot != own:
-                values, places = _inserted(values, places, distances[place, column], slot)
-    best[0, row], best[1, row], best[2, row] = values
-    nearest[row, 0], nearest[row, 1], nearest[row, 2] = places
+def _keep(near, words, slots, leaf, own, limits, found, row):
+    """Puts what is nearer in its place among the least three of a row."""
+    a, b, c = found[0, row], found[1, row], found[2, row]
+    while near:
+        column = lowest(near)
+        near &= near - 1
+        slot = slots[leaf * LEAF + column]
+        if slot != own:
+            new = _number(words[column], slot)
+            c = min(c, max(b, new))
+            b = min(b, max(a, new))
+            a = min(a, new)
+    found[0, row], found[1, row], found[2, row] = a, b, c
+    limits[row] = _ascending(np.int32(c >> HALF))
 
 
 @compiled
-def _inserted(best, places, value, place):
-    """The least three with their places, ordered; of equal values the lower place first."""
-    if value < best[2] or (value == best[2] and place < places[2]):
-        if value < best[0] or (value == best[0] and place < places[0]):
-            return (value, best[0], best[1]), (place, places[0], places[1])
-        if value < best[1] or (value == best[1] and place < places[1]):
-            return (best[0], value, best[1]), (places[0], place, places[1])
-        return (best[0], best[1], value), (places[0], places[1], place)
-    return best, places
+def _number(word, slot):
+    """A distance, as its bits have it, and a position in one int64, in the order of the two."""
+    return (np.int64(_ascending(word)) << HALF) | slot
+
+
+@compiled
+def _ascending(word):
+    """The bits of a float32 as an int32 in the order of the values, and back."""
+    return np.int32(word ^ ((word >> np.int32(31)) & np.int32(MAGNITUDE)))

@@ -1,241 +1,180 @@
 """Matrix products whose every row is computed alike, whatever the other rows are.
 
 A library's last bits depend on how many rows a product has and on the processor. Here an element is
-one chain of fused multiply-adds along the depth, in order, in blocks that fill the vector registers:
-as fast as a tuned library on narrow matrices, equal to the bit for one row and for many. LLVM's
-intermediate code says it directly, for a compiler does not find it in loops.
+one chain of fused multiply-adds along the depth, in order: as fast as a tuned library on narrow
+matrices, equal to the bit for one row and for many. All arrays are float32 and contiguous.
 """
 
 # mypy: disable-error-code="call-arg, no-untyped-def, no-untyped-call"
 
-from collections.abc import Callable, Sequence
-from functools import reduce
-from typing import Any
+import numpy as np
 
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
+from stream_detector.scoring.compiled.blocks import gathered_block, many, one, product_of
+from stream_detector.scoring.compiled.numbers import ONE, compiled
+from stream_detector.scoring.compiled.sieves import append, least_of_lanes, lower, not_above, outside, trailing
+from stream_detector.scoring.compiled.vectors import LANES, ROWS, SIZE, WIDTH
 from stream_detector.scoring.memory import LEAF
 
 __all__ = [
     "LANES",
-    "LEAF",
     "ROWS",
     "WIDTH",
-    "below",
+    "choose",
+    "least",
     "lowest",
+    "measure_gaps",
     "multiply",
+    "multiply_from",
     "multiply_leaf",
+    "multiply_onto",
     "multiply_triangle",
     "product",
     "square_sum",
+    "within",
 ]
 
-LANES = 8  # float32 values in a vector; processors with other registers split or pair them
-VECTORS = 2
-WIDTH = LANES * VECTORS  # columns of a block: outputs come in whole multiples
-ROWS = 6  # of a block: its sums, two vectors a row, fill the registers
-SIZE = 4  # bytes a value
-
-FLOAT, WORD, INDEX = ir.FloatType(), ir.IntType(64), ir.IntType(32)
-VECTOR = ir.VectorType(FLOAT, LANES)
-ADDRESS = VECTOR.as_pointer()
+BLANK = np.zeros(WIDTH, np.float32)
 
 
-def _block(rows: int) -> Any:
-    """`block(x, x_stride, w, w_stride, y, y_stride, depth)`: y = x @ w for so many rows, WIDTH columns."""
-
-    @intrinsic
-    def block(
-        _typing: Any, x: Any, x_stride: Any, w: Any, w_stride: Any, y: Any, y_stride: Any, depth: Any
-    ) -> tuple[Any, Any]:
-        def emit(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
-            _emit_block(builder, rows, arguments)
-            return context.get_dummy_value()
-
-        return types.void(x, x_stride, w, w_stride, y, y_stride, depth), emit
-
-    return block
-
-
-def _emit_block(builder: ir.IRBuilder, rows: int, arguments: Sequence[ir.Value]) -> None:
-    x, x_stride, w, w_stride, y, y_stride, depth = arguments
-    before, loop, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("after")
-    inputs = [_at(builder, x, builder.mul(x_stride, WORD(row))) for row in range(rows)]
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    step = builder.phi(WORD)
-    step.add_incoming(WORD(0), before)
-    sums = [builder.phi(VECTOR) for _ in range(rows * VECTORS)]
-    line = _at(builder, w, builder.mul(w_stride, step))
-    weights = [_load(builder, builder.add(line, WORD(SIZE * LANES * v))) for v in range(VECTORS)]
-    factors = [_spread(builder, _at(builder, each, step)) for each in inputs]
-    terms = [(factor, weight) for factor in factors for weight in weights]
-    added = [builder.call(_fused(builder), [*term, total]) for term, total in zip(terms, sums, strict=True)]
-    for total, new in zip(sums, added, strict=True):
-        total.add_incoming(ir.Constant(VECTOR, [0.0] * LANES), before)
-        total.add_incoming(new, loop)
-    following = builder.add(step, WORD(1))
-    step.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
-    builder.position_at_end(after)
-    for place, total in enumerate(added):
-        row, vector = divmod(place, VECTORS)
-        target = builder.add(_at(builder, y, builder.mul(y_stride, WORD(row))), WORD(SIZE * LANES * vector))
-        builder.store(total, builder.inttoptr(target, ADDRESS)).align = SIZE
-
-
-def _fused(builder: ir.IRBuilder) -> Any:
-    """Multiplies two vectors and adds a third, rounding once."""
-    form = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    return cgutils.get_or_insert_function(builder.module, form, f"llvm.fma.v{LANES}f32")
-
-
-def _at(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
-    return builder.add(base, builder.mul(offset, WORD(SIZE)))
-
-
-def _load(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
-    loaded = builder.load(builder.inttoptr(address, ADDRESS))
-    loaded.align = SIZE
-    return loaded
-
-
-def _spread(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
-    """The value at an address in every lane."""
-    return _in_every_lane(builder, builder.load(builder.inttoptr(address, FLOAT.as_pointer())))
-
-
-def _in_every_lane(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    nothing = ir.Constant(VECTOR, ir.Undefined)
-    first = builder.insert_element(nothing, value, INDEX(0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INDEX, LANES), [0] * LANES))
-
-
-def _halves(builder: ir.IRBuilder, vector: ir.Value, join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
-    """All lanes joined into one value: half with half, again and again."""
-    for width in (LANES // 2, LANES // 4, LANES // 8):
-        places = [(lane + width) % LANES for lane in range(LANES)]
-        mask = ir.Constant(ir.VectorType(INDEX, LANES), places)
-        vector = join(vector, builder.shuffle_vector(vector, vector, mask))
-    return builder.extract_element(vector, INDEX(0))
-
-
-@intrinsic
-def _below(_typing: Any, values: Any, limit: Any) -> tuple[Any, Any]:
-    def emit(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
-        start, limit = arguments
-        found = builder.fcmp_ordered("<=", _load(builder, start), _in_every_lane(builder, limit))
-        return builder.zext(builder.bitcast(found, ir.IntType(LANES)), WORD)
-
-    return types.int64(values, limit), emit
-
-
-@intrinsic
-def _lowest(_typing: Any, bits: Any) -> tuple[Any, Any]:
-    def emit(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(bits), emit
-
-
-@intrinsic
-def _product(_typing: Any, x: Any, w: Any, length: Any) -> tuple[Any, Any]:
-    def emit(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Sequence[ir.Value]) -> Any:
-        x, w, length = arguments
-        before, loop, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("after")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        step = builder.phi(WORD)
-        step.add_incoming(WORD(0), before)
-        sums = [builder.phi(VECTOR) for _ in range(VECTORS)]
-        places = [builder.add(step, WORD(LANES * vector)) for vector in range(VECTORS)]
-        terms = [(_load(builder, _at(builder, x, place)), _load(builder, _at(builder, w, place))) for place in places]
-        added = [builder.call(_fused(builder), [*term, total]) for term, total in zip(terms, sums, strict=True)]
-        for total, new in zip(sums, added, strict=True):
-            total.add_incoming(ir.Constant(VECTOR, [0.0] * LANES), before)
-            total.add_incoming(new, loop)
-        following = builder.add(step, WORD(WIDTH))
-        step.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", following, length), loop, after)
-        builder.position_at_end(after)
-        return _halves(builder, reduce(builder.fadd, added), builder.fadd)
-
-    return types.float32(x, w, length), emit
-
-
-_many, _one = _block(ROWS), _block(1)
-
-
-@njit(nogil=True, cache=True)
+@compiled
 def multiply(x, w, y, rows):
-    """Writes the first `rows` rows of x @ w into y, all float32 and contiguous.
+    """Writes the first `rows` rows of x @ w into y.
 
     x [row, at least depth], w [depth, width], y [row, at least width]; width is a multiple of WIDTH.
     """
     for column in range(0, w.shape[1], WIDTH):
-        _multiply_column(x, w, y, rows, column, len(w))
+        _multiply_column(x, w, BLANK.ctypes.data, 0, ONE, y, rows, column, len(w))
 
 
-@njit(nogil=True, cache=True)
+@compiled
+def multiply_from(x, w, bias, slope, y, rows):
+    """As `multiply`, from a `bias` [width] on; what is negative is multiplied by `slope`, 0 to 1."""
+    for column in range(0, w.shape[1], WIDTH):
+        _multiply_column(x, w, bias.ctypes.data + SIZE * column, 0, slope, y, rows, column, len(w))
+
+
+@compiled
+def multiply_onto(x, w, y, rows):
+    """As `multiply`, from what is in y on."""
+    for column in range(0, w.shape[1], WIDTH):
+        _multiply_column(x, w, y.ctypes.data + SIZE * column, y.shape[1], ONE, y, rows, column, len(w))
+
+
+@compiled
 def multiply_triangle(x, w, y, rows):
     """As `multiply` where w [width, width] is upper triangular: what is below its diagonal is not looked at."""
     for column in range(0, w.shape[1], WIDTH):
-        _multiply_column(x, w, y, rows, column, min(column + WIDTH, len(w)))
+        _multiply_column(x, w, BLANK.ctypes.data, 0, ONE, y, rows, column, min(column + WIDTH, len(w)))
 
 
-@njit(nogil=True, cache=True)
-def _multiply_column(x, w, y, rows, column, depth):
-    """WIDTH columns of a product, of which only so many terms count."""
+@compiled
+def _multiply_column(x, w, start, start_stride, slope, y, rows, column, depth):
+    """WIDTH columns of a product, of which only so many terms count; row by row from what lies at `start` on."""
     width, x_stride, y_stride = w.shape[1], x.shape[1], y.shape[1]
     x_first, w_at, y_first = x.ctypes.data, w.ctypes.data + SIZE * column, y.ctypes.data + SIZE * column
     whole = rows - rows % ROWS
     for row in range(0, whole, ROWS):
-        x_at, y_at = x_first + SIZE * row * x_stride, y_first + SIZE * row * y_stride
-        _many(x_at, x_stride, w_at, width, y_at, y_stride, depth)
+        x_at, y_at, start_at = _moved(row, x_first, x_stride, y_first, y_stride, start, start_stride)
+        many(x_at, x_stride, w_at, width, start_at, start_stride, slope, y_at, y_stride, depth)
     for row in range(whole, rows):
-        x_at, y_at = x_first + SIZE * row * x_stride, y_first + SIZE * row * y_stride
-        _one(x_at, x_stride, w_at, width, y_at, y_stride, depth)
+        x_at, y_at, start_at = _moved(row, x_first, x_stride, y_first, y_stride, start, start_stride)
+        one(x_at, x_stride, w_at, width, start_at, start_stride, slope, y_at, y_stride, depth)
 
 
-@njit(nogil=True, cache=True)
-def multiply_leaf(x, blocks, leaf, y, rows):
-    """Writes x @ w into y [ROWS, LEAF] for the first `rows` rows of x [ROWS, depth], and anything into the others.
+@compiled
+def _moved(row, x, x_stride, y, y_stride, start, start_stride):
+    """Addresses a few rows on."""
+    return x + SIZE * row * x_stride, y + SIZE * row * y_stride, start + SIZE * row * start_stride
 
-    w are the LEAF columns of a leaf, in blocks [block, depth, WIDTH].
+
+@compiled
+def multiply_leaf(x, chosen, first, rows, blocks, leaf, y):
+    """Writes x[chosen[first : first + rows]] @ w into y [ROWS, LEAF], at most ROWS rows; into the others, anything.
+
+    w are the LEAF columns of a leaf, in blocks [block, depth, WIDTH]. `chosen` has ROWS numbers of rows from `first` on.
     """
-    depth, x_at, y_first = blocks.shape[1], x.ctypes.data, y.ctypes.data
+    depth, y_first = blocks.shape[1], y.ctypes.data
     w_first = blocks.ctypes.data + SIZE * LEAF * depth * leaf
+    a, b, c, d, e, f = _rows_at(x, chosen, first)
     for block in range(LEAF // WIDTH):
         w_at, y_at = w_first + SIZE * WIDTH * depth * block, y_first + SIZE * WIDTH * block
         if rows == 1:
-            _one(x_at, depth, w_at, WIDTH, y_at, LEAF, depth)
+            one(a, depth, w_at, WIDTH, BLANK.ctypes.data, 0, ONE, y_at, LEAF, depth)
         else:
-            _many(x_at, depth, w_at, WIDTH, y_at, LEAF, depth)
+            gathered_block(a, b, c, d, e, f, w_at, y_at, LEAF, depth)
 
 
-@njit(nogil=True, cache=True)
-def below(x, row, column, limit):
-    """Which of LANES values of x [row, LEAF] from a column on are not greater than a float32: a bit each."""
-    return _below(x.ctypes.data + SIZE * (LEAF * row + column), limit)
+@compiled
+def _rows_at(x, chosen, first):
+    """Addresses of ROWS rows."""
+    start, stride = x.ctypes.data, SIZE * x.shape[1]
+    return (
+        start + stride * chosen[first],
+        start + stride * chosen[first + 1],
+        start + stride * chosen[first + 2],
+        start + stride * chosen[first + 3],
+        start + stride * chosen[first + 4],
+        start + stride * chosen[first + 5],
+    )
 
 
-@njit(nogil=True, cache=True)
+@compiled
+def measure_gaps(x, low, high, box, start, y, least, which, rows):
+    """Writes start + the squared distances from a box into the first `rows` values of y; where they are the least so
+    far, into `least` [row], too, and the box's number into `which` int32 [row].
+
+    x [depth, row], `low` and `high` [depth, box], `start` [row]. Whole WIDTHs of rows are written.
+    """
+    depth, x_stride, stride = x.shape[0], x.shape[1], low.shape[1]
+    low_at, high_at = low.ctypes.data + SIZE * box, high.ctypes.data + SIZE * box
+    for row in range(0, rows, WIDTH):
+        moved = SIZE * row
+        y_at = y.ctypes.data + moved
+        outside(x.ctypes.data + moved, x_stride, low_at, high_at, stride, start.ctypes.data + moved, y_at, depth)
+        lower(y_at, box, least.ctypes.data + moved, which.ctypes.data + moved)
+
+
+@compiled
+def choose(values, limits, rows, chosen):
+    """The first `rows` places where a value is not above its limit into `chosen`, int32; how many.
+
+    `chosen` has room for LANES more; what lies behind the last is some place.
+    """
+    count = 0
+    for row in range(0, rows, LANES):
+        values_at, limits_at = values.ctypes.data + SIZE * row, limits.ctypes.data + SIZE * row
+        count += append(values_at, limits_at, row, chosen.ctypes.data + SIZE * count)
+    while count and chosen[count - 1] >= rows:
+        count -= 1
+    return count
+
+
+@compiled
+def within(x, row, limit):
+    """Which of the values of a row of x [row, LEAF] are not greater than a float32: a bit each, of an int64."""
+    return not_above(x.ctypes.data + SIZE * LEAF * row, limit)
+
+
+@compiled
+def least(x, row, into):
+    """The least of every LANES-th value of a row of x [row, LEAF] into `into` [LANES]."""
+    least_of_lanes(x.ctypes.data + SIZE * LEAF * row, into.ctypes.data)
+
+
+@compiled
 def lowest(bits):
     """The place of the lowest bit that is set, of an int64 that is not 0."""
-    return _lowest(bits)
+    return trailing(bits)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def product(x, row, w):
     """Of the beginning of a row of x [row, at least width] and w [width], a multiple of WIDTH."""
-    return _product(x.ctypes.data + SIZE * x.shape[1] * row, w.ctypes.data, len(w))
+    return product_of(x.ctypes.data + SIZE * x.shape[1] * row, w.ctypes.data, len(w))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def square_sum(x, row, width):
     """Of the first `width`, a multiple of WIDTH, of a row of x."""
     start = x.ctypes.data + SIZE * x.shape[1] * row
-    return _product(start, start, width)
+    return product_of(start, start, width)

@@ -2,11 +2,10 @@
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
-import math
-
 import numpy as np
 
 from stream_detector.scoring.compiled.layers import forward, pull
+from stream_detector.scoring.compiled.logarithm import log
 from stream_detector.scoring.compiled.numbers import FLOOR, NOTHING, NOWHERE, ONE, compiled, dot, square
 from stream_detector.scoring.compiled.products import multiply
 from stream_detector.scoring.inversion import CONJUGATE, SHORTER
@@ -53,7 +52,7 @@ def search(pair, records, view, first, count, steps, room, refined):
                 room.tried[2, place, unit] = room.anchors[at, row, unit]
         _refine(pair, view * members + at, width, steps, room, count)
         for place in range(count):
-            refined[room.chosen[place]] += math.log(np.float64(room.figures[2, place]) + FLOOR * width) / members
+            refined[room.chosen[place]] += log(np.float64(room.figures[2, place]) + FLOOR * width) / members
 
 
 @compiled
