@@ -185,8 +185,8 @@ class DriftConfig(Section):
 class WorkerConfig(Section):
     """How the worker batches and commits."""
 
-    batch_records: int = Field(16_384, ge=1, le=100_000)
-    """Most records scored at once."""
+    batch_records: int = Field(65_536, ge=1, le=100_000)
+    """Most records scored at once; a worker begins with fewer, and takes more while batches are brief."""
     linger_ms: int = Field(5, ge=0, le=10_000)
     """Longest wait for a batch to fill, milliseconds."""
     commit_interval_ms: int = Field(100, ge=0, le=60_000)

@@ -6,12 +6,11 @@ from typing import NamedTuple
 from benchmarks.speed import data
 from benchmarks.speed.part import Measured
 from benchmarks.speed.streams import Pace, best, ceiling, configure, fill, settled, work
-from stream_detector.config import WorkerConfig
+from stream_detector.kafka.batch_limit import FIRST
 from stream_detector.kafka.embedded import EmbeddedBroker
 
 __all__ = ["run"]
 
-DEFAULTS = WorkerConfig()
 RECORDS = {4: 400_000, 16: 1_000_000, 64: 300_000, 256: 100_000}
 ROUNDS = 7
 
@@ -50,7 +49,7 @@ def run(quick: bool) -> Measured:
             )
         )
     note = (
-        f"The worker with its defaults (exactly-once, window 10,000, batches of {DEFAULTS.batch_records:,}) and the default model, on JSON in "
+        f"The worker with its defaults (exactly-once, window 10,000, batches of {FIRST:,}, more where they are brief) and the default model, on JSON in "
         f"4 partitions, against a loop without any of its care. {ROUNDS} rounds, ceiling and worker in turn: the best of each and their ratio, "
         "and the median of the rounds' ratios."
     )

@@ -14,6 +14,7 @@ from stream_detector.config import Config
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema
 from stream_detector.kafka import topics, worker
+from stream_detector.kafka.batch_limit import BatchLimit
 from stream_detector.kafka.clients import plain_producer, transactional_producer, worker_consumer
 from stream_detector.kafka.formats import decoder
 from stream_detector.kafka.heap import settled_heap
@@ -137,10 +138,10 @@ def _bare_loop(config: Config, schema: FeatureSchema, flag: Flag | None, most: i
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in ends])
     producer.init_transactions(TIMEOUT)
     reading, watch = decoder(config.record), Stopwatch()
-    left, records = len(ends), 0
-    size = 1 if reading.many else config.worker.batch_records
+    left, records, begun = len(ends), 0, time.monotonic()
+    limit = BatchLimit(config.worker.batch_records, config.record.max_rows if reading.many else 1)  # as a worker's
     while left and records < most:
-        messages = consumer.consume(size, config.worker.linger_ms / 1000)
+        messages = consumer.consume(limit.messages, config.worker.linger_ms / 1000)
         left -= sum(message.error() is not None for message in messages)
         messages = [message for message in messages if message.error() is None]
         if not messages:
@@ -151,12 +152,15 @@ def _bare_loop(config: Config, schema: FeatureSchema, flag: Flag | None, most: i
             producer.produce(config.topics.alerts, messages[decoded.kept[row]].value())
         rows = len(decoded.kept)
         records += rows
-        size = max(1, config.worker.batch_records * len(messages) // max(rows, 1))
         offsets = {(m.topic(), m.partition()): m.offset() + 1 for m in messages}
         places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), TIMEOUT)
         producer.commit_transaction(TIMEOUT)
         watch.note(records)
+        begun, turn = time.monotonic(), time.monotonic() - begun
+        if 2 * len(messages) >= limit.messages:
+            limit.lasted(turn)
+        limit.passed(len(messages), rows)
     consumer.close()
     return watch.pace
 

@@ -1,7 +1,9 @@
-"""How many messages a worker takes at once: fewer after trouble, and more again when it stays away."""
+"""How many messages a worker takes at once: more while batches are brief, fewer after trouble."""
 
-__all__ = ["BatchLimit"]
+__all__ = ["FIRST", "BatchLimit"]
 
+FIRST = 16_384  # records a batch at first
+BRIEF = 0.15  # seconds: a batch of twice the records still does not last long, and has half of the commits
 CALM = 32  # full batches without trouble before the limit grows again
 CALMEST = 4_096  # the same after trouble that keeps coming back, at most
 
@@ -10,7 +12,8 @@ class BatchLimit:
     """At most `most` records a batch; `dense` is the most records that a message may hold."""
 
     def __init__(self, most: int, dense: int = 1) -> None:
-        self._most = self._records = most
+        self._most = most
+        self._records = self._reached = min(most, FIRST)
         self._per_message = float(dense)
         self._calm, self._needed = 0, CALM
 
@@ -28,7 +31,12 @@ class BatchLimit:
         """A batch went well; records include those that could not be used."""
         full = messages >= self.messages
         self._per_message = max(1.0, records / messages, self._per_message / 2)  # thin messages may precede thick ones
-        if self._records < self._most and full:
+        if self._records < self._reached and full:
             self._calm += 1
             if self._calm >= self._needed:
-                self._records, self._calm = min(2 * self._records, self._most), 0
+                self._records, self._calm = min(2 * self._records, self._reached), 0
+
+    def lasted(self, seconds: float) -> None:
+        """What a turn took under backlog; after trouble the limit grows by calm alone."""
+        if seconds < BRIEF and self._records == self._reached:
+            self._records = self._reached = min(2 * self._reached, self._most)

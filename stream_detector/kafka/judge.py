@@ -85,6 +85,10 @@ class Judge:
         place = message.topic() or "", message.partition() or 0
         return detect([message], self.model, {place: RollingThreshold(FLAG_ALL)}, self._decoder).alerts
 
+    def heed_turn(self, seconds: float) -> None:
+        """Takes more at once where a turn under backlog is brief."""
+        self._limit.lasted(seconds)
+
     def lower_limit(self, size: int) -> None:
         """Takes at most half of `size` messages at once until it goes well for a while."""
         self._limit.lower(size)

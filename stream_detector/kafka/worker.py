@@ -105,6 +105,7 @@ class Worker:
         self._commits = self._aborts = self._producers = self._swaps = 0
         self._stalls = Stalls()
         self._reported_at = 0.0
+        self._full_at: float | None = None
 
     def work(self, stop: Event, *, until_end: bool) -> RunSummary:
         """The loop, from joining the group to leaving it."""
@@ -210,6 +211,7 @@ class Worker:
     def _go_on(self, batch: Batch) -> None:
         """Judges and commits what is ahead of this batch, then the batch; full ones wait, so that scoring never does."""
         self._ahead.append(batch)
+        self._heed_turn(time.monotonic() if batch.full else None)
         if not batch.full:
             while self._ahead:
                 self._process(self._ahead.popleft())
@@ -257,6 +259,12 @@ class Worker:
         if slow and self._slow:
             self._judge.lower_limit(records)
         self._slow = slow
+
+    def _heed_turn(self, now: float | None) -> None:
+        """From one full batch to the next."""
+        if now is not None and self._full_at is not None:
+            self._judge.heed_turn(now - self._full_at)
+        self._full_at = now
 
     def _begin(self) -> None:
         if self._transaction.state is State.READY:

@@ -102,15 +102,15 @@ def _table(value: bytes | None, config: RecordConfig) -> Any:
 
 def _require_names(schema: Any) -> None:
     """Raises UnicodeDecodeError, a ValueError, where the name of a column or of a field within one is no text."""
-    assert schema.names is not None
+    list(schema.names)
     for kind in schema.types:
         _require_field_names(kind)
 
 
 def _require_field_names(kind: Any) -> None:
-    for field in (kind.field(at) for at in range(kind.num_fields)):
-        str(field.name)
-        _require_field_names(field.type)
+    for at in range(kind.num_fields):
+        str(kind.field(at).name)
+        _require_field_names(kind.field(at).type)
 
 
 def _features(table: Any, config: RecordConfig) -> Any:

@@ -1,6 +1,6 @@
 """How many messages are taken at once."""
 
-from stream_detector.kafka.batch_limit import CALM, BatchLimit
+from stream_detector.kafka.batch_limit import CALM, FIRST, BatchLimit
 
 
 def test_a_lowered_limit_grows_back_when_batches_go_well():
@@ -38,3 +38,23 @@ def test_messages_of_many_records_are_taken_by_their_records():
     assert limit.messages == 81
     limit.passed(81, 81 * 1_000)
     assert limit.messages == 8
+
+
+def test_brief_batches_grow():
+    """While turns are brief a batch holds twice as many records, up to the limit; long ones leave it as it is."""
+    limit, seen = BatchLimit(3 * FIRST), []
+    for seconds in (0.5, 0.05, 0.5, 0.05, 0.05):
+        limit.lasted(seconds)
+        seen.append(limit.messages)
+    assert seen == [FIRST, 2 * FIRST, 2 * FIRST, 3 * FIRST, 3 * FIRST]
+
+
+def test_after_trouble_brief_batches_do_not_grow():
+    """A limit that was lowered grows by calm alone, and no further than where it was."""
+    limit = BatchLimit(4 * FIRST)
+    limit.lower(FIRST)
+    limit.lasted(0.01)
+    assert limit.messages == FIRST // 2
+    for _ in range(10 * CALM):
+        limit.passed(limit.messages, limit.messages)
+    assert limit.messages == FIRST
