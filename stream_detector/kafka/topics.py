@@ -64,7 +64,7 @@ def create(config: Config) -> list[TopicResult]:
     futures = client.create_topics(new, operation_timeout=TIMEOUT, request_timeout=TIMEOUT)
     results = [_created(shape.name, futures[shape.name]) for shape in shapes]
     existed = {result.name for result in results if result.state == "existed"}
-    _await_leaders(client, config.kafka, {shape.name for shape in shapes} - existed)
+    _await_leaders(config.kafka, {shape.name for shape in shapes} - existed)
     unfit = _unfit(client, [shape for shape in shapes if shape.name in existed])
     return [result._replace(warning=unfit.get(result.name, "")) for result in results]
 
@@ -90,8 +90,9 @@ def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, Waterma
     names = list(dict.fromkeys(topics))
     client = admin(kafka)
     existing = _existing(client, kafka)
-    if missing := [name for name in names if name not in existing]:
-        require(kafka, missing)
+    while missing := [name for name in names if name not in existing]:
+        require(kafka, missing)  # brokers differ for a moment about what was just created
+        existing = _existing(client, kafka)
     places = [(name, partition) for name in names for partition in existing[name]]
     low = _offsets(client, kafka, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
     high = _offsets(client, kafka, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
@@ -143,12 +144,18 @@ def _created(name: str, future: "Future[Any]") -> TopicResult:
     return TopicResult(name, "created")
 
 
-def _await_leaders(client: AdminClient, kafka: KafkaConfig, names: set[str]) -> None:
-    """A topic just created is known to the broker, and led, only a little later."""
+def _await_leaders(kafka: KafkaConfig, names: set[str]) -> None:
+    """A topic just created is known to every broker, and led, only a little later."""
     deadline = time.monotonic() + TIMEOUT
-    while not names <= _existing(client, kafka).keys() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    watermarks(kafka, names)
+    while True:
+        try:
+            watermarks(kafka, names)
+        except TopicMissingError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _unfit(client: AdminClient, topics: list[_Shape]) -> dict[str, str]:

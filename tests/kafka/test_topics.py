@@ -27,6 +27,18 @@ def test_creating_twice_changes_nothing(make_config):
     assert places == dict.fromkeys([(name, partition) for name in names for partition in (0, 1)], 0)
 
 
+def test_brokers_that_do_not_know_a_new_topic_yet_are_waited_for(make_config, monkeypatch):
+    """Asked one after the other, some brokers of a cluster know a topic just created and some do not: it is created."""
+    config, answers, existing = make_config(create=False), [False, True, False, False], topics._existing
+
+    def answered(client, kafka):
+        return existing(client, kafka) if not answers or answers.pop(0) else {}
+
+    monkeypatch.setattr(topics, "_existing", answered)
+    assert {result.state for result in topics.create(config)} == {"created"}
+    assert not answers
+
+
 def test_unfit_topic_is_warned_about(make_config):
     """A models topic that would throw models away is named, with what it has and what it should have."""
     config = make_config(create=False)
