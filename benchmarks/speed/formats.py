@@ -1,8 +1,7 @@
 """g. The formats: the same records as JSON, Avro, bare vectors and Arrow batches."""
 
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import orjson
@@ -15,6 +14,7 @@ from benchmarks.speed import data
 from benchmarks.speed.http_registry import http_registry
 from benchmarks.speed.part import Measured
 from benchmarks.speed.streams import Pace, best, ceiling, configure, fill, settled, work
+from stream_detector.config import Config
 from stream_detector.kafka.embedded import EmbeddedBroker
 
 __all__ = ["run"]
@@ -22,47 +22,58 @@ __all__ = ["run"]
 FEATURES = 16
 RECORDS = 400_000
 ROWS = 1_000  # of an Arrow message
-ROUNDS = 5  # the broker's own code is compiled in the first ones
-LONGER = {"float32": 2, "arrow": 4}  # or they would be over in a moment
+ROUNDS = 5  # every format in turn: the machine changes from minute to minute, and the broker compiles its code in the first ones
+SHARE = {"avro": 0.25, "float32": 2, "arrow": 4}  # of the records: or they would take minutes, or be over in a moment
 
 
 def run(quick: bool) -> Measured:
     """By format: bytes a record, paces of ceiling and worker, the worker against JSON."""
     values = data.json_values(FEATURES)
     made = {"json": values, "avro": _avro(values), "float32": _vectors(), "arrow": _arrow(values)}
-    records = RECORDS // 5 if quick else RECORDS
-    found, lines = {}, []
-    for name, messages in made.items():
-        dense = ROWS if name == "arrow" else 1
-        found[name] = _paces(name, messages, records * LONGER.get(name, 1) // dense)
-        floor, worker = found[name]
-        size = sum(map(len, messages)) / len(messages) / dense
-        against = worker.wall / found["json"][1].wall
+    found = _paces(made, RECORDS // 5 if quick else RECORDS)
+    lines, json_worker = [], found["json"][1]
+    for name, (floor, worker) in found.items():
+        size = sum(map(len, made[name])) / len(made[name]) / _rows(name)
+        against = worker.wall / json_worker.wall
         lines.append(
             (name, f"{size:.0f}", f"{floor.wall:,.0f}", f"{worker.wall:,.0f}", f"{worker.cpu:,.0f}", f"{against:.2f}")
         )
-    json_worker = found["json"][1]
     figures = {f"{name}_to_json": worker.wall / json_worker.wall for name, (_, worker) in found.items()}
     figures |= {f"{name}_to_json_cpu": worker.cpu / json_worker.cpu for name, (_, worker) in found.items()}
     note = (
-        f"{FEATURES} features; Arrow with {ROWS:,} rows a message; Avro's schema from a registry over HTTP. As part a."
+        f"{FEATURES} features; Arrow with {ROWS:,} rows a message; Avro's schema from a registry over HTTP. As part a; "
+        f"the best of {ROUNDS} rounds, in each of which every format has its turn."
     )
     head = ("format", "bytes a record", "ceiling/s", "worker/s", "worker per CPU s", "times JSON")
     return Measured("Formats", note, head, tuple(lines), figures)
 
 
-def _paces(name: str, messages: Sequence[bytes], count: int) -> tuple[Pace, Pace]:
-    model, path = data.model(FEATURES), "" if name == "arrow" else "features"
-    with EmbeddedBroker() as broker, http_registry(SCHEMA) if name == "avro" else nullcontext() as address:
-        record = {"format": name, "registry_url": address, "features_path": path}
-        config = configure(broker.bootstrap_servers, record=record)
-        fill(config, messages, count)
-        settled(config)
-        floors, workers = [], []
+def _rows(name: str) -> int:
+    return ROWS if name == "arrow" else 1
+
+
+def _paces(made: Mapping[str, Sequence[bytes]], records: int) -> dict[str, tuple[Pace, Pace]]:
+    """The best pace of ceiling and worker, by format."""
+    model = data.model(FEATURES)
+    floors: dict[str, list[Pace]] = {name: [] for name in made}
+    workers: dict[str, list[Pace]] = {name: [] for name in made}
+    with EmbeddedBroker() as broker, http_registry(SCHEMA) as address:
+        configs = {name: _configured(broker, name, address) for name in made}
+        for name, config in configs.items():
+            fill(config, made[name], int(records * SHARE.get(name, 1)) // _rows(name))
+            settled(config)
         for _ in range(ROUNDS):
-            floors.append(ceiling(config, model.schema))
-            workers.append(work(config, model)[0])
-    return best(floors), best(workers)
+            for name, config in configs.items():
+                floors[name].append(ceiling(config, model.schema))
+                workers[name].append(work(config, model)[0])
+    return {name: (best(floors[name]), best(workers[name])) for name in made}
+
+
+def _configured(broker: EmbeddedBroker, name: str, address: str) -> Config:
+    record: dict[str, object] = {"format": name, "features_path": "" if name == "arrow" else "features"}
+    if name == "avro":
+        record["registry_url"] = address
+    return configure(broker.bootstrap_servers, record=record)
 
 
 SCHEMA = json.dumps(
