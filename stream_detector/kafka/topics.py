@@ -75,11 +75,7 @@ def require(kafka: KafkaConfig, names: Iterable[str]) -> None:
     existing = _existing(admin(kafka), kafka)
     missing = [name for name in wanted if name not in existing]
     if missing:
-        plural = "topics" if len(missing) > 1 else "topic"
-        raise TopicMissingError(
-            f"{plural} {', '.join(map(repr, missing))} not found on {kafka.bootstrap_servers}; "
-            "create with 'stream-detector topics create', or correct the names under 'topics:'"
-        )
+        raise _not_found(kafka, missing)
 
 
 def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, Watermarks]:
@@ -90,8 +86,12 @@ def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, Waterma
     names = list(dict.fromkeys(topics))
     client = admin(kafka)
     existing = _existing(client, kafka)
+    deadline = time.monotonic() + TIMEOUT
     while missing := [name for name in names if name not in existing]:
         require(kafka, missing)  # brokers differ for a moment about what was just created
+        if time.monotonic() > deadline:
+            raise _not_found(kafka, missing)
+        time.sleep(0.05)
         existing = _existing(client, kafka)
     places = [(name, partition) for name in names for partition in existing[name]]
     low = _offsets(client, kafka, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
@@ -112,6 +112,14 @@ def offsets_at(kafka: KafkaConfig, topics: Iterable[str], time_ms: int) -> dict[
     marks = watermarks(kafka, topics)
     found = _offsets(admin(kafka), kafka, list(marks), OffsetSpec.for_timestamp(time_ms))
     return {place: found[place] if found[place] >= 0 else marks[place].high for place in marks}
+
+
+def _not_found(kafka: KafkaConfig, missing: list[str]) -> TopicMissingError:
+    plural = "topics" if len(missing) > 1 else "topic"
+    return TopicMissingError(
+        f"{plural} {', '.join(map(repr, missing))} not found on {kafka.bootstrap_servers}; "
+        "create with 'stream-detector topics create', or correct the names under 'topics:'"
+    )
 
 
 class _Shape(NamedTuple):
