@@ -33,7 +33,7 @@ from stream_detector.scoring.screen import Screen
 
 __all__ = ["FORMAT", "Artifact", "pack", "unpack"]
 
-FORMAT = 3
+FORMAT = 4
 KEY = "stream_detector"  # one metadata key only: safetensors writes several in no fixed order
 MAX_BYTES = 512 * 2**20
 MAX_HEADER_BYTES = 32 * 2**20

@@ -63,7 +63,13 @@ class InversionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(2, ge=0, le=100, description="Damped Gauss-Newton steps; 0 is the plain reconstruction scorer.")
+    steps: int = Field(2, ge=0, le=100, description="Damped Newton steps; 0 is the plain reconstruction scorer.")
+    starts: int = Field(
+        1,
+        ge=1,
+        le=5,
+        description="Latents to start from: the encoder's, the mean of the three nearest records' latents, theirs.",
+    )
     prior: float = Field(
         0.3,
         ge=0,

@@ -10,18 +10,21 @@ stay unexplained. What the latent found is then judged by is the plain ||r||^2 +
 networks are only read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from stream_detector.gan.networks import Gan
 
-__all__ = ["Inversion", "Problem", "judged", "refine", "start"]
+__all__ = ["Inversion", "Problem", "invert", "judged", "refine", "start"]
 
-SHORTER = 0.3  # times as long is the next step after one that would have raised the objective
-CONJUGATE = 4  # iterations that solve for a step; what is solved is well conditioned, the prior sees to that
+SHORTER, LONGER = 0.5, 1.5  # times as long is the next step after one that would have raised the objective, or not
+FLATTEST = 0.1  # of a column's weight is left of its curvature where the robust loss bends down
+CONJUGATE = 2  # iterations that solve for a step; what is solved is well conditioned, the prior sees to that
 TINY = 1e-30
 
 
@@ -29,22 +32,30 @@ TINY = 1e-30
 class Problem:
     """What is to be explained: `records`, `context`, `present`, all [member, record, column].
 
-    `anchor` [member, record, latent] is the mean of the nearest records' latents, `scatter`
-    [member, record] their mean squared distance from it, `prior` the weight of both.
+    `known` [member, record, NEAR * latent] are the nearest records' latents side by side, `anchor`
+    [member, record, latent] is their mean, `scatter` [member, record] their mean squared distance from
+    it, `prior` the weight of both.
     """
 
     records: Tensor
     context: Tensor
     present: Tensor
+    known: Tensor
     anchor: Tensor
     scatter: Tensor
     prior: float
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Problem":
         """The same problem with every tensor changed."""
-        parts = (self.records, self.context, self.present, self.anchor, self.scatter)
-        records, context, present, anchor, scatter = map(change, parts)
-        return Problem(records, context, present, anchor, scatter, self.prior)
+        parts = (self.records, self.context, self.present, self.known, self.anchor, self.scatter)
+        records, context, present, known, anchor, scatter = map(change, parts)
+        return Problem(records, context, present, known, anchor, scatter, self.prior)
+
+    def starts(self) -> Iterator[Tensor]:
+        """Latents [member, record, latent] that a search could start from beside the encoder's, the likeliest first."""
+        yield self.anchor
+        width = self.anchor.shape[2]
+        yield from (self.known[:, :, first : first + width] for first in range(0, self.known.shape[2], width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +91,25 @@ def start(gan: Gan, problem: Problem, reach: Tensor) -> tuple[Inversion, Tensor]
     return _judged(problem, reach, latent, residual), residual
 
 
+def invert(gan: Gan, problem: Problem, reach: Tensor, begun: Inversion, steps: int, starts: int) -> Inversion:
+    """The best of what `refine` finds from so many starts, the first of them where the search has `begun`."""
+    others = [judged(gan, problem, reach, latent) for latent in islice(problem.starts(), starts - 1)]
+    found = [refine(gan, problem, reach, each, steps) for each in (begun, *others)]
+    return reduce(lambda best, other: best.better(other)[0], found)
+
+
 def refine(gan: Gan, problem: Problem, reach: Tensor, begin: Inversion, steps: int) -> Inversion:
     """At most `steps` damped steps; a step that would raise the objective is not taken.
 
-    Steps are those of Gauss and Newton for the reweighted squares, with the generator's linear part for
-    its Jacobian: it starts as an orthonormal map and stays near one. Conjugate gradients solve for them.
+    Steps are Newton's, with the robust loss's own curvature, kept above 0, and the generator's linear part
+    for its Jacobian: it starts as an orthonormal map and stays near one. Conjugate gradients solve for them.
     """
     best = begin
     length = torch.ones_like(begin.objective)
     for _ in range(steps):
         latent = best.latent + length.unsqueeze(2) * _direction(gan, problem, reach, best.latent)
         best, better = best.better(judged(gan, problem, reach, latent))
-        length = torch.where(better, length, length * SHORTER)
+        length = torch.where(better, (length * LONGER).clamp_max(1), length * SHORTER)
     return best
 
 
@@ -101,11 +119,13 @@ def judged(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Inversi
 
 
 def _direction(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Tensor:
-    """The step [member, record, latent] that solves (A W A' + prior) step = -gradient / 2."""
+    """The step [member, record, latent] that solves (A C A' + prior) step = -gradient / 2, C being the curvatures."""
     width = latent.shape[2]
     generated, activations = gan.generator.with_activations(torch.cat((latent, problem.context), 2))
     residual = _residual(problem, generated)
-    weight = problem.present / (1 + (residual / reach).square()).square()
+    part = 1 + (residual / reach).square()
+    weight = problem.present / part.square()
+    curvature = weight * (4 / part - 3).clamp_min(FLATTEST)
     pulled = gan.generator.pull(residual * weight, activations)[:, :, :width]
     left = pulled - problem.prior * (latent - problem.anchor)
     if gan.generator.skip is None:
@@ -113,7 +133,7 @@ def _direction(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Ten
     linear = gan.generator.skip[:, :width, : weight.shape[2]]
     step, along, size = torch.zeros_like(left), left, left.square().sum(2, keepdim=True)
     for _ in range(CONJUGATE):
-        curved = torch.bmm(torch.bmm(along, linear) * weight, linear.transpose(1, 2)) + problem.prior * along
+        curved = torch.bmm(torch.bmm(along, linear) * curvature, linear.transpose(1, 2)) + problem.prior * along
         share = size / (along * curved).sum(2, keepdim=True).clamp_min(TINY)
         step, left = step + share * along, left - share * curved
         new = left.square().sum(2, keepdim=True)

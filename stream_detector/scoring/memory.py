@@ -69,9 +69,9 @@ class Memory:
         found = [kept.index_select(0, index.flatten()) for kept, index in zip(self.records, nearest, strict=True)]
         return torch.stack(found).view(views, rows, NEAR, -1)
 
-    def prior(self, nearest: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of the neighbours' latents [member, row, latent], and their mean squared distance
-        from it [member, row].
+    def prior(self, nearest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The neighbours' latents [member, row, NEAR * latent] side by side, their mean [member, row, latent], and
+        their mean squared distance from it [member, row].
         """
         per_view = len(self.latents) // len(nearest)
         rows = nearest.shape[1]
@@ -79,7 +79,7 @@ class Memory:
             [kept.index_select(0, nearest[member // per_view].flatten()) for member, kept in enumerate(self.latents)]
         ).view(len(self.latents), rows, NEAR, -1)
         mean = found.mean(2)
-        return mean, (found - mean.unsqueeze(2)).square_().sum((2, 3)) / NEAR
+        return found.flatten(2), mean, (found - mean.unsqueeze(2)).square_().sum((2, 3)) / NEAR
 
     def context_distance(self, context: Tensor) -> Tensor:
         """Squared distance [view, row, kept record] of contexts [row, column], as the search weighs it."""

@@ -76,7 +76,7 @@ class Scorer:
         compiled call, which asks for Python's lock once.
         """
         assert self._compiled is not None, "on other devices, give records to a `DeviceScorer`"
-        return self._compiled(normalised, own, self.screen.start, self.search.steps)
+        return self._compiled(normalised, own, self.screen.start, self.search)
 
     def screened(self, measured: Sequence[Floats]) -> Floats:
         """What was measured as raw scores [record, view * PARTS]."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import correlated, numeric
 
-from stream_detector.scoring.inversion import refine, start
+from stream_detector.scoring.inversion import invert, refine, start
 from stream_detector.scoring.look import look
 
 
@@ -47,7 +47,7 @@ def test_search_lowers_the_objective_of_most_records():
 
 
 def test_search_ends_near_what_gradient_descent_finds():
-    """Eight damped steps gain, on average, most of what AnoGAN's 500 Adam steps gain from the same start."""
+    """Eight damped steps gain, on average, nearly all of what AnoGAN's 500 Adam steps gain from the same start."""
     model = numeric()
     problem = problem_of(model, correlated(64, 7))
     gan = model.scorer.gan
@@ -65,7 +65,33 @@ def test_search_ends_near_what_gradient_descent_finds():
         optimiser.step()
     found = refine(gan, problem, reach, begun, 8)
     gain, gain_of_descent = ((begun.objective - end).mean() for end in (found.objective, loss.detach()))
-    assert gain >= 0.6 * gain_of_descent
+    assert gain >= 0.95 * gain_of_descent
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_more_starts_never_raise_the_objective(seed):
+    """Every further start leaves the objective as it is or lowers it; one start is the encoder's alone."""
+    model = numeric()
+    problem = problem_of(model, correlated(16, seed) * np.float32(10.0 ** (seed % 3 - 1)))
+    gan, reach = model.scorer.gan, model.scorer.reach()
+    begun, _ = start(gan, problem, reach)
+    objectives = [invert(gan, problem, reach, begun, 3, starts).objective for starts in range(1, 6)]
+    assert torch.equal(objectives[0], refine(gan, problem, reach, begun, 3).objective)
+    for fewer, more in pairwise(objectives):
+        assert (more <= fewer).all()
+    assert (objectives[-1] < objectives[0]).any()
+
+
+def test_search_converges():
+    """Four steps leave of the gap between the encoder's start and the best latent known less than a fiftieth, typically."""
+    model = numeric()
+    problem = problem_of(model, correlated(200, 11))
+    gan, reach = model.scorer.gan, model.scorer.reach()
+    begun, _ = start(gan, problem, reach)
+    best = invert(gan, problem, reach, begun, 40, 5).objective
+    left = (refine(gan, problem, reach, begun, 4).objective - best) / (begun.objective - best)
+    assert left.median() < 0.02
 
 
 def test_scoring_changes_no_weight():

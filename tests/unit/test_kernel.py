@@ -31,9 +31,9 @@ def in_context():
     return fit(rows, schema, ModelConfig(model=QUICK), device="cpu"), as_matrix(mixed_rows(300, 1), schema)
 
 
-def shaped(**changes):
+def shaped(starts=1, **changes):
     settings = QUICK.model_copy(update={"steps": 60, **changes})
-    search = InversionSettings(screen=0.5, steps=4)
+    search = InversionSettings(screen=0.5, steps=4, starts=starts)
     return fit(correlated(400), config=ModelConfig(model=settings, inversion=search), device="cpu"), correlated(700, 3)
 
 
@@ -42,6 +42,7 @@ CASES = {
     "categories and hours": lambda: (mixed(), as_matrix(mixed_rows(300, 1), mixed().schema)),
     "context": in_context,
     "two views": lambda: shaped(views=("tamed", "soft"), members=2, discriminators=3),
+    "several starts": lambda: shaped(starts=5, views=("tamed", "soft"), members=2),
     "residual networks": lambda: shaped(architecture="residual"),
     "networks of falling width": lambda: shaped(architecture="funnel", members=2),
     "one hidden layer": lambda: shaped(architecture="shallow"),
@@ -127,7 +128,7 @@ def test_more_steps_never_raise_the_objective(width):
     own, everyone = np.full(200, -1), np.full(1, -np.inf)
     objectives = []
     for steps in (1, 2, 3, 5, 9):
-        scorer._compiled(normalised, own, everyone, steps)
+        scorer._compiled(normalised, own, everyone, InversionSettings(steps=steps))
         objectives.append(scorer._compiled.rooms[-1].figures[1, :200].copy())
     for fewer, more in pairwise(objectives):
         assert (more <= fewer).all()

@@ -52,12 +52,13 @@ def test_neighbours_share_the_context():
 
 
 def test_the_prior_is_the_mean_of_the_neighbours_latents():
-    """Anchor and scatter are the mean of the neighbours' latents and their mean squared distance from it."""
+    """Beside the neighbours' latents there are their mean and their mean squared distance from it."""
     memory = memory_of(drawn(2, 2, 40, 3), torch.zeros(40, 0))
     nearest = torch.tensor([[[0, 1, 2]], [[3, 4, 5]]])
-    anchor, scatter = memory.prior(nearest)
+    known, anchor, scatter = memory.prior(nearest)
     for member, rows in enumerate(([0, 1, 2], [3, 4, 5])):
         latents = memory.latents[member, rows]
+        assert torch.equal(known[member, 0], latents.flatten())
         torch.testing.assert_close(anchor[member, 0], latents.mean(0))
         torch.testing.assert_close(scatter[member, 0], (latents - latents.mean(0)).square().sum(1).mean())
 

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from stream_detector.gan.evidence import MAGNIFIED
 from stream_detector.gan.networks import Gan, Network
+from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised
 from stream_detector.scoring.compiled.expecting import expect
 from stream_detector.scoring.compiled.given import Judges, Kept, Pair, Records, Room
@@ -56,12 +57,14 @@ class Compiled:
         )
         return cls(pair, kept, judges)
 
-    def __call__(self, normalised: Normalised, own: NDArray[np.int64], screen: Floats, steps: int) -> Sequence[Floats]:
+    def __call__(
+        self, normalised: Normalised, own: NDArray[np.int64], screen: Floats, search: InversionSettings
+    ) -> Sequence[Floats]:
         """Starts, refined, nearness, distances and verdicts, each [view, record]."""
         records = _records(normalised, own)
         parts = np.zeros((5, *normalised.views.shape[:2]))
         with self._room(records) as room:
-            score(self.pair, self.kept, self.judges, records, room, screen, steps, parts)
+            score(self.pair, self.kept, self.judges, records, room, screen, search.steps, search.starts, parts)
         return tuple(parts)
 
     def expected(self, normalised: Normalised, usual: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -100,7 +100,7 @@ class Room(NamedTuple):
     residual: Array
     judged: Array
     sums: Array  # [row]: what a logarithm is taken of
-    searched: Array  # [4, row, column]: records, present, residual heeded, weight
+    searched: Array  # [4, row, column]: records, present, residual heeded, curvature
     tried: Array  # [6, row, unit]: latents, trial, anchors, direction, left, along
     figures: Array  # [5, row]: scatter, objective, misfit, length, size
     chosen: NDArray[np.int32]  # [row], and as many of a block

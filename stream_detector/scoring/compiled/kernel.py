@@ -1,6 +1,6 @@
 """The raw scores on a processor: one compiled call a batch, without Python's lock.
 
-The same arithmetic as `look`, `refine` and `judge`, which serve other devices: nearest kept records,
+The same arithmetic as `look`, `invert` and `judge`, which serve other devices: nearest kept records,
 encoder and generator, the search beyond the screen, evidence, discriminators. Every record is
 computed for itself, in an order of operations that does not depend on the others, so a record scores
 the same to the bit alone, in any batch and in any order.
@@ -26,7 +26,15 @@ Floats = NDArray[np.float64]
 
 @compiled
 def score(
-    pair: Pair, kept: Kept, judges: Judges, records: Records, room: Room, screen: Floats, steps: int, parts: Floats
+    pair: Pair,
+    kept: Kept,
+    judges: Judges,
+    records: Records,
+    room: Room,
+    screen: Floats,
+    steps: int,
+    starts: int,
+    parts: Floats,
 ) -> None:
     """Raw scores into `parts` [part, view, record], float64, zero at first: mean log misfit of the encoder's start; the
     same after the search where the start lies beyond `screen` [view]; nearness; mean log distance in the
@@ -37,17 +45,17 @@ def score(
         rows = min(TILE, count - first)
         for view in range(views):
             tile = parts[:, view, first : first + rows]
-            starts, refined, nearness, distances, verdicts = tile[0], tile[1], tile[2], tile[3], tile[4]
+            begun, refined, nearness, distances, verdicts = tile[0], tile[1], tile[2], tile[3], tile[4]
             _show(records, view, first, room, rows)
             find_nearest(kept, view, records.own, first, room, rows)
-            _start(pair, kept, records, view, first, room, starts, rows)
+            _start(pair, kept, records, view, first, room, begun, rows)
             show_evidence(judges, kept, records, view, first, room, nearness, rows)
             judge(judges, view, views, room, distances, verdicts, rows)
             for row in range(rows):
-                refined[row] = starts[row]
-            chosen = _choose_searched(starts, screen[view], room, rows) if steps else 0
+                refined[row] = begun[row]
+            chosen = _choose_searched(begun, screen[view], room, rows) if steps else 0
             if chosen:
-                search(pair, records, view, first, chosen, steps, room, refined)
+                search(pair, kept, records, view, first, chosen, steps, starts, room, refined)
 
 
 @compiled

@@ -120,7 +120,7 @@ def _compare(keys, slots, leaf, own, first, query, distances, lanes, chosen, sta
             row = chosen[some + place]
             limit = third[row]
             if limit == FARTHER:
-                limit = min(limit, _fourth(distances, place, lanes))
+                limit = _fourth(distances, place, lanes)
             near = within(distances, place, limit)
             if near:
                 _keep(near, words[place], slots, leaf, own[first + row], limits, found, row)

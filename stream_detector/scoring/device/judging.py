@@ -11,7 +11,7 @@ from stream_detector.scoring.compiled.numbers import FLOOR
 from stream_detector.scoring.device.columns import Columns
 from stream_detector.scoring.device.nearest import StaticMemory
 from stream_detector.scoring.discrimination import FeatureSpread, judge
-from stream_detector.scoring.inversion import refine
+from stream_detector.scoring.inversion import invert
 from stream_detector.scoring.look import Look, look
 from stream_detector.scoring.screen import NOBODY
 
@@ -38,6 +38,7 @@ class Judging:
     usual: Tensor
     prior: float
     steps: int
+    starts: int
     passes: tuple[bool, ...]
 
     @classmethod
@@ -60,6 +61,7 @@ class Judging:
             usual,
             scorer.search.prior,
             scorer.search.steps,
+            scorer.search.starts,
             passes,
         )
 
@@ -82,7 +84,7 @@ class Judging:
 
     def _searched(self, seen: Look, starts: Tensor) -> Tensor:
         """As `Screen.joined` [view, row], all of them having been searched for."""
-        found = refine(self.gan, seen.problem, self.reach, seen.begun, self.steps)
+        found = invert(self.gan, seen.problem, self.reach, seen.begun, self.steps, self.starts)
         refined = self._logs(found.misfit)
         if len(self.passes) == 1:
             return refined
