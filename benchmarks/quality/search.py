@@ -17,12 +17,13 @@ from benchmarks.quality.data import Matrix
 from benchmarks.quality.method import Method, Score
 from benchmarks.quality.ours import engine_sources
 from stream_detector import DetectorModel, ModelConfig
-from stream_detector.scoring.inversion import Inversion, Problem, judged, refine, start
+from stream_detector.scoring.inversion import Inversion, Problem, invert, judged, refine, start
 from stream_detector.scoring.look import look
 
 __all__ = ["SEARCH"]
 
 STEPS = (0, 1, 2, 4, 8)
+THOROUGH = (32, 5)  # steps, and starts
 ADAM_STEPS, ADAM_RATE = 500, 0.02
 CHUNK = 1_024  # records searched for at once
 REFERENCE = 1_000  # training records that put the views on one scale
@@ -57,8 +58,11 @@ def _searches(model: DetectorModel) -> list[Search]:
     def free(problem: Problem) -> Inversion:
         return damped(max(STEPS))(replace(problem, prior=0.0))
 
+    def thorough(problem: Problem) -> Inversion:
+        return invert(gan, problem, reach, start(gan, problem, reach)[0], *THOROUGH)
+
     unmoved = damped(max(STEPS), torch.full_like(reach, EVERYTHING))
-    return [*(damped(steps) for steps in STEPS), unmoved, free, lambda problem: _adam(model, problem)]
+    return [*(damped(steps) for steps in STEPS), thorough, unmoved, free, lambda problem: _adam(model, problem)]
 
 
 def _adam(model: DetectorModel, problem: Problem) -> Inversion:
@@ -96,12 +100,18 @@ SEARCH = Method(
     (
         "search: the encoder's start",
         *(f"search: {steps} damped step{'s' * (steps > 1)}" for steps in STEPS[1:]),
+        "search: {} steps from {} starts".format(*THOROUGH),
         f"search: {max(STEPS)} steps, not robust",
         f"search: {max(STEPS)} steps, free of the prior",
         f"search: {ADAM_STEPS} Adam steps, as AnoGAN",
     ),
     fit,
-    {"config": ModelConfig().model_dump(mode="json"), "steps": STEPS, "adam": [ADAM_STEPS, ADAM_RATE]},
+    {
+        "config": ModelConfig().model_dump(mode="json"),
+        "steps": STEPS,
+        "thorough": THOROUGH,
+        "adam": [ADAM_STEPS, ADAM_RATE],
+    },
     note="the inversion's misfit alone, uncalibrated, every record searched for, all with the same networks",
     is_gan=True,
     is_ours=True,

@@ -23,7 +23,7 @@ from stream_detector.gan.networks import Gan
 __all__ = ["Inversion", "Problem", "invert", "judged", "refine", "start"]
 
 SHORTER, LONGER = 0.5, 1.5  # times as long is the next step after one that would have raised the objective, or not
-FLATTEST = 0.1  # of a column's weight is left of its curvature where the robust loss bends down
+FLATTEST = 0.3  # of a column's weight is left of its curvature where the robust loss bends down
 CONJUGATE = 2  # iterations that solve for a step; what is solved is well conditioned, the prior sees to that
 TINY = 1e-30
 

@@ -84,14 +84,14 @@ def test_more_starts_never_raise_the_objective(seed):
 
 
 def test_search_converges():
-    """Four steps leave of the gap between the encoder's start and the best latent known less than a fiftieth, typically."""
+    """Three steps come within one per cent of the lowest objective known, on nine records of ten."""
     model = numeric()
-    problem = problem_of(model, correlated(200, 11))
+    problem = problem_of(model, correlated(400, 11))
     gan, reach = model.scorer.gan, model.scorer.reach()
     begun, _ = start(gan, problem, reach)
     best = invert(gan, problem, reach, begun, 40, 5).objective
-    left = (refine(gan, problem, reach, begun, 4).objective - best) / (begun.objective - best)
-    assert left.median() < 0.02
+    found = refine(gan, problem, reach, begun, 3).objective
+    assert (found <= 1.01 * best).float().mean() > 0.9
 
 
 def test_scoring_changes_no_weight():
