@@ -117,8 +117,8 @@ def _stages(model: DetectorModel, X: NDArray[np.float32]) -> dict[str, float]:
         for name, seconds in _through(stages, tiles).items():
             found[name] = min(found[name], 1e6 * seconds / (len(tiles) * rows))
     searching, plain = (
-        _rate(lambda s=steps: networks(normalised, own, screen, s), len(X), time.process_time, 1)
-        for steps in (scorer.search.steps, 0)
+        _rate(lambda s=search: networks(normalised, own, screen, s), len(X), time.process_time, 1)
+        for search in (scorer.search, scorer.search.model_copy(update={"steps": 0}))
     )
     return found | {"search": max(0.0, 1e6 / searching - 1e6 / plain)}
 
