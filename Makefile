@@ -26,6 +26,8 @@ setup: .venv/installed ## the environment in .venv, redone when pyproject.toml o
 	@python=$$($(MAKE) -s --no-print-directory python) || exit 1; \
 	test -x $(BIN)/python || "$$python" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@echo 'Compiling the scoring kernel; one to two minutes, once on this machine.'
+	@$(BIN)/python docker/compile.py
 	@touch $@
 
 demo: setup ## a local Kafka, telemetry with faults, a fit, alerts: all in this terminal

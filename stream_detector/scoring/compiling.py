@@ -7,7 +7,7 @@ from numba.core import event
 
 __all__ = ["announce"]
 
-NOTICE = "Compiling the scoring kernel; once on this machine, about a minute."
+NOTICE = "Compiling the scoring kernel; once on this machine, one to two minutes."
 
 
 class _Once(event.Listener):
