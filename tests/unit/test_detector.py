@@ -149,3 +149,23 @@ def test_limits_come_from_the_calibration(model):
     """The ceiling lies above the nominal threshold, the floor below it."""
     bounds = limits(model, THRESHOLD)
     assert bounds.floor < bounds.nominal < bounds.ceiling
+
+
+def test_a_flood_of_far_records_is_flagged_to_its_end(model):
+    """Four of five records far above normal, for three windows: most of them are flagged, the last as the first.
+
+    A worker that lets the threshold follow them, or a calibration by which they score below the threshold's
+    ceiling, goes silent in the midst of an attack.
+    """
+    rng = np.random.default_rng(4)
+    bounds = ThresholdConfig(target_alert_rate=0.001, window=200, warmup=50)
+    flood = [offset >= 200 and offset % 5 > 0 for offset in range(800)]
+    rows = [row(rng, 8.0 if far else 0.0) for far in flood]
+    log = [Stored(0, offset, orjson.dumps({"features": each})) for offset, each in enumerate(rows)]
+    thresholds = {("telemetry", 0): RollingThreshold(limits(model, bounds))}
+    alerts, _, _ = play(log, model, 64, thresholds)
+    flagged = {alert.offset for alert in alerts}
+    for first in (200, 400, 600):
+        far = {offset for offset in range(first, first + 200) if flood[offset]}
+        assert len(far & flagged) > 0.95 * len(far)
+    assert max(alert.threshold for alert in alerts) <= limits(model, bounds).ceiling

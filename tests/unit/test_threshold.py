@@ -98,6 +98,23 @@ def test_never_leaves_floor_and_ceiling(scores):
         assert judged.warming or 1.0 <= judged.value <= 6.0
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(3.6, 12), st.floats(0, 2))
+def test_a_flood_is_flagged_however_long_it_lasts(seed, height, spread):
+    """Four of five scores far above normal, for three windows: each of them is flagged, and hardly a normal one more."""
+    rng = np.random.default_rng(seed)
+    own = limits(window=1_000, warmup=200, rate=0.001, floor=2.6, ceiling=3.48)
+    threshold = RollingThreshold(own)
+    threshold.learn(rng.exponential(1 / np.log(10), 1_000))
+    scores = rng.exponential(1 / np.log(10), 3_000)
+    flood = rng.random(3_000) < 0.8
+    scores[flood] = height + spread * rng.random(int(flood.sum()))
+    flagged = threshold.flag(scores)
+    assert set(np.flatnonzero(flood)) <= flagged.keys()
+    assert max(met.value for met in flagged.values()) == own.ceiling
+    assert len(flagged) - flood.sum() <= 10
+
+
 def test_warms_up_on_the_calibrated_quantile():
     """Until `warmup` scores were seen the nominal threshold serves and says so."""
     threshold = RollingThreshold(limits(warmup=10))
