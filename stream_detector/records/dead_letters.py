@@ -1,6 +1,13 @@
-"""Records that could not be used, as they cross Kafka: original bytes, and the reason in headers."""
+"""Records that could not be used, as they cross Kafka: original bytes, and the reason in headers.
 
-from dataclasses import dataclass
+Whatever the original holds, its dead letter can be made, and made again: what cannot be read off it is
+named in a header instead.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from gc import get_referents
+from typing import Any, TypeVar
 
 from stream_detector.features import Rejection
 from stream_detector.records.message import Header, Message, printable, raw
@@ -8,11 +15,20 @@ from stream_detector.records.message import Header, Message, printable, raw
 __all__ = ["CONNECT", "DeadLetter"]
 
 CONNECT = "__connect.errors."
+OWN = "stream-detector."
+ORIGINAL = OWN + "original."
+"""Stands before the name of an original's header that would pass for one of ours."""
+
+LOST = OWN + "lost"
+UNREADABLE = ORIGINAL + "unreadable-name"
+LOG_APPEND_TIME = 2  # what the client calls a timestamp that the broker set
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that could not be used: its original bytes, and why."""
+    """A record that could not be used: its original bytes, and why; `timestamp_ms` 0 is the time of sending."""
 
     topic: str
     partition: int
@@ -25,27 +41,69 @@ class DeadLetter:
 
     @classmethod
     def of(cls, message: Message, rejection: Rejection) -> "DeadLetter":
-        """Key, value, headers and timestamp untouched, plus Kafka Connect's error headers."""
+        """Key, value, headers and timestamp untouched, plus Kafka Connect's error headers.
+
+        Never raises. Of a name that begins as ours do, ours is the only header; the original's is renamed.
+        """
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-        context: list[Header] = [
-            (CONNECT + "topic", topic.encode()),
-            (CONNECT + "partition", str(partition).encode()),
-            (CONNECT + "offset", str(offset).encode()),
-            (CONNECT + "connector.name", b"stream-detector"),
-            (CONNECT + "task.id", b"0"),
-            (CONNECT + "stage", b"VALUE_CONVERTER"),
-            (CONNECT + "class.name", b"stream_detector.records"),
-            (CONNECT + "exception.class.name", rejection.reason.encode()),
-            (CONNECT + "exception.message", printable(rejection.message).encode()),
-        ]
-        kind, timestamp = message.timestamp()
-        return cls(
-            topic,
-            partition,
-            offset,
-            raw(message.key()),
-            raw(message.value()),
-            (*(message.headers() or ()), *context),
-            timestamp if kind else 0,
-            rejection.reason,
-        )
+        lost: list[str] = []
+        key = _part("key", lambda: raw(message.key()), lost)
+        value = _part("value", lambda: raw(message.value()), lost)
+        kind, timestamp = _part("timestamp", message.timestamp, lost) or (0, 0)
+        headers = [*_carried(_headers(message, lost), lost), *_context(topic, partition, offset, rejection)]
+        if kind == LOG_APPEND_TIME:
+            headers.append((ORIGINAL + "timestamp.type", b"LogAppendTime"))
+        if lost:
+            headers.append((LOST, ",".join(dict.fromkeys(lost)).encode()))
+        letter = cls(topic, partition, offset, key, value, tuple(headers), timestamp, rejection.reason)
+        # For the client 0 is no time but the present.
+        return letter.stamped_anew() if kind and not timestamp else letter
+
+    def stamped_anew(self) -> "DeadLetter":
+        """The same with the time of sending; the original's is in a header."""
+        stamp: Header = (ORIGINAL + "timestamp", str(self.timestamp_ms).encode())
+        return replace(self, timestamp_ms=0, headers=(*self.headers, stamp))
+
+
+def _part(name: str, read: Callable[[], Part], lost: list[str]) -> Part | None:
+    """A part of a message; None, and its name among the `lost`, when it cannot be read."""
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - whatever foreign bytes make the client raise
+        lost.append(name)
+        return None
+
+
+def _headers(message: Message, lost: list[str]) -> list[tuple[str, Any]]:
+    """The headers as the client hands them out; asked again after a failure, it leaves out what it cannot read."""
+    try:
+        return message.headers() or []
+    except Exception:  # noqa: BLE001 - as above
+        return _part("headers", message.headers, lost) or []
+
+
+def _carried(headers: list[tuple[str, Any]], lost: list[str]) -> Iterator[Header]:
+    """Headers that can be sent, none of which passes for one of ours."""
+    for header in headers:
+        # A name that is no UTF-8 leaves a hole in its pair, and who unpacks that brings the process down.
+        parts = get_referents(header)
+        if len(parts) < 2:
+            lost.append("headers")
+            yield UNREADABLE, parts[0] if parts else None
+            continue
+        name, content = header
+        yield (ORIGINAL + name if name.startswith((CONNECT, OWN)) else name), content
+
+
+def _context(topic: str, partition: int, offset: int, rejection: Rejection) -> list[Header]:
+    return [
+        (CONNECT + "topic", topic.encode()),
+        (CONNECT + "partition", str(partition).encode()),
+        (CONNECT + "offset", str(offset).encode()),
+        (CONNECT + "connector.name", b"stream-detector"),
+        (CONNECT + "task.id", b"0"),
+        (CONNECT + "stage", b"VALUE_CONVERTER"),
+        (CONNECT + "class.name", b"stream_detector.records"),
+        (CONNECT + "exception.class.name", rejection.reason.encode()),
+        (CONNECT + "exception.message", printable(rejection.message).encode()),
+    ]

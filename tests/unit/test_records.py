@@ -180,6 +180,7 @@ class Stored:
     _value: bytes | None = b"\x00broken"
     _key: bytes | None = b"k"
     _headers: tuple = (("h", b"1"), ("h", None))
+    _timestamp: tuple = (1, 1_700_000_000_000)
 
     def topic(self):
         return "telemetry"
@@ -200,7 +201,7 @@ class Stored:
         return list(self._headers) or None
 
     def timestamp(self):
-        return (1, 1_700_000_000_000)
+        return self._timestamp
 
 
 def test_a_dead_letter_keeps_its_original_to_the_byte():
@@ -213,6 +214,57 @@ def test_a_dead_letter_keeps_its_original_to_the_byte():
     assert context["__connect.errors.offset"] == b"42"
     assert context["__connect.errors.exception.class.name"] == b"undecodable"
     assert b"\x1b" not in context["__connect.errors.exception.message"]
+
+
+FORGED = (("__connect.errors.topic", b"forged"), ("stream-detector.lost", b"forged"), ("h", b"1"))
+
+
+def test_a_forged_header_cannot_pass_for_ours():
+    """Who takes a name's first header, its last one, or all of them finds what we wrote; the original's has another name."""
+    headers = DeadLetter.of(Stored(_headers=FORGED), Rejection("undecodable", "not JSON")).headers
+    assert [content for name, content in headers if name == "__connect.errors.topic"] == [b"telemetry"]
+    assert headers[:3] == (
+        ("stream-detector.original.__connect.errors.topic", b"forged"),
+        ("stream-detector.original.stream-detector.lost", b"forged"),
+        ("h", b"1"),
+    )
+    assert "stream-detector.lost" not in dict(headers)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "sent", "named"),
+    [
+        ((1, 1_700_000_000_000), 1_700_000_000_000, {}),
+        ((1, -5), -5, {}),
+        ((1, 0), 0, {"timestamp": b"0"}),  # for the client 0 is the present
+        ((2, 0), 0, {"timestamp": b"0", "timestamp.type": b"LogAppendTime"}),
+        ((2, 7), 7, {"timestamp.type": b"LogAppendTime"}),
+        ((0, 0), 0, {}),
+    ],
+)
+def test_a_dead_letter_keeps_the_time_of_its_original(timestamp, sent, named):
+    """As its own timestamp, and in a header what that cannot say."""
+    letter = DeadLetter.of(Stored(_timestamp=timestamp), Rejection("undecodable", "not JSON"))
+    prefix = "stream-detector.original."
+    assert letter.timestamp_ms == sent
+    assert {n.removeprefix(prefix): content for n, content in letter.headers if n.startswith(prefix)} == named
+
+
+@pytest.mark.parametrize("part", ["key", "value", "headers", "timestamp"])
+def test_what_cannot_be_read_is_named_in_the_dead_letter(part):
+    """A record whose client fails on a part of it has a dead letter all the same, with every other part."""
+
+    class Broken(Stored):
+        pass
+
+    def fail(_):
+        raise SystemError("the client's bug")
+
+    setattr(Broken, part, fail)
+    letter, whole = (DeadLetter.of(each, Rejection("undecodable", "not JSON")) for each in (Broken(), Stored()))
+    assert ("stream-detector.lost", part.encode()) in letter.headers
+    others = {"key", "value", "timestamp_ms"} - {"timestamp_ms" if part == "timestamp" else part}
+    assert {name: getattr(letter, name) for name in others} == {name: getattr(whole, name) for name in others}
 
 
 def an_alert():
