@@ -1,38 +1,25 @@
-"""The configuration: one YAML file, validated whole before anything is opened.
-
-Environment variables override the file: `STREAM_DETECTOR_<SECTION>__<KEY>`, for example
-`STREAM_DETECTOR_KAFKA__BOOTSTRAP_SERVERS`. Secrets belong there, or in a file named by
-`kafka.properties`, never in the YAML. Unknown keys are errors, with a suggestion.
-"""
+"""The sections of the configuration: what each key means, its unit, range and default."""
 
 import re
-from collections.abc import Iterator
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from stream_detector.errors import ConfigError
-from stream_detector.features import Feature, FeatureSchema, Kind
-from stream_detector.gan.settings import InversionSettings, ModelSettings
-from stream_detector.retraining.settings import RetrainSettings
+from stream_detector.features import Feature, Kind
 
 __all__ = [
-    "Config",
     "DriftConfig",
+    "FeatureConfig",
     "KafkaConfig",
+    "LogConfig",
+    "MetricsConfig",
     "RecordConfig",
+    "Section",
     "ThresholdConfig",
     "TopicsConfig",
     "WorkerConfig",
-    "load_config",
 ]
 
-ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
-MAX_CONFIG_BYTES = 1 << 20
 TOPIC_NAME = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
 
 Topic = Annotated[str, Field(pattern=TOPIC_NAME.pattern)]
@@ -235,118 +222,3 @@ class MetricsConfig(Section):
     port: int = Field(0, ge=0, le=65_535)
     """0 = no listener."""
     host: str = "127.0.0.1"
-
-
-class Config(BaseSettings):
-    """The whole configuration; every section has defaults, `features` is learnt when left out."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        env_prefix=ENVIRONMENT_PREFIX,
-        env_nested_delimiter="__",
-    )
-
-    kafka: KafkaConfig = KafkaConfig()
-    topics: TopicsConfig = TopicsConfig()
-    record: RecordConfig = RecordConfig()
-    features: tuple[FeatureConfig, ...] = ()
-    """The features to judge, in any order; empty = those of the model."""
-    model: ModelSettings = ModelSettings()
-    inversion: InversionSettings = InversionSettings()
-    threshold: ThresholdConfig = ThresholdConfig()
-    worker: WorkerConfig = WorkerConfig()
-    drift: DriftConfig = DriftConfig()
-    retrain: RetrainSettings = RetrainSettings()
-    log: LogConfig = LogConfig()
-    metrics: MetricsConfig = MetricsConfig()
-    seed: int = Field(0, ge=0)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file; nothing else is read."""
-        return env_settings, init_settings
-
-    @model_validator(mode="after")
-    def _vectors_are_numbers(self) -> Self:
-        if self.record.format == "float32":
-            for feature in self.features:
-                if feature.kind is Kind.CATEGORICAL:
-                    raise ValueError(
-                        f"record.format float32 has no categories, but feature {feature.name!r} is one; use another format"
-                    )
-        return self
-
-    @property
-    def declared_schema(self) -> FeatureSchema | None:
-        """The declared features, None when they are to be learnt from the data."""
-        return FeatureSchema(tuple(f.to_feature() for f in self.features)) if self.features else None
-
-
-def load_config(path: Path | None) -> Config:
-    """The configuration in `path` (None: all defaults) under the environment's overrides.
-
-    Raises `ConfigError` with one line a fault: file, key, the value seen, and what to do.
-    """
-    where = str(path) if path else "configuration"
-    try:
-        return Config(**(_read(path) if path else {}))
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{where}: {line}" for line in _explain(error))) from None
-    except SettingsError as error:
-        raise ConfigError(f"environment: {error}; values of lists and objects are written as JSON") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES:,} bytes; this is no configuration file")
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a bomb expands only in safe_load
-            raise ConfigError(f"{path}: YAML aliases are not allowed; write the values out")
-        document = yaml.safe_load(text)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path given with -c") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if document is not None and not isinstance(document, dict):
-        raise ConfigError(f"{path}: holds a {type(document).__name__}; expected sections such as 'kafka:'")
-    if any(not isinstance(key, str) for key in document or {}):
-        raise ConfigError(f"{path}: every key on the top level must be text")
-    return document or {}
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in fault["loc"]) or "configuration"
-        if fault["type"] == "extra_forbidden":
-            yield f"{key}: unknown key{_suggestion(fault['loc'])}"
-        elif _secret(key):
-            yield f"{key}: {fault['msg']}"
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            seen = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r:.80})"
-            yield f"{key}: {message[:1].lower()}{message[1:]}{seen}"
-
-
-def _secret(key: str) -> bool:
-    return any(part in key for part in ("password", "properties", "user_info"))
-
-
-def _suggestion(location: tuple[int | str, ...]) -> str:
-    section: type[BaseModel] = Config
-    for part in location[:-1]:
-        field = section.model_fields.get(str(part))
-        inner = field.annotation if field else FeatureConfig
-        section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else FeatureConfig
-    known = list(section.model_fields)
-    close = get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"

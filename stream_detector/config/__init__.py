@@ -1,0 +1,32 @@
+"""The configuration: one YAML file, validated whole before anything is opened.
+
+Environment variables override the file: `STREAM_DETECTOR_<SECTION>__<KEY>`, for example
+`STREAM_DETECTOR_KAFKA__BOOTSTRAP_SERVERS`. Secrets belong there, or in a file named by
+`kafka.properties`, never in the YAML. Unknown keys are errors, with a suggestion.
+"""
+
+from stream_detector.config.loading import load_config
+from stream_detector.config.sections import (
+    DriftConfig,
+    KafkaConfig,
+    LogConfig,
+    MetricsConfig,
+    RecordConfig,
+    ThresholdConfig,
+    TopicsConfig,
+    WorkerConfig,
+)
+from stream_detector.config.whole import Config
+
+__all__ = [
+    "Config",
+    "DriftConfig",
+    "KafkaConfig",
+    "LogConfig",
+    "MetricsConfig",
+    "RecordConfig",
+    "ThresholdConfig",
+    "TopicsConfig",
+    "WorkerConfig",
+    "load_config",
+]

@@ -1,0 +1,79 @@
+"""The whole configuration: all sections, and what the environment overrides."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stream_detector.config.sections import (
+    DriftConfig,
+    FeatureConfig,
+    KafkaConfig,
+    LogConfig,
+    MetricsConfig,
+    RecordConfig,
+    ThresholdConfig,
+    TopicsConfig,
+    WorkerConfig,
+)
+from stream_detector.features import FeatureSchema, Kind
+from stream_detector.gan.settings import InversionSettings, ModelSettings
+from stream_detector.retraining.settings import RetrainSettings
+
+__all__ = ["ENVIRONMENT_PREFIX", "Config"]
+
+ENVIRONMENT_PREFIX = "STREAM_DETECTOR_"
+
+
+class Config(BaseSettings):
+    """The whole configuration; every section has defaults, `features` is learnt when left out."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    kafka: KafkaConfig = KafkaConfig()
+    topics: TopicsConfig = TopicsConfig()
+    record: RecordConfig = RecordConfig()
+    features: tuple[FeatureConfig, ...] = ()
+    """The features to judge, in any order; empty = those of the model."""
+    model: ModelSettings = ModelSettings()
+    inversion: InversionSettings = InversionSettings()
+    threshold: ThresholdConfig = ThresholdConfig()
+    worker: WorkerConfig = WorkerConfig()
+    drift: DriftConfig = DriftConfig()
+    retrain: RetrainSettings = RetrainSettings()
+    log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    seed: int = Field(0, ge=0)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; nothing else is read."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _vectors_are_numbers(self) -> Self:
+        if self.record.format == "float32":
+            for feature in self.features:
+                if feature.kind is Kind.CATEGORICAL:
+                    raise ValueError(
+                        f"record.format float32 has no categories, but feature {feature.name!r} is one; use another format"
+                    )
+        return self
+
+    @property
+    def declared_schema(self) -> FeatureSchema | None:
+        """The declared features, None when they are to be learnt from the data."""
+        return FeatureSchema(tuple(f.to_feature() for f in self.features)) if self.features else None
