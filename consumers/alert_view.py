@@ -17,7 +17,7 @@ RAREST = 9.0  # nines; beyond it a number says no more than "never seen"
 def view(alert: Alert) -> Text:
     """The alert as a block of lines, safe to print whatever its text holds."""
     block = Text(no_wrap=True, overflow="ignore")
-    severity = printable(str(alert.severity))
+    severity = printable(alert.severity)
     block.append(f" {severity.upper()} ", COLOURS.get(severity, "bold"))
     block.append(f" {_words(alert.entity, 'no entity')}", "bold")
     block.append(f"  {_words(alert.event_time, 'no event time')}\n")
@@ -53,7 +53,7 @@ def _append(block: Text, contribution: Contribution, widths: list[int]) -> None:
 
 
 def _cells(contribution: Contribution) -> tuple[str, str, str]:
-    return printable(str(contribution.feature)), _amount(contribution.value), _amount(contribution.expected)
+    return printable(contribution.feature), _amount(contribution.value), _amount(contribution.expected)
 
 
 def _bar(share: float) -> str:
@@ -71,4 +71,4 @@ def _amount(value: float | str | None) -> str:
 
 
 def _words(text: str | None, absent: str) -> str:
-    return absent if text is None else printable(str(text))
+    return absent if text is None else printable(text)

@@ -9,18 +9,16 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-
-from rich.console import Console
 
 from consumers.alert_view import view
 from stream_detector.config import load_config
 from stream_detector.errors import ConfigError, StreamDetectorError
 from stream_detector.kafka.follow import follow
-from stream_detector.records import Alert, Message, alert_from_json, raw
+from stream_detector.logs import Terminal, answer_in_json, never_fail_to_encode, report
+from stream_detector.records import Alert, Message, alert_from_json, printable, raw
 
 __all__ = ["alerts", "main"]
 
@@ -32,7 +30,7 @@ def alerts(messages: Iterable[Message]) -> Iterator[Alert]:
             yield alert_from_json(raw(message.value()) or b"", raw(message.key()))
         except ValueError:
             where = f"{message.topic()}-{message.partition()}@{message.offset()}"
-            print(f"skipped: {where} holds no alert", file=sys.stderr)
+            print(f"skipped: {printable(where)} holds no alert", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(_parser().parse_args(argv))
     except StreamDetectorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return report(error)
     except BrokenPipeError:  # whoever read has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own last flush must not fail
     except KeyboardInterrupt:
@@ -64,12 +61,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _show(shown: Iterator[Alert], *, as_json: bool) -> None:
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # bars on a terminal that is not UTF-8
-    console = Console(highlight=False)
+    never_fail_to_encode()
+    console = Terminal()
     for alert in shown:
         if as_json:
-            print(alert.to_json().decode(), flush=True)
+            answer_in_json(alert.to_json())
         else:
             console.print(view(alert))
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stream_detector.config import KafkaConfig, load_config
 from stream_detector.errors import ConfigError, DataError, KafkaError, StreamDetectorError
 from stream_detector.kafka.clients import plain_producer, require_broker, translate
 from stream_detector.kafka.topics import require
+from stream_detector.logs import Terminal, report
+from stream_detector.records import printable
 
 __all__ = ["Message", "add_target", "feed", "program", "publish"]
 
@@ -123,7 +124,7 @@ def _paced(messages: Iterable[Message], rate: float | None) -> Iterator[Message]
 
 def _shown(messages: Iterable[Message], where: str, total: int | None) -> Iterator[Message]:
     """The messages, counted on standard error: a bar on a terminal, one line at the end anywhere."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     start = time.monotonic()
     sent = 0
     try:
@@ -132,10 +133,13 @@ def _shown(messages: Iterable[Message], where: str, total: int | None) -> Iterat
             sent += 1
     finally:
         seconds = max(time.monotonic() - start, 1e-9)
-        print(f"{sent:,} records to {where} in {seconds:.1f} s ({sent / seconds:,.0f} records/s)", file=sys.stderr)
+        print(
+            f"{sent:,} records to {printable(where)} in {seconds:.1f} s ({sent / seconds:,.0f} records/s)",
+            file=sys.stderr,
+        )
 
 
-def _bar(messages: Iterable[Message], console: Console, total: int | None) -> Iterator[Message]:
+def _bar(messages: Iterable[Message], console: Terminal, total: int | None) -> Iterator[Message]:
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(messages, total=total, update_period=0.2)
@@ -147,8 +151,7 @@ def program(run: Callable[[], None]) -> int:
     try:
         run()
     except StreamDetectorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return report(error)
     except KeyboardInterrupt:
         return 0
     return 0

@@ -31,11 +31,13 @@ from producers.feed import publish
 from producers.simulator import Sample, Simulation, simulate
 from stream_detector import logs
 from stream_detector.config import Config, load_config
+from stream_detector.foreign import printable
 from stream_detector.kafka import registry, worker
 from stream_detector.kafka.embedded import EmbeddedBroker
 from stream_detector.kafka.follow import follow
 from stream_detector.kafka.sandbox import begin_at_end, sandbox
 from stream_detector.kafka.summary import RunSummary
+from stream_detector.logs import Terminal
 from stream_detector.records import Alert
 from stream_detector.retraining.first_fit import fit_topics
 from stream_detector.scoring.compiling import announce
@@ -112,7 +114,7 @@ def run_demo(seed: int = 7, console: Console | None = None) -> DemoSummary:
     Uses the broker at KAFKA_BOOTSTRAP_SERVERS if that is set, else starts one. Raises what the parts
     raise, KeyboardInterrupt on Ctrl-C or SIGTERM; either way nothing is left behind.
     """
-    console = console or Console(highlight=False)
+    console = console or Terminal()
     base = load_config(CONFIG)
     logs.configure(base.log)
     torch.set_num_threads(max(base.worker.threads, 1))  # two threads that fight for a busy core are slower than one
@@ -217,13 +219,14 @@ def _table(reckoning: Reckoning) -> Table:
 
 
 def _stage(console: Console, number: int, what: str) -> None:
-    console.print(f"[bold]{number}/{STAGES}[/bold] {time.strftime('%H:%M:%S')} {what}", soft_wrap=True)
+    line = Text.assemble((f"{number}/{STAGES}", "bold"), f" {time.strftime('%H:%M:%S')} {printable(what)}")
+    console.print(line, soft_wrap=True)
 
 
 @contextmanager
 def _bar(console: Console, what: str) -> Iterator[Callable[[int, int, str], None]]:
     """A callable (done, total, message) that draws a bar on a terminal, and nothing elsewhere."""
-    columns = (TextColumn("    {task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    columns = (TextColumn("    {task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total, message: progress.update(

@@ -1,30 +1,44 @@
-"""Structured logs on standard error: one JSON object a line, or readable lines on a terminal.
+"""What a program says: structured logs on standard error, answers on a terminal, and its last error.
 
-Text that came from outside is shown with its control characters escaped and cut at 500
-characters, so that no record can forge a line or colour a terminal; values of keys that name a
-secret are never shown.
+Text that came from outside is shown escaped, so that no record can forge a line or colour a
+terminal, and in logs cut at 500 characters. Values of keys that name a secret are never shown, nor
+what stands before the `@` of an address.
 """
 
 import logging
 import re
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import structlog
+from rich.console import Console
+from rich.text import Text
 
 from stream_detector.config import LogConfig
-from stream_detector.records import CONTROL
+from stream_detector.errors import ConfigError, StreamDetectorError
+from stream_detector.foreign import json_line, printable, printable_lines, without_credentials
 
-__all__ = ["configure"]
+__all__ = ["Terminal", "answer_in_json", "configure", "never_fail_to_encode", "report"]
 
-SECRET = re.compile(r"password|secret|token|sasl\.jaas|ssl\.key", re.IGNORECASE)
+SECRET = re.compile(r"password|secret|token|sasl\.jaas|ssl\.key|user_info", re.IGNORECASE)
 LONGEST = 500
+
+
+class Terminal(Console):
+    """A console that shows text as it is: without markup, emoji names or highlights, and escaped by `printable`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Rich hands over here every string that is printed, in tables as well."""
+        return super().render_str(printable_lines(text), **options)
 
 
 def configure(config: LogConfig) -> None:
     """Sets up structlog for the process."""
     as_json = config.format == "json" or (config.format == "auto" and not sys.stderr.isatty())
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -32,8 +46,7 @@ def configure(config: LogConfig) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _hide_secrets,
-            *([] if as_json else [_make_printable]),
-            renderer,
+            *(_rendered_in_json() if as_json else (_make_printable, structlog.dev.ConsoleRenderer())),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
@@ -41,18 +54,45 @@ def configure(config: LogConfig) -> None:
     )
 
 
+def report(error: StreamDetectorError) -> int:
+    """Says on standard error why a program ends; returns its exit code. A configuration may have several faults."""
+    text = without_credentials(str(error))
+    shown = printable_lines(text) if isinstance(error, ConfigError) else printable(text, None)
+    print(f"error: {shown}", file=sys.stderr)  # noqa: T201
+    return error.exit_code
+
+
+def answer_in_json(document: str | bytes) -> None:
+    """Prints a JSON document for other programs, readable by people as well."""
+    print(json_line(document), flush=True)  # noqa: T201
+
+
+def never_fail_to_encode() -> None:
+    """Has standard output replace what its encoding lacks, rather than end the program."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _rendered_in_json() -> tuple[structlog.typing.Processor, ...]:
+    return structlog.processors.JSONRenderer(), lambda _logger, _method, line: json_line(str(line))
+
+
 def _hide_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {key: "[hidden]" if SECRET.search(key) else _short(value) for key, value in event.items()}
+    return {key: "[hidden]" if SECRET.search(key) else _harmless(value) for key, value in event.items()}
 
 
 def _make_printable(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """JSON escapes control characters by itself; a console line does not."""
-    return {key: _escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+    """JSON escapes by itself, a console line does not; only a traceback has lines."""
+    return {
+        key: (printable_lines(value) if key == "exception" else printable(value, None))
+        if isinstance(value, str)
+        else value
+        for key, value in event.items()
+    }
 
 
-def _short(value: Any) -> Any:
-    return value[:LONGEST] + "…" if isinstance(value, str) and len(value) > LONGEST else value
-
-
-def _escaped(text: str) -> str:
-    return "\n".join(CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", line) for line in text.split("\n"))
+def _harmless(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = without_credentials(value)
+    return text[:LONGEST] + "…" if len(text) > LONGEST else text

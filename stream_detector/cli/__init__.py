@@ -17,6 +17,8 @@ from stream_detector.cli.run import broker, demo, run
 from stream_detector.cli.study import study
 from stream_detector.cli.topics import topics
 from stream_detector.errors import StreamDetectorError
+from stream_detector.logs import never_fail_to_encode
+from stream_detector.logs import report as report_error
 
 __all__ = ["main"]
 
@@ -54,14 +56,14 @@ def main() -> None:
 
     Of several processes that `torchrun` starts, one runs it, and the others help it train.
     """
+    never_fail_to_encode()
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             _together()
         else:
             app()
     except StreamDetectorError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
+        sys.exit(report_error(error))
 
 
 def _together() -> None:

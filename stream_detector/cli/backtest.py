@@ -10,6 +10,8 @@ from rich.table import Table
 from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, progress_bar, settings
 from stream_detector.cli.models import resolved
 from stream_detector.errors import ConfigError
+from stream_detector.foreign import printable
+from stream_detector.logs import answer_in_json
 
 if TYPE_CHECKING:
     from stream_detector.kafka.audit import Place
@@ -41,7 +43,7 @@ def backtest(
     with progress_bar() as progress:
         result = judge_again(configuration, loaded, begin, end, progress)
     if as_json:
-        print(json.dumps(_plain(version, result)))  # noqa: T201
+        answer_in_json(json.dumps(_plain(version, result)))
     else:
         _show(version, result, configuration.threshold.target_alert_rate)
 
@@ -74,7 +76,6 @@ def _show(version: str, result: "Backtest", target: float) -> None:
         f"alert rate {result.rate:.4%} (target {target:.4%}); on record {len(result.recorded):,} alerts, "
         f"{result.recorded_rate:.4%}; {len(result.added):,} added, {len(result.lost):,} lost, "
         f"{result.dead_lettered:,} dead letters",
-        highlight=False,
     )
     table = Table("", "alert", "score", "threshold")
     for kind, places, scores in (("added", result.added, result.raised), ("lost", result.lost, result.recorded)):
@@ -88,4 +89,4 @@ def _show(version: str, result: "Backtest", target: float) -> None:
 
 
 def _id(place: "Place") -> str:
-    return "-".join(map(str, place))
+    return printable("-".join(map(str, place)))

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_detector import logs
 from stream_detector.config import Config, load_config
+from stream_detector.foreign import printable
+from stream_detector.logs import Terminal
 
 __all__ = ["ConfigOption", "WhyOption", "answers", "console", "operator", "prepare_scoring", "progress_bar", "settings"]
 
-console = Console(stderr=True)
+console = Terminal(stderr=True)
 """For what happens on the way; it never mixes with an answer."""
-answers = Console()
+answers = Terminal()
 """For what was asked for, on standard output, so that it can be piped."""
 
 ConfigOption = Annotated[
@@ -44,7 +45,7 @@ def prepare_scoring(config: Config) -> None:
     from stream_detector.scoring.compiling import announce
 
     torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
-    announce(lambda what: console.print(what, highlight=False))
+    announce(console.print)
 
 
 def operator() -> str:
@@ -61,10 +62,12 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
     if not sys.stderr.isatty():
         yield _lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("starting", total=None)
-        yield lambda step, total, message: progress.update(task, completed=step, total=total, description=message)
+        yield lambda step, total, message: progress.update(
+            task, completed=step, total=total, description=printable(message)
+        )
 
 
 def _lines() -> Callable[[int, int, str], None]:
@@ -75,6 +78,6 @@ def _lines() -> Callable[[int, int, str], None]:
         tenth = 10 * step // max(total, 1)
         if tenth != shown:
             shown = tenth
-            print(f"{10 * tenth:3d} % {message}", file=sys.stderr, flush=True)  # noqa: T201
+            console.print(f"{10 * tenth:3d} % {printable(message)}", soft_wrap=True)
 
     return report

@@ -4,13 +4,13 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from stream_detector.audit import Difference, Judgement
 from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, settings
 from stream_detector.cli.models import resolved
 from stream_detector.errors import NotRetainedError, ReplayMismatchError
+from stream_detector.logs import answer_in_json
 from stream_detector.records import Alert, DeadLetter, printable
 
 __all__ = ["explain", "replay"]
@@ -43,9 +43,9 @@ def explain(
         version, known = resolved(configuration, model), "as given"
     judged = judgement(configuration, load(configuration, version), place)
     if as_json:
-        print(json.dumps({"model_known": known, **_plain(judged)}))  # noqa: T201
+        answer_in_json(json.dumps({"model_known": known, **_plain(judged)}))
     else:
-        answers.print(f"model {version[:16]}, {known}", highlight=False)
+        answers.print(f"model {version[:16]}, {known}")
         _show(judged)
 
 
@@ -62,14 +62,13 @@ def replay(
     done = again(configuration, alert)
     if as_json:
         found = [{"field": d.field, "recorded": d.recorded, "repeated": d.repeated} for d in done.differences]
-        print(json.dumps({"match": not found, "differences": found, **_plain(done.judgement)}, default=str))  # noqa: T201
+        answer_in_json(json.dumps({"match": not found, "differences": found, **_plain(done.judgement)}, default=str))
     elif done.differences:
         answers.print(_compared(done.differences))
     else:
         answers.print(
             f"match: score {done.alert.score:g} over threshold {done.alert.threshold:g} "
             f"under model {done.alert.model_version[:16]}",
-            highlight=False,
         )
     _judge_differences(alert, done.differences, done.judgement)
 
@@ -102,7 +101,7 @@ def _plain(judged: Judgement) -> dict[str, Any]:
 def _show(judged: Judgement) -> None:
     account = judged.account
     if isinstance(account, DeadLetter):
-        answers.print(f"dead-lettered: {account.reason}", highlight=False)
+        answers.print(f"dead-lettered: {printable(account.reason)}")
         return
     compared = "over" if judged.flagged else "not over"
     short = "" if judged.whole else ", as far as retention left them"
@@ -112,22 +111,22 @@ def _show(judged: Judgement) -> None:
         f"opinions: inversion {account.inversion:g}, discriminator {account.discriminator:g}",
         f"record {_words(account.event_id)} of {_words(account.entity)} at {_words(account.event_time)}",
     ):
-        answers.print(escape(line), highlight=False, soft_wrap=True)
+        answers.print(line, soft_wrap=True)
     table = Table("feature", "value", "expected", "contribution", "direction")
     for each in account.contributions:
         cells = (each.feature, each.value, each.expected, f"{each.contribution:.1%}", each.direction)
-        table.add_row(*(escape(_words(cell)) for cell in cells))
+        table.add_row(*map(_words, cells))
     answers.print(table)
 
 
 def _compared(found: list[Difference]) -> Table:
     table = Table("differs", "on record", "repeated")
     for difference in found:
-        table.add_row(*(escape(_words(c)) for c in (difference.field, difference.recorded, difference.repeated)))
+        table.add_row(*map(_words, (difference.field, difference.recorded, difference.repeated)))
     return table
 
 
 def _words(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
+    return f"{value:.6g}" if isinstance(value, float) else printable(value)

@@ -4,12 +4,13 @@ import json
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from stream_detector.cli.common import ConfigOption, answers, operator, settings
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
 from stream_detector.feedback import Verdict, precision
+from stream_detector.foreign import printable
+from stream_detector.logs import answer_in_json
 
 __all__ = ["feedback"]
 
@@ -39,9 +40,9 @@ def _give(config: Config, alert: str, verdict: Verdict, note: str, as_json: bool
 
     given = give(config, alert, verdict, note, operator())
     if as_json:
-        print(given.to_json().decode())  # noqa: T201
+        answer_in_json(given.to_json())
     else:
-        answers.print(f"{escape(given.alert)}: {given.verdict}, by {escape(given.who)}", highlight=False)
+        answers.print(f"{printable(given.alert)}: {given.verdict}, by {printable(given.who)}")
 
 
 def _summarise(config: Config, as_json: bool) -> None:
@@ -50,10 +51,9 @@ def _summarise(config: Config, as_json: bool) -> None:
     figure = precision(latest(config))
     if as_json:
         counts = {"judged": figure.judged, "anomalies": figure.anomalies, "false_alarms": figure.false_alarms}
-        print(json.dumps(counts | {"precision": figure.value}))  # noqa: T201
+        answer_in_json(json.dumps(counts | {"precision": figure.value}))
         return
     share = "no verdicts yet" if figure.value is None else f"precision {figure.value:.1%}"
     answers.print(
         f"{figure.judged:,} alerts judged: {figure.anomalies:,} anomalies, {figure.false_alarms:,} false alarms; {share}",
-        highlight=False,
     )

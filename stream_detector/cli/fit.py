@@ -8,6 +8,7 @@ import typer
 from stream_detector.cli.common import ConfigOption, console, operator, prepare_scoring, progress_bar, settings
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
+from stream_detector.foreign import printable
 
 if TYPE_CHECKING:
     from stream_detector.gan.run_directory import RunDirectory
@@ -54,13 +55,13 @@ def fit(
         else:
             model = fit_topics(configuration, records, chosen, progress, run)
     if run is not None:
-        console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)
+        console.print(f"run directory: {printable(run.path)}", soft_wrap=True)
     if out is not None:
         model.save(out)
-        console.print(f"wrote {out}: version {model.version}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {printable(out)}: version {model.version}", soft_wrap=True)
     if publish:
         pointer = _publish(configuration, model.to_bytes(), unattended=if_missing)
-        console.print(f"published as current: version {pointer.version}", highlight=False, soft_wrap=True)
+        console.print(f"published as current: version {pointer.version}", soft_wrap=True)
 
 
 def score(
@@ -77,7 +78,7 @@ def score(
     scores = DetectorModel.load(model).score(read_table(file))
     columns = {"inversion": scores.inversion, "discriminator": scores.discriminator, "anomaly": scores.anomaly}
     write_columns(out, columns)
-    console.print(f"wrote {out}: {len(scores.anomaly):,} records", highlight=False, soft_wrap=True)
+    console.print(f"wrote {printable(out)}: {len(scores.anomaly):,} records", soft_wrap=True)
 
 
 def _run(
@@ -109,5 +110,5 @@ def _published(configuration: Config) -> bool:
 
     if (pointer := registry.current(configuration)) is None:
         return False
-    console.print(f"a model is current already: version {pointer.version}; nothing to do", highlight=False)
+    console.print(f"a model is current already: version {pointer.version}; nothing to do")
     return True

@@ -7,6 +7,8 @@ import typer
 from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, answers, settings
+from stream_detector.foreign import printable
+from stream_detector.logs import answer_in_json
 
 __all__ = ["status", "validate"]
 
@@ -15,12 +17,11 @@ def validate(config: ConfigOption = None) -> None:
     """Checks a configuration and shows what it means; nothing is opened."""
     configuration = settings(config)
     topics, threshold = configuration.topics, configuration.threshold
-    names = ", ".join(feature.name for feature in configuration.features) or "those of the model"
+    names = ", ".join(printable(feature.name) for feature in configuration.features) or "those of the model"
     answers.print(
-        f"valid. Reads {', '.join(topics.telemetry)} at {configuration.kafka.bootstrap_servers} as group "
-        f"{configuration.kafka.group_id}; alerts to {topics.alerts}, dead letters to {topics.dead_letters}. "
+        f"valid. Reads {', '.join(topics.telemetry)} at {printable(configuration.kafka.bootstrap_servers)} as group "
+        f"{printable(configuration.kafka.group_id)}; alerts to {topics.alerts}, dead letters to {topics.dead_letters}. "
         f"Features: {names}. Flags about 1 in {1 / threshold.target_alert_rate:,.0f} normal records.",
-        highlight=False,
     )
 
 
@@ -37,12 +38,14 @@ def status(
     partitions = progress(configuration)
     if as_json:
         version = pointer.version if pointer else None
-        print(json.dumps({"model": version, "partitions": [p.to_dict() for p in partitions]}))  # noqa: T201
+        answer_in_json(json.dumps({"model": version, "partitions": [p.to_dict() for p in partitions]}))
         return
     model = (
-        f"{pointer.version[:16]} ({pointer.who}: {pointer.why})" if pointer else "none; make one: stream-detector fit"
+        f"{pointer.version[:16]} ({printable(pointer.who)}: {printable(pointer.why)})"
+        if pointer
+        else "none; make one: stream-detector fit"
     )
-    answers.print(f"model: {model}", highlight=False)
+    answers.print(f"model: {model}")
     table = Table("topic", "partition", "committed", "end", "lag")
     for p in partitions:
         table.add_row(

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, WhyOption, answers, console, operator, settings
 from stream_detector.config import Config
 from stream_detector.errors import ModelNotFoundError
-from stream_detector.records import printable
+from stream_detector.foreign import printable
+from stream_detector.logs import answer_in_json
 
 if TYPE_CHECKING:
     from stream_detector.kafka.pointer import Pointer
@@ -36,9 +36,9 @@ def list_(config: ConfigOption = None) -> None:
     for info in registry.versions(configuration):
         published = datetime.fromtimestamp(info.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
         chosen = next((each for each in (current, shadow) if each and each.version == info.version), None)
-        decision = (printable(chosen.who), chosen.when, printable(chosen.why)) if chosen else ()
+        decision = map(printable, (chosen.who, chosen.when, chosen.why) if chosen else ())
         roles = ", ".join(_roles(info.version, current, shadow))
-        table.add_row(info.version[:16], published, f"{info.size:,} B", roles, *map(escape, decision))
+        table.add_row(info.version[:16], published, f"{info.size:,} B", roles, *decision)
     answers.print(table)
 
 
@@ -61,7 +61,7 @@ def show(version: VersionArgument = "current", config: ConfigOption = None) -> N
 
     configuration = settings(config)
     model = DetectorModel.from_bytes(registry.fetch(configuration, resolved(configuration, version)))
-    print(  # noqa: T201 - on standard output, for other programs
+    answer_in_json(
         json.dumps(
             {
                 "version": model.version,
@@ -83,7 +83,7 @@ def export(version: VersionArgument, file: Path, config: ConfigOption = None) ->
     configuration = settings(config)
     artifact = registry.fetch(configuration, resolved(configuration, version))
     file.write_bytes(artifact)
-    _say(f"wrote {file}: {len(artifact):,} bytes")
+    _say(f"wrote {printable(file)}: {len(artifact):,} bytes")
 
 
 @models.command("import")
@@ -178,7 +178,7 @@ def compare(
         raise ModelNotFoundError("no candidate is in shadow; choose one with 'stream-detector models shadow VERSION'")
     found = compared(configuration, candidate.version, resolved(configuration, "current"))
     if as_json:
-        print(found.to_json().decode())  # noqa: T201
+        answer_in_json(found.to_json())
         return
     table = Table("", "candidate", "in force", title=f"{found.records:,} records judged by both")
     table.add_row("version", found.candidate[:16], found.champion[:16])
@@ -188,15 +188,14 @@ def compare(
     answers.print(table)
     answers.print(
         f"added {found.alerts_added:,}, lost {found.alerts_lost:,}, agreement {found.agreement:.1%} of all alerts",
-        highlight=False,
     )
     for what, ids in (("added", found.added), ("lost", found.lost)):
         if ids:
-            answers.print(escape(f"{what}, for example: {', '.join(map(printable, ids))}"), highlight=False)
+            answers.print(f"{what}, for example: {', '.join(map(printable, ids))}")
 
 
 def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 def resolved(configuration: Config, version: str) -> str:

@@ -7,6 +7,7 @@ import typer
 
 from stream_detector.cli.common import console
 from stream_detector.errors import ConfigError
+from stream_detector.foreign import printable
 
 __all__ = ["report"]
 
@@ -25,4 +26,4 @@ def report(
         target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error.strerror}); give another file with --out") from None
-    console.print(f"wrote {target}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {printable(target)}", soft_wrap=True)

@@ -11,6 +11,7 @@ from stream_detector.cli.common import ConfigOption, answers, console, operator,
 from stream_detector.cli.run import stop_on_signal
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
+from stream_detector.foreign import printable
 
 if TYPE_CHECKING:
     from stream_detector.retraining.job import Outcome
@@ -63,7 +64,7 @@ def _repeat(configuration: Config, folder: Path, stop: Event) -> None:
 
     with progress_bar() as progress:
         version = repeat(configuration, folder, interruptible(progress, stop))
-    answers.print(f"match: version {version}", highlight=False, soft_wrap=True)
+    answers.print(f"match: version {version}", soft_wrap=True)
 
 
 def show(outcome: "Outcome") -> None:
@@ -79,8 +80,8 @@ def show(outcome: "Outcome") -> None:
     for other in outcome.verdict.unchecked:
         table.add_row(other.name, "", "", "not checked", other.why)
     answers.print(table)
-    console.print(f"run directory: {outcome.run.path}", highlight=False, soft_wrap=True)
+    console.print(f"run directory: {printable(outcome.run.path)}", soft_wrap=True)
     if outcome.published:
-        console.print(f"published as current: version {outcome.model.version}", highlight=False, soft_wrap=True)
+        console.print(f"published as current: version {outcome.model.version}", soft_wrap=True)
     elif outcome.verdict.passed:
-        console.print(f"not published (--dry-run): version {outcome.model.version}", highlight=False, soft_wrap=True)
+        console.print(f"not published (--dry-run): version {outcome.model.version}", soft_wrap=True)

@@ -33,7 +33,6 @@ def run(
     answers.print(
         f"records={done.records} normal={done.normal} flagged={done.flagged} "
         f"dead_lettered={sum(done.dead_lettered.values())} commits={done.commits} aborts={done.aborts}",
-        highlight=False,
         soft_wrap=True,
     )
 

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from stream_detector.cli.common import answers, console, progress_bar
+from stream_detector.foreign import printable
 
 __all__ = ["study"]
 
@@ -45,4 +46,4 @@ def study(
         table.add_row(f"{one.size:g}", *(f"{area:.3f}" for area in areas))
     table.title = "AUC by size of the anomalies, standard deviations"
     answers.print(table)
-    console.print(f"run directory: {run.path}", highlight=False, soft_wrap=True)
+    console.print(f"run directory: {printable(run.path)}", soft_wrap=True)

@@ -20,4 +20,4 @@ def create(config: ConfigOption = None) -> None:
     from stream_detector.kafka.topics import create as create_topics
 
     for name, state, warning in create_topics(settings(config)):
-        answers.print(f"{name}: {state}{'; ' + warning if warning else ''}", highlight=False, soft_wrap=True)
+        answers.print(f"{name}: {state}{'; ' + warning if warning else ''}", soft_wrap=True)

@@ -4,24 +4,15 @@ A record that cannot be used is no exception but a `Rejection`, and ends as a de
 carries its original bytes untouched.
 """
 
+from stream_detector.foreign import printable
 from stream_detector.records.alerts import Alert, Contribution, alert_from_json
 from stream_detector.records.dead_letters import CONNECT, DeadLetter
 from stream_detector.records.decoding import Decoded, Decoder
 from stream_detector.records.documents import Document, Parse, Rows, identity, telemetry_to_json
-from stream_detector.records.message import (
-    CONTROL,
-    Arrivals,
-    Header,
-    Message,
-    Place,
-    printable,
-    raw,
-    values_of,
-)
+from stream_detector.records.message import Arrivals, Header, Message, Place, raw, values_of
 
 __all__ = [
     "CONNECT",
-    "CONTROL",
     "Alert",
     "Arrivals",
     "Contribution",

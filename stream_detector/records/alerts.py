@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from stream_detector.records.message import Header, printable
+from stream_detector.foreign import printable
+from stream_detector.records.message import Header
 
 __all__ = ["Alert", "Contribution", "alert_from_json"]
 

@@ -10,7 +10,8 @@ from gc import get_referents
 from typing import Any, TypeVar
 
 from stream_detector.features import Rejection
-from stream_detector.records.message import Header, Message, printable, raw
+from stream_detector.foreign import printable
+from stream_detector.records.message import Header, Message, raw
 
 __all__ = ["CONNECT", "DeadLetter"]
 

@@ -1,6 +1,5 @@
-"""A consumed message, and text from outside made safe to show."""
+"""A consumed message."""
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, cast, overload
@@ -8,14 +7,11 @@ from typing import Any, Protocol, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTROL", "Arrivals", "Header", "Message", "Place", "printable", "raw", "values_of"]
+__all__ = ["Arrivals", "Header", "Message", "Place", "raw", "values_of"]
 
 Header = tuple[str, bytes | None]
 Place = tuple[str, int]
 """Topic and partition."""
-
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters that text from outside may not bring to a terminal or a log line."""
 
 
 class Message(Protocol):
@@ -28,11 +24,6 @@ class Message(Protocol):
     def value(self) -> bytes | str | None: ...
     def headers(self) -> list[tuple[str, Any]] | None: ...
     def timestamp(self) -> tuple[int, int]: ...
-
-
-def printable(text: str) -> str:
-    """Text from outside made safe for a terminal and a log line, at most 500 characters."""
-    return CONTROL.sub("\ufffd", text[:500])
 
 
 def raw(value: bytes | str | None) -> bytes | None:
