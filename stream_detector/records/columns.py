@@ -21,6 +21,9 @@ from stream_detector.records.documents import Document, OnDemand, Rows, unfit
 
 __all__ = ["decode_columns", "read_columns"]
 
+SCALES = {"d": (86_400_000, 1), "s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
+"""From a unit of time to milliseconds: times this, over that."""
+
 Floats = NDArray[np.float64]
 ColumnBatch = tuple[NDArray[np.float32], list[int], list[int], Sequence[Document], dict[int, Rejection]]
 
@@ -42,8 +45,8 @@ def decode_columns(values: Sequence[bytes | None], schema: FeatureSchema, config
         try:
             table = _table(value, config)
             blocks.append(_matrix(_features(table, config), schema, config))
-        except Unusable as reason:
-            rejected[position] = reason.args[0]
+        except Exception as error:  # noqa: BLE001 - whatever crafted bytes can make a reader raise
+            rejected[position] = _why(error)
             continue
         positions += [position] * table.num_rows
         rows += range(table.num_rows)
@@ -58,14 +61,34 @@ def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
     for position, value in enumerate(values):
         try:
             table = _table(value, config)
-            found = _features(table, config)
-        except Unusable as reason:
-            rows.rejected[position] = reason.args[0]
+            found = _objects(_features(table, config))
+            heads = list(_heads([table], config))
+        except Exception as error:  # noqa: BLE001 - as above
+            rows.rejected[position] = _why(error)
             continue
         rows.kept.extend([position] * table.num_rows)
-        rows.documents.extend(_heads([table], config))
-        rows.features.extend(found.to_pylist())
+        rows.documents.extend(heads)
+        rows.features.extend(found)
     return rows
+
+
+def _why(error: Exception) -> Rejection:
+    if isinstance(error, Unusable):
+        reason: Rejection = error.args[0]
+        return reason
+    return Rejection("undecodable", f"reading it fails with {type(error).__name__}")
+
+
+def _objects(table: Any) -> list[Document]:
+    """The rows of a table as objects; what Python has no value for, such as the year 10,000, stays Arrow's."""
+    columns: dict[str, list[Any]] = {}
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        try:
+            columns[name] = column.to_pylist()
+        except (ValueError, OverflowError, KeyError):
+            columns[name] = list(column)
+    rows = zip(*columns.values(), strict=True) if columns else [()] * table.num_rows
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _heads(tables: list[Any], config: RecordConfig) -> OnDemand:
@@ -198,14 +221,26 @@ def _named(table: Any, name: str) -> Any:
 
 
 def _plain(column: Any, row: int) -> str | int | float | None:
-    """One value of an id, entity or time column; a time as epoch milliseconds."""
+    """One value of an id, entity or time column; a time or a date as epoch milliseconds, whatever its year."""
     if column is None:
         return None
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     one = column.slice(row, 1)
-    if pa.types.is_timestamp(kind):
-        one = one.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_primitive(kind)):
+    kind = one.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+        one = one.cast(kind)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _epoch_ms(one, kind)
+    known = pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean
+    value: str | int | float | None = one[0].as_py() if any(is_one(kind) for is_one in known) else None
+    return value
+
+
+def _epoch_ms(one: Any, kind: Any) -> int | None:
+    """In Python's numbers, which do not overflow as Arrow's do."""
+    ticks = one.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())[0].as_py()
+    if ticks is None:
         return None
-    value = one[0].as_py()
-    return value if isinstance(value, str | int | float) else None
+    times, over = SCALES["d" if pa.types.is_date32(kind) else getattr(kind, "unit", "ms")]
+    epoch_ms: int = ticks * times // over
+    return epoch_ms

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.speed.http_registry import http_registry
 from stream_detector.config import Config, RecordConfig, load_config
 from stream_detector.errors import ConfigError, SchemaRegistryError
-from stream_detector.features import Feature, FeatureSchema, Kind
+from stream_detector.features import Feature, FeatureSchema, Kind, encode
 from stream_detector.kafka.avro import AvroReader
 from stream_detector.kafka.formats import decoder
 from stream_detector.records import Decoder
@@ -133,6 +133,49 @@ def test_arrow_reads_any_width_of_number_and_dictionary():
     decoded = each.decode([stream(table, compression="zstd")], SCHEMA)
     assert np.array_equal(decoded.features, [[1, 0.5, 1], [2, np.nan, 0]], equal_nan=True)
     assert each.identity(decoded.documents[0])[2].startswith("2023-11-14T22:")
+
+
+def ticks(kind, *values):
+    """A column of times by their bare numbers."""
+    return pa.array(values, pa.int32() if pa.types.is_date32(kind) else pa.int64()).view(kind)
+
+
+MOST, YEAR_10000, DAY = 2**63 - 1, 253_402_300_800, 86_400_000
+TIMES = [
+    (ticks(pa.timestamp("s"), 1_700_000_000), "2023-11-14T22:13:20.000+00:00"),
+    (ticks(pa.timestamp("ns"), 1_700_000_000 * 10**9), "2023-11-14T22:13:20.000+00:00"),
+    (ticks(pa.date32(), 19_675), "2023-11-14T00:00:00.000+00:00"),
+    (ticks(pa.date64(), 19_675 * DAY), "2023-11-14T00:00:00.000+00:00"),
+    (ticks(pa.timestamp("s"), 1).dictionary_encode(), "1970-01-01T00:00:01.000+00:00"),
+    (ticks(pa.timestamp("us", "No/Where"), 10**6), "1970-01-01T00:00:01.000+00:00"),
+    (pa.array([None], pa.timestamp("ns")), None),
+    (ticks(pa.timestamp("s"), YEAR_10000), None),
+    (ticks(pa.timestamp("s"), MOST), None),
+    (ticks(pa.timestamp("s"), -MOST - 1), None),  # in milliseconds, cut to 64 bits, 1970
+    (ticks(pa.timestamp("ns"), -MOST - 1), None),  # what numpy calls no time
+    (ticks(pa.timestamp("ms"), -1), None),
+    (ticks(pa.date64(), MOST // DAY * DAY), None),
+    (ticks(pa.date32(), 2**31 - 1), None),
+    (ticks(pa.duration("s"), MOST), None),
+    (ticks(pa.time64("ns"), 1), None),
+    (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), None),
+    (pa.array([b"\xff"]), None),
+    (pa.array([[1]]), None),
+]
+
+
+@pytest.mark.parametrize(("time", "expected"), TIMES, ids=[f"{time.type}" for time, _ in TIMES])
+def test_an_arrow_row_is_read_whatever_its_time(time, expected):
+    """A time that no calendar holds is no time; the row has its features and its id all the same, and can be fitted on."""
+    value = batch([{"id": "r", "a": 1.0, "b": 2.0}], time=time)
+    each = Decoder(RecordConfig(format="arrow", features_path=""))
+    decoded = each.decode([value], NUMBERS)
+    assert decoded.features.tolist() == [[1.0, 2.0]]
+    assert each.identity(decoded.documents[0]) == ("r", None, expected)
+    read = each.read([value])
+    assert not read.rejected
+    assert each.identity(read.documents[0]) == ("r", None, expected)
+    assert encode(NUMBERS, read.features).matrix.tolist() == [[1.0, 2.0]]
 
 
 @settings(max_examples=100)
