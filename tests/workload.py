@@ -116,6 +116,21 @@ def feed(config, values, partitions=3, keyed=True, headers=None, timestamp=0, to
     return counts
 
 
+def alter(config, topic, settings):
+    """Sets a topic's own settings."""
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+    from stream_detector.kafka.clients import admin
+
+    client = admin(config.kafka)
+    entries = [
+        ConfigEntry(name, str(each), incremental_operation=AlterConfigOpType.SET) for name, each in settings.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for future in client.incremental_alter_configs([resource]).values():
+        future.result()
+
+
 def everything(config, topic, isolation="read_committed"):
     """All records of a topic up to its end, by a consumer of its own."""
     from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition

@@ -72,11 +72,11 @@ def judgement(config: Config, model: DetectorModel, place: Place) -> Judgement:
     met, history = before.current(), before.seen
     whole = history >= judge.limits.window or _begins(config, place) == 0
     thresholds = {(place.topic, place.partition): threshold}
-    # A record that makes the model fail is a dead letter the second time.
-    outcome = judge.judge([message], thresholds) or judge.judge([message], thresholds)
-    if outcome and (own := [alert for alert in outcome.alerts if alert.row in {place.row or 0, None}]):
+    while (outcome := judge.judge([message], thresholds)) is None:
+        pass  # a record that makes the model fail is set aside, and a dead letter the next time
+    if own := [alert for alert in outcome.alerts if alert.row in {place.row or 0, None}]:
         return Judgement(own[0], flagged=True, history=history, whole=whole)
-    if outcome and outcome.dead_letters:
+    if outcome.dead_letters:
         return Judgement(outcome.dead_letters[0], flagged=False, history=history, whole=whole)
     state = "warming" if met.warming else "rolling"
     account = replace(_account(judge, message, place), threshold=met.value, threshold_state=state, severity=NORMAL)

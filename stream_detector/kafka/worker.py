@@ -14,7 +14,8 @@ import structlog
 from confluent_kafka import KafkaException
 
 from stream_detector.config import Config
-from stream_detector.errors import KafkaError
+from stream_detector.detector import Outcome
+from stream_detector.errors import KafkaError, StreamDetectorError
 from stream_detector.kafka import topics
 from stream_detector.kafka.assignment import Partition
 from stream_detector.kafka.batch import Batch
@@ -36,6 +37,7 @@ from stream_detector.kafka.summary import Observer, RunSummary, Stalls, Tally
 from stream_detector.kafka.switching import quick_switching
 from stream_detector.kafka.transaction import State, Transaction
 from stream_detector.model import DetectorModel
+from stream_detector.records import Arrivals
 
 __all__ = ["run"]
 
@@ -240,18 +242,28 @@ class Worker:
         started = time.monotonic()
         begun = batch.begun_by(self._judge, messages)
         outcome = self._judge.judge(messages, self._source.assignment.thresholds, begun)
-        if outcome is None:
+        if outcome is None or not self._hand_on(messages, outcome):
             self._abandon()
             return
-        if self._succession:
-            self._shadow.judge(messages, outcome, self._judge.model.version)
-            self._source.assignment.history.add(messages, self._source.assignment.thresholds)
-        self._outbox.send(outcome)
-        events = self._drift.events(outcome, self._source.assignment.thresholds, self._judge.model.version)
-        self._outbox.report(events)
+        self._heed_pace(time.monotonic() - started, len(messages))
+
+    def _hand_on(self, messages: Arrivals, outcome: Outcome) -> bool:
+        """Puts what a batch gives into the transaction; False when a record makes that fail, which is set aside then."""
+        try:
+            if self._succession:
+                self._shadow.judge(messages, outcome, self._judge.model.version)
+                self._source.assignment.history.add(messages, self._source.assignment.thresholds)
+            self._outbox.send(outcome)
+            events = self._drift.events(outcome, self._source.assignment.thresholds, self._judge.model.version)
+            self._outbox.report(events)
+        except (StreamDetectorError, KafkaException):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever foreign bytes can make a step raise
+            self._judge.isolate(messages, error)
+            return False
         self._tally.add(outcome, len(events))
         self._urgent = self._urgent or bool(outcome.alerts)
-        self._heed_pace(time.monotonic() - started, len(messages))
+        return True
 
     def _heed_pace(self, seconds: float, records: int) -> None:
         """Batches must be well within the transaction's time; one slow batch may be a frozen process, two are not."""

@@ -4,10 +4,11 @@ Whatever the original holds, its dead letter can be made, and made again: what c
 named in a header instead.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from gc import get_referents
-from typing import Any, TypeVar
+from operator import methodcaller
+from typing import Any
 
 from stream_detector.features import Rejection
 from stream_detector.foreign import printable
@@ -23,8 +24,6 @@ ORIGINAL = OWN + "original."
 LOST = OWN + "lost"
 UNREADABLE = ORIGINAL + "unreadable-name"
 LOG_APPEND_TIME = 2  # what the client calls a timestamp that the broker set
-
-Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +47,8 @@ class DeadLetter:
         """
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         lost: list[str] = []
-        key = _part("key", lambda: raw(message.key()), lost)
-        value = _part("value", lambda: raw(message.value()), lost)
-        kind, timestamp = _part("timestamp", message.timestamp, lost) or (0, 0)
+        key, value = raw(_part(message, "key", lost)), raw(_part(message, "value", lost))
+        kind, timestamp = _part(message, "timestamp", lost) or (0, 0)
         headers = [*_carried(_headers(message, lost), lost), *_context(topic, partition, offset, rejection)]
         if kind == LOG_APPEND_TIME:
             headers.append((ORIGINAL + "timestamp.type", b"LogAppendTime"))
@@ -66,10 +64,11 @@ class DeadLetter:
         return replace(self, timestamp_ms=0, headers=(*self.headers, stamp))
 
 
-def _part(name: str, read: Callable[[], Part], lost: list[str]) -> Part | None:
-    """A part of a message; None, and its name among the `lost`, when it cannot be read."""
+def _part(message: Message, name: str, lost: list[str]) -> Any:
+    """What a method of a message gives; None, and its name among the `lost`, when it fails."""
     try:
-        return read()
+        # Called from Python, the client's failure may surface anywhere later: the interpreter leaves out a check.
+        return methodcaller(name)(message)
     except Exception:  # noqa: BLE001 - whatever foreign bytes make the client raise
         lost.append(name)
         return None
@@ -77,10 +76,9 @@ def _part(name: str, read: Callable[[], Part], lost: list[str]) -> Part | None:
 
 def _headers(message: Message, lost: list[str]) -> list[tuple[str, Any]]:
     """The headers as the client hands them out; asked again after a failure, it leaves out what it cannot read."""
-    try:
-        return message.headers() or []
-    except Exception:  # noqa: BLE001 - as above
-        return _part("headers", message.headers, lost) or []
+    failed: list[str] = []
+    found = _part(message, "headers", failed) or (_part(message, "headers", lost) if failed else None)
+    return found or []
 
 
 def _carried(headers: list[tuple[str, Any]], lost: list[str]) -> Iterator[Header]:

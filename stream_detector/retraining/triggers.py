@@ -103,7 +103,10 @@ class Triggers:
         self._drift = event
         at = {(event.topic, event.partition): (event.offset, event.offset + 1)}
         times = [message.timestamp()[1] for batch in recent.records(self._config, at) for message in batch]
-        since_ms = times[0] if times else int(event.noticed.timestamp() * 1000)
+        noticed_ms = int(event.noticed.timestamp() * 1000)
+        since_ms = (
+            min(max(times[0], 0), noticed_ms) if times else noticed_ms
+        )  # a record bears any time its writer likes
         self._arrivals = Arrivals(self._config, since_ms)
         log.info("drift", record=event.record, detector=event.detector, stream=event.stream, wanted=self._wanted())
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from workload import (
     Running,
     alerts,
+    alter,
     committed,
     dead_letters,
     ends,
@@ -20,6 +20,10 @@ from workload import (
     small_model,
     telemetry,
 )
+
+from stream_detector.kafka.backtest import backtest
+from stream_detector.kafka.drift_watch import DriftWatch
+from stream_detector.records import Alert
 
 RECORDS = 20_000
 SHARE = 100  # one record in so many, of every kind of poison
@@ -125,7 +129,7 @@ def test_transaction_markers_are_no_records(config):
 
 def test_a_dead_letter_too_large_for_its_topic_is_described(config):
     """What the broker will not take whole goes as its beginning, length and digest; no record is lost for it."""
-    shrink(config, config.topics.dead_letters, 50_000)
+    alter(config, config.topics.dead_letters, {"max.message.bytes": 50_000})
     large = record(pad="x" * 200_000)
     feed(config, [*telemetry(300, seed=7), large, b"small poison", *telemetry(300, seed=8)])
     summary = drain(config)
@@ -137,40 +141,60 @@ def test_a_dead_letter_too_large_for_its_topic_is_described(config):
     assert large.startswith(by_size[str(len(large)).encode()].value())
 
 
-def shrink(config, topic, size):
-    from stream_detector.kafka.clients import admin
-
-    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
-    client = admin(config.kafka)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    for future in client.incremental_alter_configs([resource]).values():
-        future.result()
+POISON_AT = 1_501
+PLACE = (POISON_AT % 3, POISON_AT // 3)
 
 
-@pytest.mark.parametrize("stage", ["score", "explain"])
-def test_a_record_that_breaks_the_model_is_isolated(broker, stage):
-    """One record on which the model fails becomes a dead letter; all others are judged as if nothing had happened.
+@pytest.mark.parametrize("stage", ["score", "explain", "tell", "watch"])
+def test_a_record_that_breaks_a_step_is_isolated(broker, stage, monkeypatch):
+    """One record on which any step between log and transaction fails becomes a dead letter; all others are judged as ever.
 
-    If it can be scored it has its place in the window, so that a threshold rebuilt later is the same.
+    If it can be scored it has its place in the window, so that a threshold rebuilt later is the same; a
+    backtest, too, goes around it.
     """
     threshold = {"window": 100, "warmup": 50, "target_alert_rate": 0.02, "slack": 20}  # so short that one score shows
     config = fresh_config(broker, threshold=threshold)
     values = list(telemetry(3_000, seed=9, anomalies=0.01))
-    poison, place = record(cpu=-345.6), (1_501 % 3, 1_501 // 3)  # anomalous, or it would not be explained
-    values[1_501] = poison
+    poison = record(cpu=-345.6)  # anomalous, or it would not be explained
+    values[POISON_AT] = poison
     feed(config, values)
-    with Running(config, Brittle(small_model(), stage, breaks_at=poison), until_end=True) as running:
+    model = Brittle(small_model(), stage, breaks_at=poison)
+    undo = break_step(stage, monkeypatch)
+    with Running(config, model, until_end=True) as running:
         summary = running.join()
-    assert list(dead_letters(config)) == [place]
+    assert list(dead_letters(config)) == [PLACE]
     assert summary.dead_lettered == {"scoring-error": 1}
     assert summary.records == 3_000
     assert committed(config) == ends(config)
+    again = backtest(config, model, 0, None, lambda *_: None)
+    assert not again.lost
+    assert [(place.partition, place.offset) for place in again.added] == [PLACE] * (stage in {"tell", "watch"})
+    undo()
     undisturbed = fresh_config(broker, threshold=threshold)
-    feed(undisturbed, values if stage == "explain" else [*values[:1_501], b"no score", *values[1_502:]])
+    feed(undisturbed, [*values[:POISON_AT], b"no score", *values[POISON_AT + 1 :]] if stage == "score" else values)
     drain(undisturbed)
     expected = alerts(undisturbed)
-    expected.pop(place, None)
+    expected.pop(PLACE, None)
     assert alerts(config) == expected
+
+
+def break_step(stage, monkeypatch):
+    """Makes a step behind the model fail on the poison; returns what mends it."""
+
+    def fails(alert):
+        return (alert.partition, alert.offset) == PLACE
+
+    def to_json(alert, real=Alert.to_json):
+        return 1 / 0 if fails(alert) else real(alert)
+
+    def events(watch, outcome, *others, real=DriftWatch.events):
+        return 1 / 0 if any(map(fails, outcome.alerts)) else real(watch, outcome, *others)
+
+    if stage == "tell":
+        monkeypatch.setattr(Alert, "to_json", to_json)
+    if stage == "watch":
+        monkeypatch.setattr(DriftWatch, "events", events)
+    return monkeypatch.undo
 
 
 class Brittle:

@@ -1,0 +1,108 @@
+"""A record is blamed for a failure only where it fails by itself and the model works otherwise."""
+
+from dataclasses import dataclass
+
+import orjson
+import pytest
+from small_models import correlated, numeric
+
+from stream_detector.config import Config
+from stream_detector.errors import ModelError
+from stream_detector.kafka.judge import Judge
+from stream_detector.scoring.threshold import RollingThreshold
+
+BUG = ArithmeticError("a device's or a model's bug")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A consumed message, as the client hands it out."""
+
+    _offset: int
+    _value: bytes
+
+    def topic(self):
+        return "telemetry"
+
+    def partition(self):
+        return 0
+
+    def offset(self):
+        return self._offset
+
+    def key(self):
+        return None
+
+    def value(self):
+        return self._value
+
+    def headers(self):
+        return None
+
+    def timestamp(self):
+        return (1, 1_700_000_000_000)
+
+
+class Faulty:
+    """A real model whose scoring fails as long as there are `failures`."""
+
+    def __init__(self, failures, golden_fails=False):
+        self._model, self._failures, self._golden_fails = numeric(), failures, golden_fails
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def score(self, X):
+        if self._failures:
+            self._failures -= 1
+            raise BUG
+        return self._model.score(X)
+
+    def verify(self):
+        if self._golden_fails:
+            raise BUG
+        self._model.verify()
+
+
+def log(count):
+    rows = [
+        {f"x{column}": float(value) for column, value in enumerate(row)} for row in correlated(count, seed=5)[:, :5]
+    ]
+    return [Stored(at, orjson.dumps({"features": row})) for at, row in enumerate(rows)]
+
+
+def judged(judge, messages):
+    return judge.judge(messages, {("telemetry", 0): RollingThreshold(judge.limits)})
+
+
+def test_a_broken_device_is_no_fault_of_the_records():
+    """Where the golden batch fails, too, the run ends and names the cause; no record becomes a dead letter for it."""
+    judge = Judge(Faulty(failures=10**9, golden_fails=True), Config())
+    with pytest.raises(ModelError, match="device's or a model's bug"):
+        judged(judge, log(4))
+    with pytest.raises(ModelError, match="no record is at fault"):
+        judge.scores(log(4))
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_a_failure_that_passes_costs_no_record(failures):
+    """The batch is taken again, and every record judged."""
+    judge = Judge(Faulty(failures), Config())
+    messages = log(4)
+    assert judged(judge, messages) is None
+    outcome = judged(judge, messages)
+    assert (outcome.records, outcome.dead_letters) == (4, ())
+
+
+def test_what_fails_alone_twice_is_set_aside():
+    """A record that passes all that can be tried, and still fails behind it, is a dead letter; the next one is judged."""
+    judge = Judge(Faulty(failures=0), Config())
+    one, other, sound = log(3)
+    for each in (one, other, one, other):
+        assert not judged(judge, [each]).dead_letters
+        judge.isolate([each], BUG)
+    outcome = judged(judge, [one, other, sound])
+    assert [letter.offset for letter in outcome.dead_letters] == [0, 1]
+    assert outcome.records == 3
+    with pytest.raises(ArithmeticError):
+        judge.isolate([one], BUG)  # its dead letter fails as well: nothing is left to try
