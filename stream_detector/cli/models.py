@@ -34,12 +34,19 @@ def list_(config: ConfigOption = None) -> None:
     current, shadow = pointer.current(configuration), pointer.shadow(configuration)
     table = Table("version", "published", "size", "role", "by", "when", "why")
     for info in registry.versions(configuration):
-        published = datetime.fromtimestamp(info.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
         chosen = next((each for each in (current, shadow) if each and each.version == info.version), None)
         decision = map(printable, (chosen.who, chosen.when, chosen.why) if chosen else ())
-        roles = ", ".join(_roles(info.version, current, shadow))
-        table.add_row(info.version[:16], published, f"{info.size:,} B", roles, *decision)
+        roles = ", ".join((*_roles(info.version, current, shadow), *(["damaged"] if info.damaged else [])))
+        table.add_row(info.version[:16], _moment(info.timestamp_ms), f"{info.size:,} B", roles, *decision)
     answers.print(table)
+
+
+def _moment(milliseconds: int) -> str:
+    """A record's time; whoever wrote it may have given it any."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds} ms"
 
 
 def _roles(version: str, current: "Pointer | None", shadow: "Pointer | None") -> Iterator[str]:

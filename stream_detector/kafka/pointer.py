@@ -5,22 +5,22 @@ that between reading the pointer and writing it no one else can write. Of two wh
 one succeeds, and the other is told.
 """
 
-import json
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Self
+from functools import lru_cache
 
+import structlog
+from confluent_kafka import KafkaError as Fault
 from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 
 from stream_detector.config import Config
-from stream_detector.errors import ModelFormatError, PointerMovedError
+from stream_detector.errors import ModelFormatError, PointerMovedError, TopicMissingError
 from stream_detector.kafka import topics, window
-from stream_detector.kafka.clients import reader, registrar
+from stream_detector.kafka.clients import TRANSLATION, reader, registrar
 from stream_detector.kafka.faults import FENCED, Verdict, classify, explained
+from stream_detector.records import raw
+from stream_detector.records.pointer import VERSION, Pointer
 
 __all__ = [
     "CURRENT",
@@ -34,102 +34,77 @@ __all__ = [
     "exclusive",
     "newest",
     "shadow",
+    "told_by",
 ]
 
 CURRENT, SHADOW = KEYS = b"current", b"shadow"
 PARTITION = 0
 STEP = 4  # offsets read at once, backwards; what is wanted is nearly always among the last three
 ABORT = 10.0  # seconds
+LOOK = 5.0  # seconds between two looks whether the topic is there, and for an answer
 TIMEOUT = 60.0  # seconds for a transaction to be begun, and for one to be ended
-VERSION = re.compile(r"[0-9a-f]{64}")
 
+OnUnsound = Callable[[ModelFormatError], None]
+"""Is told of what stands under a pointer's key and is none."""
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """Which version serves, which served before, and who moved the pointer, when (RFC 3339) and why.
-
-    `approved_by` is the person who chose the version, None when a program did; `approved` is the
-    version that a person chose last, `first` the one that the topic began with, both carried on.
-    """
-
-    version: str
-    previous: str | None
-    who: str
-    when: str
-    why: str
-    approved_by: str | None = None
-    approved: str | None = None
-    first: str | None = None
-
-    @property
-    def moment(self) -> datetime | None:
-        """When it was moved; None when `when` is no time. Without a zone it is UTC."""
-        try:
-            moved = datetime.fromisoformat(self.when)
-        except ValueError:
-            return None
-        return moved if moved.tzinfo else moved.replace(tzinfo=UTC)
-
-    @property
-    def anchor(self) -> str | None:
-        """The version that later ones may not stray far from: the one approved, until then the first."""
-        return self.approved or self.first
-
-    @property
-    def versions(self) -> frozenset[str]:
-        """All versions that are still wanted."""
-        return frozenset(version for version in (self.version, self.previous, self.anchor) if version)
-
-    @classmethod
-    def from_message(cls, message: Message) -> Self:
-        """Read from the topic; raises `ModelFormatError` when it is no pointer of ours."""
-        try:
-            pointer = cls(**json.loads(message.value() or b""))
-            named = filter(None, (pointer.previous, pointer.approved, pointer.first))
-            sound = all(map(VERSION.fullmatch, (pointer.version, *named)))
-        except (TypeError, ValueError):
-            sound = False
-        if not sound:
-            raise ModelFormatError(
-                f"topic {message.topic()!r}, offset {message.offset()}: not a model pointer; "
-                "write a sound one with 'stream-detector models promote VERSION'"
-            )
-        return pointer
-
-    def to_json(self) -> bytes:
-        """The pointer's value on the topic."""
-        return json.dumps(asdict(self)).encode()
+log = structlog.get_logger(__name__)
 
 
 class PointerWatch:
     """Follows the pointers as they move; for one thread, closed after use.
 
-    Raises `TopicMissingError` without a models topic.
+    `unsound` is told of what is no pointer; without it a log line tells, once. Raises `TopicMissingError` without a
+    models topic.
     """
 
-    def __init__(self, config: Config) -> None:
-        topic = config.topics.models
+    def __init__(self, config: Config, unsound: OnUnsound | None = None) -> None:
+        self._kafka, self._topic = config.kafka, config.topics.models
+        self._unsound = unsound or _pass_over
         end = _end(config)  # first, so that what is written meanwhile is seen twice rather than never
-        self._unread = {key: message for key in KEYS if (message := newest(config, key)) is not None}
+        self._unread = {key: pointer for key in KEYS for pointer in _standing(config, key, self._unsound)}
+        self._looked = time.monotonic()
         self._consumer = reader(config.kafka)
-        self._consumer.assign([TopicPartition(topic, PARTITION, end)])
+        self._consumer.assign([TopicPartition(self._topic, PARTITION, end)])
 
-    def poll(self, wait: float = 0.0) -> dict[bytes, Pointer | ModelFormatError | None]:
+    def poll(self, wait: float = 0.0) -> Mapping[bytes, Pointer | None]:
         """What moved since the last call, waiting so many seconds for a first: by `CURRENT` and `SHADOW`, the newest.
 
-        None is a pointer taken away, an error one that is unsound. The first call gives them as they stand.
+        None is a pointer taken away. The first call gives them as they stand. Raises a `KafkaError` when the topic
+        is gone.
         """
-        found, self._unread = self._unread, {}
+        found: dict[bytes, Pointer | None] = dict(self._unread)
+        self._unread = {}
         first = self._consumer.poll(0 if found else wait)
         for message in (first, *self._consumer.consume(STEP, 0)) if first is not None else ():  # no value is false, too
-            key = message.key()
-            if message.error() is None and key in KEYS:
-                found[key] = message
-        return {key: _sound(message) for key, message in found.items()}
+            if (fault := message.error()) is not None:
+                self._heed(fault)
+            elif (key := message.key()) in KEYS:
+                self._take(key, message, found)
+        self._require_topic()
+        return found
 
     def close(self) -> None:
         """Lets go of the connection."""
         self._consumer.close()
+
+    def _take(self, key: bytes, message: Message, found: dict[bytes, Pointer | None]) -> None:
+        try:
+            found[key] = told_by(message)
+        except ModelFormatError as error:
+            self._unsound(error)
+
+    def _require_topic(self) -> None:
+        """Asks now and then whether the topic is still there, for its readers are not told when it goes."""
+        if time.monotonic() - self._looked > LOOK:
+            with suppress(KafkaException):
+                if fault := self._consumer.list_topics(self._topic, timeout=LOOK).topics[self._topic].error:
+                    self._heed(fault)
+            self._looked = time.monotonic()
+
+    def _heed(self, fault: Fault) -> None:
+        """A partition's end is no fault, and a connection comes back by itself; a topic that is gone does not."""
+        if TRANSLATION.get(fault.code()) is TopicMissingError:
+            topics.require(self._kafka, [self._topic])
 
 
 class Moves:
@@ -200,38 +175,57 @@ def _insist(call: Callable[[float], object]) -> None:
             return
 
 
-def current(config: Config) -> Pointer | None:
-    """The pointer as it stands; None when no model was published yet.
+def current(config: Config, unsound: OnUnsound | None = None) -> Pointer | None:
+    """The pointer as it stands, the last that is sound; None when no model was published yet, or it was taken away.
 
-    Raises `TopicMissingError` without a models topic, `ModelFormatError` when the pointer is unsound.
+    `unsound` is told of a later one that is no pointer; without it a log line tells, once. Raises `TopicMissingError`
+    without a models topic.
     """
-    return _read(config, CURRENT)
+    return next(_standing(config, CURRENT, unsound or _pass_over), None)
 
 
 def shadow(config: Config) -> Pointer | None:
-    """The pointer to the candidate scored beside the current model, None when there is none; raises as `current`."""
-    return _read(config, SHADOW)
+    """The pointer to the candidate scored beside the current model, None when there is none; as `current`."""
+    return next(_standing(config, SHADOW, _pass_over), None)
 
 
 def newest(config: Config, key: bytes) -> Message | None:
     """The last record of the models topic under `key`, read from the end backwards."""
+    return next(_backwards(config, key), None)
+
+
+def _backwards(config: Config, key: bytes) -> Iterator[Message]:
     for chunk in window.backwards(config.kafka, config.topics.models, PARTITION, _end(config), STEP):
-        for message in reversed(chunk):
-            if message.key() == key:
-                return message
-    return None
+        yield from (message for message in reversed(chunk) if message.key() == key)
 
 
-def _sound(message: Message) -> Pointer | ModelFormatError | None:
-    try:
-        return Pointer.from_message(message) if message.value() is not None else None
-    except ModelFormatError as error:
-        return error
+def _standing(config: Config, key: bytes, unsound: OnUnsound) -> Iterator[Pointer | None]:
+    """The last sound pointer or its end, if there is either; of what is unsound behind it the last is told."""
+    told = False
+    for message in _backwards(config, key):
+        try:
+            yield told_by(message)
+        except ModelFormatError as error:
+            if not told:
+                unsound(error)
+            told = True
+        else:
+            return
 
 
-def _read(config: Config, key: bytes) -> Pointer | None:
-    message = newest(config, key)
-    return Pointer.from_message(message) if message is not None and message.value() is not None else None
+def told_by(message: Message) -> Pointer | None:
+    """What a record under a pointer's key says; None = taken away. Raises `ModelFormatError`."""
+    value = raw(message.value())
+    return None if value is None else Pointer.from_json(value, f"topic {message.topic()!r}, offset {message.offset()}")
+
+
+def _pass_over(error: ModelFormatError) -> None:
+    _say(str(error))
+
+
+@lru_cache(maxsize=256)  # services look again and again
+def _say(why: str) -> None:
+    log.warning("a pointer is passed over", why=why)
 
 
 def _end(config: Config) -> int:

@@ -8,6 +8,7 @@ artifact that nothing points to, and no harm.
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,7 +20,17 @@ from stream_detector.errors import BrokerUnavailableError, ModelFormatError, Mod
 from stream_detector.kafka import pointer as pointers
 from stream_detector.kafka import topics, window
 from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, plain_producer, translate
-from stream_detector.kafka.pointer import CURRENT, PARTITION, SHADOW, VERSION, Pointer, current, exclusive, newest
+from stream_detector.kafka.pointer import (
+    CURRENT,
+    PARTITION,
+    SHADOW,
+    VERSION,
+    Pointer,
+    current,
+    exclusive,
+    newest,
+    told_by,
+)
 
 __all__ = [
     "MAX_ARTIFACT_BYTES",
@@ -48,12 +59,16 @@ VERSION_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A published artifact: its size in bytes, when it was written (epoch ms), and whether it serves."""
+    """A published artifact: its size in bytes, when it was written (epoch ms), and whether it serves.
+
+    A damaged one has other bytes than its version names, and is never handed out.
+    """
 
     version: str
     size: int
     timestamp_ms: int
     current: bool
+    damaged: bool = False
 
 
 def store(config: Config, artifact: bytes) -> str:
@@ -136,15 +151,16 @@ def shadow(config: Config, version: str | None, who: str, why: str) -> None:
 
 
 def prune(config: Config, keep: int) -> list[str]:
-    """Deletes all versions but the newest `keep` and those that a pointer names; returns what went.
+    """Deletes all versions but the newest `keep` sound ones and those that a pointer names; returns what went.
 
     A version deleted cannot be served, replayed or rolled back to any more.
     """
     with exclusive(config) as moves:
         named = [pointer.versions for pointer in (current(config), pointers.shadow(config)) if pointer]
-        found = [info.version for info in versions(config)]
-        spared = frozenset(found[len(found) - keep :] if keep else ()).union(*named)
-        gone = [version for version in found if version not in spared]
+        found = versions(config)
+        sound = [info.version for info in found if not info.damaged]
+        spared = frozenset(sound[len(sound) - keep :] if keep else ()).union(*named)
+        gone = [info.version for info in found if info.version not in spared]
         moves.erase(map(_key, gone))
     return gone
 
@@ -168,7 +184,7 @@ def fetch(config: Config, version: str) -> bytes:
             f"topic {config.topics.models!r}: the artifact of version {version} has {len(artifact):,} bytes, more than the "
             f"{MAX_ARTIFACT_BYTES:,} allowed"
         )
-    if hashlib.sha256(artifact).hexdigest() != version:
+    if not _is(version, artifact):
         raise ModelFormatError(
             f"topic {config.topics.models!r}: the artifact of version {version} is damaged, its SHA-256 differs; "
             "publish it again with 'stream-detector models import FILE'"
@@ -179,16 +195,17 @@ def fetch(config: Config, version: str) -> bytes:
 def versions(config: Config) -> list[VersionInfo]:
     """All published versions, the oldest first; reads the whole topic, one batch in memory at a time."""
     served: str | None = None
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, tuple[int, int, bool]] = {}
     for message in _all(config):
         key, value = message.key() or b"", message.value()
         if key == CURRENT:
-            served = Pointer.from_message(message).version if value is not None else None
+            with suppress(ModelFormatError):
+                served = told.version if (told := told_by(message)) else None
         elif isinstance(key, bytes) and (version := _version(key)):
             found.pop(version, None)  # what was published again counts as new
             if value is not None:
-                found[version] = len(value), message.timestamp()[1]
-    return [VersionInfo(version, size, at, version == served) for version, (size, at) in found.items()]
+                found[version] = len(value), message.timestamp()[1], not _is(version, value)
+    return [VersionInfo(version, size, at, version == served, bad) for version, (size, at, bad) in found.items()]
 
 
 def resolve(config: Config, text: str) -> str:
@@ -207,14 +224,13 @@ def resolve(config: Config, text: str) -> str:
     return matches[0]
 
 
+def _is(version: str, artifact: bytes) -> bool:
+    return hashlib.sha256(artifact).hexdigest() == version
+
+
 def _served(config: Config, expected: str | None) -> Pointer | None:
-    """The pointer, if it is the one expected; who expects nothing may replace an unsound one."""
-    try:
-        served = current(config)
-    except ModelFormatError:
-        if expected is not None:
-            raise
-        return None
+    """The pointer, if it is the one expected."""
+    served = current(config)
     serves = served.version if served else NOTHING
     if expected is not None and serves != expected:
         raise PointerMovedError(

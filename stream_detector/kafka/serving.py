@@ -99,7 +99,10 @@ def await_model(source: ModelSource, config: Config, stop: Event) -> DetectorMod
 
 def _first_sound(config: Config, refusals: Refusals) -> DetectorModel | None:
     """The current model; if it is refused, the one before, which running workers go on with as well."""
-    pointer = registry.current(config)
+    unsound: list[ModelFormatError] = []
+    pointer = registry.current(config, unsound.append)
+    for fault in unsound:
+        refusals.note(None, fault, pointer.version if pointer else "none")
     if pointer is None:
         return None
     try:

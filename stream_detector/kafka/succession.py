@@ -9,7 +9,7 @@ from threading import Event, Lock, Thread
 import structlog
 
 from stream_detector.config import Config
-from stream_detector.errors import KafkaError, ModelFormatError
+from stream_detector.errors import KafkaError
 from stream_detector.kafka import topics
 from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.history import History
@@ -42,6 +42,7 @@ class Succession:
         self._lock = Lock()
         self._next: Candidate | None = None
         self._shadows: list[Candidate | None] = []
+        self._trouble: str | None = None
         self._stop = Event()
         self._thread = Thread(target=self._follow, name="succession", daemon=True)
 
@@ -53,6 +54,11 @@ class Succession:
     def is_ready(self) -> bool:
         """Whether a model waits to be taken."""
         return self._next is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the pointers cannot be followed at present: a models topic that is gone, a broker that is away."""
+        return self._trouble
 
     def take(self) -> Candidate | None:
         """The model to go on with from here, once it is ready; each is handed out once."""
@@ -79,23 +85,27 @@ class Succession:
             try:
                 self._watch()
             except Exception as error:  # noqa: BLE001 - whatever it is, it may not end the thread unseen
-                log.warning("the model pointer cannot be followed, trying again", why=str(error))
+                if str(error) != self._trouble:
+                    log.warning("the model pointer cannot be followed, trying again", why=str(error))
+                self._trouble = str(error)
                 self._stop.wait(PAUSE)
 
     def _watch(self) -> None:
-        watch = PointerWatch(self._config)
+        watch = PointerWatch(self._config, lambda unsound: self._refusals.note(None, unsound, self._serving))
         try:
             while not self._stop.is_set():
-                for key, pointer in watch.poll(LOOK).items():
+                moved = watch.poll(LOOK)
+                if self._trouble is not None:
+                    log.info("the model pointer is followed again")
+                self._trouble = None
+                for key, pointer in moved.items():
                     self._heed(key, pointer)
         finally:
             watch.close()
 
-    def _heed(self, key: bytes, pointer: Pointer | ModelFormatError | None) -> None:
+    def _heed(self, key: bytes, pointer: Pointer | None) -> None:
         """A pointer that moved; a refused version that is pointed to anew gets another chance."""
-        if isinstance(pointer, ModelFormatError):
-            self._refusals.note(None, pointer, self._serving)
-        elif pointer != self._seen.get(key):
+        if pointer != self._seen.get(key):
             if key == SHADOW:
                 self._consider_shadow(pointer)
             elif pointer is not None:

@@ -128,41 +128,6 @@ def test_version_is_digits_and_nothing_else(make_config, version):
         registry.fetch(config, "a" * 63)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        b"",
-        b"nonsense",
-        b"[]",
-        b'{"version": "x"}',
-        json.dumps({"version": "../x", "previous": None, "who": "", "when": "", "why": ""}).encode(),
-        json.dumps({"version": "../x", "previous": "a" * 64, "who": "", "when": "", "why": ""}).encode(),
-        json.dumps({"version": "a" * 64, "previous": "../x", "who": "", "when": "", "why": ""}).encode(),
-        json.dumps({"version": 7, "previous": None, "who": "", "when": "", "why": ""}).encode(),
-    ],
-)
-def test_unsound_pointer_is_an_error_not_a_model(make_config, produce, value):
-    """Garbage under the pointer's key is named by its place, never followed."""
-    config = make_config()
-    produce(config, config.topics.models, [value], keys=[b"current"])
-
-    with pytest.raises(ModelFormatError, match=f"'{config.topics.models}', offset 0"):
-        registry.current(config)
-
-
-def test_an_unsound_pointer_is_replaced_by_promoting(make_config, produce):
-    """Who promotes a version as the error advises is heard, unless a certain version was expected to serve."""
-    config = make_config()
-    version = registry.store(config, b"one")
-    produce(config, config.topics.models, [b"nonsense"], keys=[b"current"])
-
-    with pytest.raises(ModelFormatError, match="not a model pointer"):
-        registry.promote(config, version, "me", "mend", expected=registry.NOTHING)
-    registry.promote(config, version, "me", "mend")
-
-    assert registry.current(config).version == version
-
-
 def test_beginnings_of_versions_are_resolved(make_config):
     """A beginning that one version has names it; none or several is an error that says so."""
     config = make_config()
