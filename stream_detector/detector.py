@@ -152,9 +152,9 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
         target_alert_rate=rate,
         window=config.window,
         warmup=config.warmup,
-        nominal=model.calibration.quantile(rate),
-        floor=model.calibration.quantile(rate * config.slack),
-        ceiling=model.calibration.quantile(rate / config.slack),
+        nominal=model.threshold(rate),
+        floor=model.threshold(rate * config.slack),
+        ceiling=model.threshold(rate / config.slack),
     )
 
 

@@ -8,6 +8,7 @@ category was never seen). Scaling for the networks is the model's business, not 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
 from itertools import chain
 from json import dumps
@@ -50,6 +51,7 @@ class Feature:
     required: bool = False
     period: float | None = None
     vocabulary: tuple[str, ...] = ()
+    origin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ class FeatureSchema:
     def names(self) -> tuple[str, ...]:
         """Feature names in matrix order."""
         return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def origins(self) -> NDArray[np.float64]:
+        """What is subtracted from each feature before it becomes float32, float64 [feature]."""
+        return np.array([feature.origin for feature in self.features])
 
     @property
     def digest(self) -> str:

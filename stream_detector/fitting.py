@@ -1,18 +1,18 @@
 """From normal records to a fitted model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stream_detector.assembling import assembled
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema
 from stream_detector.gan.detection import Probe
 from stream_detector.gan.generated import near_records
-from stream_detector.gan.networks import Gan
 from stream_detector.gan.rebuilding import latent_width
 from stream_detector.gan.run_directory import RunDirectory, fingerprint
 from stream_detector.gan.settings import ModelConfig
@@ -22,20 +22,15 @@ from stream_detector.gan.training import Progress, TrainingSet, train
 from stream_detector.model import WEIGHTS, DetectorModel, Records, as_matrix, pick_device
 from stream_detector.normaliser import Normaliser
 from stream_detector.scoring.calibration import Calibration
-from stream_detector.scoring.discrimination import FeatureSpread
-from stream_detector.scoring.memory import capacity, selected
 from stream_detector.scoring.opinions import DetectorOpinions
-from stream_detector.scoring.scorer import PARTS, Scorer, remembered
-from stream_detector.scoring.screen import Screen
 
 __all__ = ["HeldOut", "fit"]
 
 FEWEST = 40  # records; below, there is nothing to hold out and calibrate on
-MOST_HELD_OUT = 4_000
-FEATURE_ROWS = 4_096  # records that tell how the discriminator's features spread
+FEWEST_HELD_OUT = 10  # records to calibrate on: one for each scorer that must not know it
+LEAST_HELD_OUT, MOST_HELD_OUT = 33, 4_000  # records; of fewer than 66 the half
 WARM = 13  # a part of the discriminator's training before which no checkpoint is taken
 SLACK = 0.01  # of the area under the ROC curve: about its standard error on so few held-out records
-EXPLAINED = 500  # held-out records that tell how large a residual is usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +59,8 @@ def fit(
     same records, config and seed give the same model version on the same CPU and thread count. With
     `run`, the training is measured, plotted and kept there, and one that was interrupted goes on.
     Without `held_out`, a random share of X is held out for both its purposes.
-    Raises `DataError` when there are fewer than 40 records or they cannot be read, `ModelError`
-    when the generator has collapsed.
+    Raises `DataError` when there are fewer than 40 records, or 10 to calibrate on, or they cannot
+    be read, `ModelError` when the generator has collapsed.
     """
     config = config or ModelConfig()
     matrix, schema = _read(X, schema)
@@ -81,7 +76,7 @@ def fit(
     tracker = _tracker(Probe.make(normaliser, data, parts.learn, parts.selection, seed), config, seed, run)
     train(data, config.model, seed, pick_device(device), progress, tracker)
     gan, metrics = tracker.best(), tracker.figures()
-    scorer, raw = _scorer(normaliser, gan, parts.learn, parts.calibration, config)
+    scorer, raw = assembled(normaliser, gan, parts.learn, parts.calibration, config)
     calibration = Calibration.fit(raw, WEIGHTS[config.model.mode])
     metrics = {**metrics, "records": float(len(parts.learn)), "held_out": float(len(parts.calibration))}
     model = DetectorModel.made(scorer, calibration, config, metrics, parts.calibration, seed)
@@ -108,6 +103,8 @@ def _parts(
         learn, held = _split(matrix, share, seed)
         return Parts(learn, held, held, matrix)
     selection, calibration = (as_matrix(part, schema) for part in (held_out.selection, held_out.calibration))
+    if len(calibration) < FEWEST_HELD_OUT:
+        raise DataError(f"{len(calibration)} records are too few to calibrate on; give at least {FEWEST_HELD_OUT}")
     return Parts(matrix, selection, calibration, np.concatenate((matrix, selection, calibration)))
 
 
@@ -153,46 +150,6 @@ def _read(
 def _split(matrix: NDArray[np.float32], share: float, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Records to learn from and records to calibrate on; of few records, more are held out."""
     order = torch.randperm(len(matrix), generator=torch.Generator().manual_seed(seed)).numpy()
-    few = min(len(matrix) // 3, 100)
+    few = min(max(len(matrix) // 3, min(len(matrix) // 2, LEAST_HELD_OUT)), 100)
     held = min(max(round(len(matrix) * share), few), MOST_HELD_OUT)
     return matrix[order[held:]], matrix[order[:held]]
-
-
-def _scorer(
-    normaliser: Normaliser, gan: Gan, learn: NDArray[np.float32], held: NDArray[np.float32], config: ModelConfig
-) -> tuple[Scorer, NDArray[np.float64]]:
-    """The scorer, and its raw scores of held-out records.
-
-    Held-out records join the memory if it can hold all records, and then are scored as if they were
-    not there: to the model they are as new as any other. Else it holds only records trained on.
-    """
-    columns = int(normaliser.layout.judged().sum())
-    everything = np.concatenate((learn, held))
-    count = capacity(config.model.memory, len(everything), len(config.model.views), columns)
-    chosen = np.arange(count) if count == len(everything) else _selected(normaliser, learn, min(count, len(learn)))
-    own = np.full(len(everything), -1)
-    own[chosen] = np.arange(len(chosen))
-    kept, own_held = everything[chosen], own[len(learn) :]
-    normal, own_normal = everything[-FEATURE_ROWS:], own[-FEATURE_ROWS:]
-    memory = remembered(normaliser, gan, kept)
-    hidden = gan.discriminator.weights[-1].shape[:2]
-    unknown = FeatureSpread(torch.zeros(hidden[0], 1, hidden[1]), torch.zeros(*hidden, hidden[1])).to(
-        memory.records.device
-    )
-    search = config.search
-    screen = Screen.everyone(len(config.model.views))
-    scorer = Scorer(normaliser, gan, kept, memory, unknown, gan.gauge.spread, screen, search)
-    scorer = replace(scorer, spread=FeatureSpread.fit(scorer.features(normal, own_normal)))
-    scorer = replace(scorer, usual=scorer.usual_residuals(held[:EXPLAINED]).to(memory.records.device))
-    if search.steps and search.screen:
-        refined = scorer.raw(held, own_held)[:, ::PARTS]
-        scorer = replace(scorer, screen=Screen.fit(scorer.starts(held, own_held), refined, search.screen))
-    return scorer, scorer.raw(held, own_held)
-
-
-def _selected(normaliser: Normaliser, learn: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """The same records that the discriminator was trained with."""
-    normalised = normaliser(learn)
-    chosen = selected(torch.from_numpy(normalised.views), torch.from_numpy(normalised.context), count)
-    positions: NDArray[np.int64] = chosen.numpy()
-    return positions

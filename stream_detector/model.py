@@ -47,6 +47,14 @@ class Scores:
     discriminator: NDArray[np.float32]
     anomaly: NDArray[np.float32]
 
+    def flagged(self, rate: float) -> NDArray[np.bool_]:
+        """Which records score higher than a share `rate` of normal ones does, bool [record].
+
+        Raises `DataError` unless the rate is above 0 and below 1.
+        """
+        flagged: NDArray[np.bool_] = self.anomaly > np.float32(Calibration.quantile(rate))
+        return flagged
+
     def columns(self) -> NDArray[np.float32]:
         """The three as [record, opinion], in the order above."""
         return np.stack((self.inversion, self.discriminator, self.anomaly), axis=1)
@@ -113,6 +121,14 @@ class DetectorModel:
         if self.scorer.usual.device.type == "cpu":
             return None
         return DeviceScorer.calibrated(self.scorer, self.calibration, WEIGHTS[self.config.model.mode])
+
+    def threshold(self, rate: float) -> float:
+        """The anomaly score, in nines, that a share `rate` of normal records exceeds.
+
+        It is what a worker whose `threshold.target_alert_rate` is `rate` begins with. Raises
+        `DataError` unless the rate is above 0 and below 1.
+        """
+        return self.calibration.quantile(rate)
 
     def verify(self) -> None:
         """Scores the golden batch; raises `ModelFormatError` when the scores are not those it was made with."""

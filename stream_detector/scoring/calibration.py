@@ -6,6 +6,10 @@ scores of different kinds can be added. What the opinions and their combination 
 calibrated again, with a generalised-Pareto tail (Pickands 1975), fitted by probability-weighted
 moments (Hosking and Wallis 1987). Its shape is kept above 0. No tail so has an end, and of two
 anomalies, both far beyond anything seen, the farther one still scores higher.
+
+So many records say at most log10(records + 1) nines; the tail is an extrapolation. Of few records
+more are taken into it, and it says no more than they can: it is what is to be expected of the next
+record, when the scale of an exponential tail is not known but estimated from so few.
 """
 
 import math
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.errors import DataError
 from stream_detector.scoring.compiled.numbers import compiled
 
 __all__ = ["KNOTS", "Calibration", "TailTable", "Weights", "significant"]
@@ -27,6 +32,9 @@ KNOTS = 129  # quantiles kept of a score's body: a power of two of intervals
 SHAPES = (0.05, 0.1)  # of a tail: sums of surprises fall off nearly as an exponential does; above 0, it has no end
 STEEPEST = 0.05  # smallest scale of an exponential tail, relative to the scores' deviation
 VERDICT = 0.3  # weight of the discriminator's verdict beside the distance in its features
+TAIL = 20  # records that a tail is fitted to; fewer only where there are not so many
+WIDEST = 0.4  # most of all records that a tail is fitted to
+KNOWN = 10  # records that the knowledge about the scale of a tail of surprises counts as
 NARROWEST = 1e-3  # smallest scale of a tail, relative to the score's size: tied scores have none
 
 MOST_DIGITS = 280
@@ -97,13 +105,14 @@ class Calibration:
         told: Floats = _told(surprise, weights, self.opinions.arrays, self.anomaly.arrays)
         return told
 
-    def quantile(self, tail_probability: float) -> float:
+    @staticmethod
+    def quantile(tail_probability: float) -> float:
         """The anomaly score that a normal record exceeds with this probability, in nines.
 
-        Raises ValueError unless the probability is above 0 and below 1.
+        Raises `DataError` unless the probability is above 0 and below 1.
         """
         if not 0 < tail_probability < 1:
-            raise ValueError(f"tail probability is {tail_probability}; give one above 0 and below 1")
+            raise DataError(f"the rate is {tail_probability}; give one above 0 and below 1, such as 0.001")
         return float(significant(np.array([-np.log10(tail_probability)]))[0])
 
 
@@ -188,10 +197,7 @@ def _combined(surprise: Floats, weights: Weights) -> Floats:
 def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, float, float]:
     """Knots and tail of one score, from its ascending values."""
     count = len(ordered)
-    share = 0.1 if exponential or count >= 200 else 0.3
-    if not exponential and count >= 1000:
-        share = 0.02 if count >= 5000 else 0.05
-    cut = min(count - 1, max(0, round(count * (1 - share))))
+    cut = min(count - 1, max(0, round(count * (1 - _tail_share(count, exponential=exponential)))))
     # Few near the tail are spaced closer in nines than in rank, so knots are spread over both.
     grid = np.unique(
         np.round(np.concatenate((np.linspace(0, cut, KNOTS // 2), cut - np.geomspace(1, cut + 1, KNOTS // 2) + 1)))
@@ -212,14 +218,32 @@ def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, flo
     return np.pad(raw, (0, padding), mode="edge"), np.pad(nines, (0, padding), mode="edge"), scale, shape
 
 
+def _tail_share(count: int, *, exponential: bool) -> float:
+    """The share of so many records that a tail is fitted to."""
+    share = 0.1
+    if not exponential and count >= 1000:
+        share = 0.02 if count >= 5000 else 0.05
+    return max(share, min(TAIL / count, WIDEST))
+
+
 def _fit_tail(excesses: Floats) -> tuple[float, float]:
-    """Scale and shape of a generalised Pareto distribution, by probability-weighted moments."""
+    """Scale and shape of a generalised Pareto distribution, by probability-weighted moments; of few by `_predicted`."""
     count = len(excesses)
-    if count < 10:
-        return (float(excesses.mean()) if count else 0.0), SHAPES[0]
+    if count < TAIL:
+        return _predicted(excesses)
     mean = float(excesses.mean())
     above = np.arange(count - 1, -1, -1) / (count - 1)
     weighted = float((above * np.sort(excesses)).mean())
     shape = 2 - mean / (mean - 2 * weighted) if mean > 2 * weighted else SHAPES[1]
     shape = min(max(shape, SHAPES[0]), SHAPES[1])
     return mean * (1 - shape), shape
+
+
+def _predicted(excesses: Floats) -> tuple[float, float]:
+    """Scale and shape of the next excess, when few exponential ones [record] were seen: a Lomax distribution.
+
+    It is the predictive distribution under a gamma prior of the rate. The prior counts as `KNOWN` excesses of the
+    size that they have when the surprises always agree, 1 / ln 10 nines: the mean of some that do not is less.
+    """
+    count = len(excesses) + KNOWN
+    return (float(excesses.sum()) + KNOWN / LOG_10) / count, 1 / count

@@ -42,8 +42,9 @@ def explain(
 ) -> list[Explanation]:
     """An explanation a record, from [record, feature] arrays.
 
-    `observed` and `expected` are in the input's units (codes for categories), `surprise` is each
-    feature's unexplained part, 0 or more, in any unit. Features that are context are left out.
+    `observed` and `expected` are in the input's units (codes for categories), less the features'
+    origins, which are added to what is shown. `surprise` is each feature's unexplained part, 0 or
+    more, in any unit. Features that are context are left out.
     """
     judged = np.array([not feature.context for feature in schema.features])
     categorical = np.array([feature.kind is Kind.CATEGORICAL for feature in schema.features])
@@ -53,7 +54,7 @@ def explain(
     shares = np.where(total > 0, surprise * judged / np.where(total > 0, total, 1.0), even)
     places = np.flatnonzero(judged)
     order = places[np.argsort(-shares[:, places], axis=1, kind="stable")].tolist()
-    values, expectations = (_named(schema, _six_digits(part.astype(np.float64))) for part in (observed, expected))
+    values, expectations = (_named(schema, _shown(part.astype(np.float64), schema)) for part in (observed, expected))
     directions = _directions(categorical, observed, expected)
     names, parts = schema.names, shares.tolist()
     return [
@@ -77,6 +78,15 @@ def _named(schema: FeatureSchema, shown: NDArray[np.float64]) -> list[list[Value
         else:
             columns.append([None if value != value else value for value in column])
     return columns
+
+
+def _shown(values: NDArray[np.float64], schema: FeatureSchema) -> NDArray[np.float64]:
+    """Values [record, feature] with their origins, to 6 significant digits of what is beside the origin."""
+    rounded = _six_digits(values)
+    for column in np.flatnonzero(schema.origins):
+        whole = rounded[:, column] + schema.origins[column]
+        rounded[:, column] = [float(f"{value:.15g}") for value in whole]  # without the last bits of the sum
+    return rounded
 
 
 def _six_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_detector.errors import DataError
 from stream_detector.scoring.calibration import Calibration, TailTable, significant
 
 EVEN = (1.0, 1.0, 1.0)
@@ -59,8 +60,28 @@ def test_quantile_is_exceeded_by_its_share():
 @pytest.mark.parametrize("probability", [0.0, 1.0, -0.1, float("nan")])
 def test_quantile_refuses_what_is_no_tail(probability):
     """A tail probability outside (0, 1) is an error, not a number."""
-    with pytest.raises(ValueError, match="tail probability"):
-        Calibration.fit(np.random.default_rng(0).normal(size=(50, 8)), EVEN).quantile(probability)
+    with pytest.raises(DataError, match=f"rate is {probability}"):
+        Calibration.quantile(probability)
+
+
+@pytest.mark.parametrize("count", [20, 33, 66, 200])
+def test_few_records_flag_no_more_new_ones_than_asked_for(count):
+    """Calibrated again and again on few exponential scores, on average at most 1 in 1,000 new ones exceeds 3 nines."""
+    rng = np.random.default_rng(count)
+    far = np.linspace(0, 40, 4001)[:, None]
+    shares = []
+    for _ in range(300):
+        table = TailTable.fit(rng.exponential(1 / np.log(10), (count, 1)))
+        shares.append(np.exp(-np.log(10) * far[np.searchsorted(table(far)[:, 0], 3.0), 0]))
+    assert np.mean(shares) < 1.5e-3
+
+
+def test_so_many_records_say_so_many_nines():
+    """Up to where the tail begins no score has more nines than log10(records + 1), and the farther the more beyond."""
+    scores = np.sort(normal_scores(30)[:, 0])
+    nines = TailTable.fit(scores[:, None])(np.append(scores[:19], 10.0 ** np.arange(1, 7))[:, None])[:, 0]
+    assert nines[18] <= np.log10(31)
+    assert (np.diff(nines) > 0).all()
 
 
 @given(st.floats(1e-6, 1e8), st.sampled_from([-1, 0, 1]))

@@ -144,6 +144,27 @@ def test_the_hour_decides_what_is_normal():
         assert opinion[0] < 2 < opinion[1]
 
 
+@pytest.mark.parametrize(("rows", "columns", "most"), [(40, 3, 0.01), (60, 3, 0.01), (200, 30, 0.003)])
+def test_few_records_make_a_model_that_leaves_new_normal_ones_alone(rows, columns, most):
+    """Fitted on few records, a model flags few new normal ones at 1 in 1,000, and all that are far out."""
+    rng = np.random.default_rng(rows)
+    model = fit(rng.normal(size=(rows, columns)), config=ModelConfig(model=QUICK), device="cpu")
+    new = rng.normal(size=(20_000, columns))
+    assert model.score(new).flagged(0.001).mean() <= most
+    assert model.score(new[:200] + 100).flagged(0.001).all()
+
+
+def test_a_rate_is_a_threshold():
+    """`threshold` says from which score on `flagged` flags, and a rate that is none is an error that names it."""
+    scores = numeric().score(BATCH)
+    flagged = scores.flagged(0.01)
+    assert numeric().threshold(0.01) == 2.0
+    assert np.array_equal(flagged, scores.anomaly > 2.0)
+    assert 0 < flagged.mean() < 1
+    with pytest.raises(DataError, match=r"rate is 1\.5"):
+        numeric().threshold(1.5)
+
+
 @pytest.mark.parametrize("mode", ["combined", "inversion", "reconstruction", "discriminator"])
 def test_every_mode_scores_by_its_opinion(mode):
     """In a one-sided mode the anomaly score orders records as that opinion does."""
