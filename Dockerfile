@@ -46,9 +46,11 @@ COPY --from=package /package /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 # The scoring kernel, compiled for the processor that builds; on another kind each container compiles its own.
 ENV NUMBA_CACHE_DIR=/opt/compiled
-COPY docker/compile.py /opt/compile.py
+COPY docker/compile.py docker/health.py /opt/
 RUN python /opt/compile.py && chmod -R a+rX /opt/compiled
 USER 10001:10001
 WORKDIR /tmp
+# For the command below; other commands have no listener, and the services of docker-compose.yml switch it off.
+HEALTHCHECK --interval=5s --timeout=12s --start-period=60s --retries=6 CMD ["python", "/opt/health.py"]
 ENTRYPOINT ["stream-detector"]
 CMD ["run", "-c", "/etc/stream-detector/config.yaml"]

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from itertools import accumulate
+from math import nan
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -14,8 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from stream_detector.config import MetricsConfig
-from stream_detector.errors import ConfigError
+from stream_detector.health import Health
 from stream_detector.kafka.summary import STALL_BUCKETS, RunSummary, Stalls
 
 __all__ = ["WorkerMetrics"]
@@ -27,22 +26,24 @@ COUNTERS = {
     "restores": "Thresholds rebuilt from the log",
     "rebalances": "Changes of the assignment",
     "offsets_lost": "Offsets that retention dropped before they were read",
+    "topics_recreated": "Telemetry topics created anew under the same name",
     "control_events": "Reports of drift and of changes of regime",
     "swaps": "Changes of the model in force",
     "models_refused": "Models that were not fit to serve",
 }
 GAUGES = {
-    "lag": ("lag_records", "Records in the owned partitions beyond the last one taken"),
-    "partitions": ("partitions", "Partitions owned"),
+    "lag": ("lag_records", "Records in the assigned partitions beyond the last one taken; NaN while not known of all"),
+    "partitions": ("partitions", "Partitions assigned and read"),
     "warming": ("partitions_warming", "Partitions whose threshold still lacks history"),
 }
 
 
 class WorkerMetrics(Collector):
-    """Keeps the last summary, and shows it to whoever scrapes."""
+    """Keeps the last summary, and shows it, with the worker's health, to whoever scrapes."""
 
-    def __init__(self) -> None:
+    def __init__(self, health: Health | None = None) -> None:
         self._summary = RunSummary()
+        self._health = health or Health()
 
     def observe(self, summary: RunSummary) -> None:
         """Takes the worker's figures; called from the worker's thread."""
@@ -56,22 +57,10 @@ class WorkerMetrics(Collector):
             _dead_letters(summary.dead_lettered),
             *(_counter(name, text, getattr(summary, name)) for name, text in COUNTERS.items()),
             *(_gauge(name, text, getattr(summary, field)) for field, (name, text) in GAUGES.items()),
+            *_vital_signs(self._health),
             _stalls(summary.swap_stalls),
             InfoMetricFamily("stream_detector_model", "The model in force", value={"version": summary.model}),
         ]
-
-    def serve(self, config: MetricsConfig) -> None:
-        """Listens at `metrics.host` and `metrics.port`; port 0 = not at all. Raises `ConfigError`."""
-        if not config.port:
-            return
-        registry = CollectorRegistry()
-        registry.register(self)
-        try:
-            start_http_server(config.port, config.host, registry)
-        except OSError as error:
-            raise ConfigError(
-                f"metrics.port: cannot listen at {config.host}:{config.port} ({error.strerror}); choose another port"
-            ) from None
 
 
 def _dispositions(summary: RunSummary) -> Metric:
@@ -101,9 +90,20 @@ def _stalls(stalls: Stalls) -> Metric:
     )
 
 
+def _vital_signs(health: Health) -> list[Metric]:
+    reachable = health.broker_reachable
+    return [
+        _gauge("ready", "Whether /readyz says so", int(not health.troubles())),
+        _gauge("loop_turn_age_seconds", "Seconds since the loop turned", health.turn_age),
+        _gauge("last_commit_timestamp_seconds", "Last commit, Unix time; NaN before the first", health.last_commit),
+        _gauge("in_trouble_since_timestamp_seconds", "Oldest trouble, Unix time; NaN without", health.in_trouble_since),
+        _gauge("broker_reachable", "Whether the broker answered last; NaN before it was asked", reachable),
+    ]
+
+
 def _counter(name: str, text: str, value: Any) -> Metric:
     return CounterMetricFamily(f"stream_detector_{name}", text, value=value)
 
 
 def _gauge(name: str, text: str, value: Any) -> Metric:
-    return GaugeMetricFamily(f"stream_detector_{name}", text, value=value)
+    return GaugeMetricFamily(f"stream_detector_{name}", text, value=nan if value is None else value)

@@ -217,8 +217,10 @@ class LogConfig(Section):
 
 
 class MetricsConfig(Section):
-    """Prometheus metrics and health."""
+    """The listener of a worker: /livez, /readyz and /metrics."""
 
     port: int = Field(0, ge=0, le=65_535)
     """0 = no listener."""
     host: str = "127.0.0.1"
+    turn_timeout_ms: int = Field(8_000, ge=1_000, le=600_000)
+    """A loop that has not turned for so long is not alive, milliseconds."""

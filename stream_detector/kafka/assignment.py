@@ -87,6 +87,11 @@ class Assignment:
         self.add([partition for partition in partitions if partition in self._positions])
 
     @property
+    def owned(self) -> list[Partition]:
+        """All owned partitions."""
+        return list(self._positions)
+
+    @property
     def unplaced(self) -> list[Partition]:
         """Owned partitions whose start is not known yet."""
         return [partition for partition, position in self._positions.items() if position is None]
@@ -140,6 +145,11 @@ class Assignment:
         """The next offset of a placed partition, None for another."""
         position = self._positions.get(partition)
         return position.following if position else None
+
+    def committed(self, partition: Partition) -> int | None:
+        """The offset of a placed partition that is known to be committed, None without one."""
+        position = self._positions.get(partition)
+        return position.committed if position and position.committed != NOTHING else None
 
 
 def _next(offsets: NDArray[np.int64], position: Position) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ One that is at least half full shows that there is more: it is decoded while an 
 while others are received and judged. Any other is judged at once, after those that wait.
 """
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -12,7 +13,7 @@ from stream_detector.kafka.assignment import Held
 from stream_detector.kafka.judge import Judge
 from stream_detector.records import Message
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "Pace"]
 
 
 class Batch:
@@ -35,3 +36,26 @@ class Batch:
     def begun_by(self, judge: Judge, taken: Sequence[Message]) -> Begun | None:
         """What was begun, if it was by this judge and all its messages were taken."""
         return self._begun if judge is self._judge and len(taken) == len(self.held.messages) else None
+
+
+class Pace:
+    """How long batches take: they must be well within the transaction's time, `timeout` seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._slow = False
+        self._full_at: float | None = None
+
+    def judged(self, judge: Judge, seconds: float, records: int) -> None:
+        """A batch took so long; one slow batch may be a frozen process, two in a row are not."""
+        slow = seconds > self._timeout / 2
+        if slow and self._slow:
+            judge.lower_limit(records)
+        self._slow = slow
+
+    def turned(self, judge: Judge, *, full: bool) -> None:
+        """A batch came in; the judge is told how long it took from one full batch to the next."""
+        now = time.monotonic() if full else None
+        if now is not None and self._full_at is not None:
+            judge.heed_turn(now - self._full_at)
+        self._full_at = now

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError as Fault
 from stream_detector.config import TopicsConfig
 from stream_detector.control import ControlEvent
 from stream_detector.detector import Outcome
+from stream_detector.kafka.identity import TopicIds
 from stream_detector.kafka.transaction import Offsets, Transaction
 from stream_detector.records import CONNECT, Alert, DeadLetter
 
@@ -27,13 +28,14 @@ log = structlog.get_logger(__name__)
 class Outbox:
     """Sends outcomes; remembers what size of dead letter the broker will not take.
 
-    `used` are the topics that messages of the last batch went to.
+    `used` are the topics that messages of the last batch went to; `topic_ids` tell alerts' sources apart.
     """
 
-    def __init__(self, transaction: Transaction, topics: TopicsConfig) -> None:
+    def __init__(self, transaction: Transaction, topics: TopicsConfig, topic_ids: TopicIds) -> None:
         self.used: tuple[str, ...] = ()
         self._transaction = transaction
         self._topics = topics
+        self._topic_ids = topic_ids
         self._refused_bytes = sys.maxsize
 
     def sweep(self, topics: tuple[str, ...], offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
@@ -60,7 +62,9 @@ class Outbox:
     def _send_alert(self, alert: Alert) -> None:
         value = alert.to_json()
         refused = partial(self._on_refused, self._topics.alerts, len(value))
-        self._transaction.produce(self._topics.alerts, alert.key, value, alert.headers(), delivered=refused)
+        self._transaction.produce(
+            self._topics.alerts, alert.key, value, alert.headers(self._topic_ids.get(alert.topic)), delivered=refused
+        )
 
     def _send_letter(self, letter: DeadLetter) -> None:
         size = _size(letter)

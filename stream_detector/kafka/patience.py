@@ -1,10 +1,15 @@
 """How long trouble may last: back off, say so now and then, give up in the end."""
 
 import time
+from collections.abc import Callable
+from threading import Event
+from typing import Self, TypeVar
 
 import structlog
 
+from stream_detector.config import WorkerConfig
 from stream_detector.errors import AuthorizationError, KafkaError
+from stream_detector.health import Health
 
 __all__ = ["Patience"]
 
@@ -13,20 +18,31 @@ QUIET = 5.0  # seconds between two log lines about the same trouble
 CALM = 60.0  # seconds without a failure after which the next one is new trouble
 DENIALS_IN_A_ROW = 3
 
+Result = TypeVar("Result")
+
 log = structlog.get_logger(__name__)
 
 
 class Patience:
-    """Failures of one kind of work since it last succeeded; `limit` is how long they may go on, seconds."""
+    """Failures of one kind of work since it last succeeded; `limit` is how long they may go on, seconds.
 
-    def __init__(self, work: str, limit: float) -> None:
+    `tell` is told what the last failure was, and None when the work went well again.
+    """
+
+    def __init__(self, work: str, limit: float, tell: Callable[[str | None], None] = lambda _: None) -> None:
         self._work = work
         self._limit = limit
+        self._tell = tell
         self._since: float | None = None
         self._last = 0.0
         self._logged_at = -QUIET
         self._pause = FIRST_PAUSE
         self._denials = 0
+
+    @classmethod
+    def of(cls, worker: WorkerConfig, work: str, health: Health) -> Self:
+        """As long as a worker may be without its broker; a failure is a trouble of its health."""
+        return cls(work, worker.unavailable_timeout_ms / 1000, health.teller(work))
 
     @property
     def troubled(self) -> bool:
@@ -42,7 +58,25 @@ class Patience:
         """The work went well."""
         if self._since is not None and self._logged_at >= self._since:
             log.info("recovered", work=self._work, after_seconds=round(time.monotonic() - self._since, 1))
+        if self._since is not None:
+            self._tell(None)
         self._since = None
+
+    def insist(self, attempt: Callable[[], Result], stop: Event) -> Result | None:
+        """What `attempt` gives, made again while it fails with a `KafkaError`; None when told to stop.
+
+        Raises the error when patience is at its end, and at once whatever else `attempt` raises.
+        """
+        while not stop.is_set():
+            try:
+                result = attempt()
+            except KafkaError as error:
+                self.failed(error)
+                stop.wait(self._pause)
+            else:
+                self.succeeded()
+                return result
+        return None
 
     def failed(self, error: KafkaError) -> None:
         """The work failed. Raises the error when patience is at its end.
@@ -56,6 +90,7 @@ class Patience:
         if self._since is None:
             self._since, self._pause = now, FIRST_PAUSE
         self._last, self._pause = now, min(2 * self._pause, LONGEST_PAUSE)
+        self._tell(f"{self._work}: {error}")
         self._denials = self._denials + 1 if isinstance(error, AuthorizationError) else 0
         if self._denials >= DENIALS_IN_A_ROW or now - self._since > self._limit:
             raise error

@@ -13,6 +13,8 @@ class Refusals:
     """What a worker has refused, from its start on; their number is its length."""
 
     def __init__(self) -> None:
+        self.standing: str | None = None
+        """What the last pointer names and why it is refused; None once another one is considered."""
         self._known: set[tuple[Pointer | None, str]] = set()
 
     def __len__(self) -> int:
@@ -23,7 +25,8 @@ class Refusals:
 
         Pointed to anew it is another decision, and said again. `serving` is the version that goes on instead.
         """
+        version = pointer.version if pointer else "?"
+        self.standing = f"model {version[:16]} is refused, {serving[:16]} serves: {error}"
         if (pointer, str(error)) not in self._known:
             self._known.add((pointer, str(error)))
-            version = pointer.version if pointer else "?"
             log.error("model refused, another one serves", version=version, serving=serving, why=str(error))

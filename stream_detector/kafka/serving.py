@@ -1,6 +1,7 @@
 """Models on their way into service: fetched and verified; the first one is waited for."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,10 +11,12 @@ import structlog
 import torch
 
 from stream_detector.config import Config
-from stream_detector.errors import ModelError, ModelFormatError, ModelSchemaError
+from stream_detector.errors import ModelError, ModelFormatError, ModelNotFoundError, ModelSchemaError
 from stream_detector.features import FeatureSchema, Kind
+from stream_detector.health import Health
 from stream_detector.kafka import registry
 from stream_detector.kafka.formats import decoder
+from stream_detector.kafka.patience import Patience
 from stream_detector.kafka.refusals import Refusals
 from stream_detector.model import DetectorModel
 from stream_detector.records import Message, values_of
@@ -24,6 +27,7 @@ ModelSource = Callable[[], DetectorModel | None]
 """The model to serve, None while there is none."""
 
 LOOK = 1.0  # seconds between two looks for a first model
+REMEDY = "make one with 'stream-detector fit FILE --out MODEL' and 'stream-detector models import MODEL'"
 NAMED = 5  # absent features that are named
 
 log = structlog.get_logger(__name__)
@@ -72,26 +76,30 @@ def check_against(model: DetectorModel, messages: Sequence[Message], config: Con
         )
 
 
-def await_model(source: ModelSource, config: Config, stop: Event) -> DetectorModel | None:
+def await_model(source: ModelSource, config: Config, stop: Event, health: Health) -> DetectorModel | None:
     """The model, once there is one; None when told to stop before. Nothing is consumed meanwhile.
 
-    Raises `ModelSchemaError` when it was fitted on other features than the configured ones, and
-    what `source` raises.
+    A broker that goes away is borne, and a first model waited for, for `worker.unavailable_timeout_ms`.
+    Raises `ModelSchemaError` when it was fitted on other features than the configured ones, `ModelNotFoundError`
+    when none came, and what else `source` raises.
     """
     torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
-    told = False
+    limit = config.worker.unavailable_timeout_ms / 1000
+    patience, tell = Patience.of(config.worker, "fetching the model", health), health.teller("model")
+    until, told = time.monotonic() + limit, False
     while not stop.is_set():
-        model = source()
+        model = patience.insist(source, stop)
         if model is not None:
             _check(model, config)
             log.info("model", version=model.version, features=len(model.schema.features))
+            tell(None)
             return model
+        none = f"no model on topic {config.topics.models!r} yet; {REMEDY}"
+        tell(none)
         if not told:
-            log.warning(
-                "no model published yet, waiting for one; make it with "
-                "'stream-detector fit FILE --out MODEL' and 'stream-detector models import MODEL'",
-                topic=config.topics.models,
-            )
+            log.warning(none, waiting_seconds=limit)
+        if time.monotonic() > until:
+            raise ModelNotFoundError(f"{none} (waited {limit:.0f} s, worker.unavailable_timeout_ms)")
         told = True
         stop.wait(LOOK)
     return None

@@ -2,9 +2,9 @@
 
 # ruff: noqa: SLF001 - the names of librdkafka's own error codes begin with an underscore
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import cast
 
 import structlog
@@ -14,20 +14,23 @@ from confluent_kafka import Message as Consumed
 
 from stream_detector.config import Config
 from stream_detector.errors import KafkaError, OffsetsLostError
-from stream_detector.kafka import topics, window
+from stream_detector.health import Health
 from stream_detector.kafka.assignment import Assignment, Held, Partition
 from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.clients import worker_consumer
+from stream_detector.kafka.evidence import is_member
 from stream_detector.kafka.faults import explained
-from stream_detector.kafka.history import History, Past
+from stream_detector.kafka.history import History
+from stream_detector.kafka.identity import TopicIds, identified
 from stream_detector.kafka.judge import Judge
 from stream_detector.kafka.patience import Patience
-from stream_detector.kafka.restore import restored
+from stream_detector.kafka.placing import Placing
+from stream_detector.kafka.starts import Start, Starts
 from stream_detector.records import Message
 
 __all__ = ["Source"]
 
-REQUEST = 5.0  # seconds for a request about offsets
+PLACING = 0.25  # seconds that partitions are placed for before the group is heeded again
 PROBE = 1.0  # seconds for a sign of life
 
 log = structlog.get_logger(__name__)
@@ -37,7 +40,7 @@ class Source:
     """Reads the telemetry topics as a member of the group; used by one thread only.
 
     `finish` ends the open transaction before partitions are given up, `abandon` drops it when
-    they are lost already. Partitions are assigned paused and read nothing until `place_next`.
+    they are lost already. Partitions are assigned paused and read nothing until `place`.
     """
 
     def __init__(
@@ -47,23 +50,29 @@ class Source:
         finish: Callable[[], None],
         abandon: Callable[[], None],
         history: History | None = None,
+        health: Health | None = None,
+        topic_ids: dict[str, str] | None = None,
     ) -> None:
+        self._health = health or Health()
         self.assignment = Assignment(history)
-        self.patience = Patience("reading", config.worker.unavailable_timeout_ms / 1000)
-        self.rebalances = self.restores = self.offsets_lost = 0
+        self.patience = Patience.of(config.worker, "reading", self._health)
+        self.rebalances = self.restores = 0
         self._config = config
         self._judge = judge
         self._finish = finish
         self._abandon = abandon
-        self._busy = False
+        self._busy = self._joined = False
+        self._heard: TopicIds = {}
         self._crash: Exception | None = None
         self._faults: list[Fault] = []
         self._consumer: Consumer = worker_consumer(config, on_error=self._faults.append)
+        self.starts = Starts(config, self._consumer, {} if topic_ids is None else topic_ids)
+        self._placing = Placing(config.kafka, self.starts, self._health)
 
     def subscribe(self) -> None:
         """Joins the group. A group that never committed begins where `worker.start_from` says."""
         if self._config.worker.start_from == "latest":
-            self._begin_at_the_end()
+            self.starts.begin_at_the_end()
         self._consumer.subscribe(
             list(self._config.topics.telemetry),
             on_assign=self._on_assign,
@@ -91,30 +100,48 @@ class Source:
         self._heed_faults()
         return held
 
-    def place_next(self) -> None:
-        """Finds start and threshold of one unplaced partition, and begins to read it."""
+    def place(self) -> None:
+        """Finds starts and thresholds of unplaced partitions and begins to read them, as many as a moment allows."""
         unplaced = self.assignment.unplaced
         if not unplaced or self.patience.waiting:
             return
-        topic, partition = unplaced[0]
-        subject = f"topic {topic!r}, partition {partition}"
+        subject = f"topic {unplaced[0][0]!r}"
+        until = time.monotonic() + PLACING
         try:
-            self._place(topic, partition)
+            self._placing.look_up(unplaced)
+            if self._begin_anew():
+                return
+            for topic, partition in unplaced:
+                subject = f"topic {topic!r}, partition {partition}"
+                self._place(topic, partition, self._placing.starts[topic, partition])
+                self._health.beat()
+                if time.monotonic() > until:
+                    break
         except KafkaException as error:
-            self.patience.failed(explained(error.args[0], subject))
+            self._fail_placing(explained(error.args[0], subject))
         except OffsetsLostError:
             raise
         except KafkaError as error:
-            self.patience.failed(error)
+            self._fail_placing(error)
         else:
             self.patience.succeeded()
+        if not self.assignment.unplaced:
+            self._placing.rest()
+
+    def heed(self, ids: TopicIds) -> None:
+        """Takes the ids of topics as somebody else saw them; the same object again is nothing new."""
+        if ids is not self._heard:
+            self._heard = ids
+            self.starts.learn({topic: identity for topic, identity in ids.items() if topic in self.starts.ids})
+            self._begin_anew()
 
     def displace(self, partitions: Iterable[Partition]) -> None:
         """Stops reading partitions until they are placed anew."""
-        displaced = [TopicPartition(*partition) for partition in partitions]
-        self.assignment.displace((each.topic, each.partition) for each in displaced)
+        displaced = list(partitions)
+        self._placing.doubt({partition: self.assignment.committed(partition) for partition in displaced})
+        self.assignment.displace(displaced)
         if displaced:
-            self._consumer.pause(displaced)
+            self._consumer.pause([TopicPartition(*partition) for partition in displaced])
 
     def succeed(self, candidate: Candidate) -> None:
         """Goes on with another model: every threshold becomes what it would be had that model always served.
@@ -137,59 +164,71 @@ class Source:
         return metadata
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The group's committed offsets, those that exist; raises KafkaException."""
-        asked = [TopicPartition(*partition) for partition in partitions]
-        held = self._consumer.committed(asked, timeout=REQUEST)
-        for each in held:
-            if each.error is not None:
-                raise KafkaException(each.error)
-        return {(each.topic, each.partition): each.offset for each in held if each.offset >= 0}
+        """The group's committed offsets, those that exist and are of the topics that are there; raises KafkaException."""
+        known = self.starts.ids
+        return {
+            (each.topic, each.partition): each.offset
+            for each in self.starts.committed(partitions)
+            if identified(each) in {None, known.get(each.topic)}
+        }
 
-    def lag(self) -> int:
-        """Records beyond the last one taken, over the placed partitions, as far as the client knows."""
-        lag = 0
-        for partition in self.assignment.placed:
-            _low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-            lag += max(0, high - (self.assignment.following(partition) or 0))
-        return lag
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is a member of the group, and all that it was given is being read."""
+        return self._joined and not self.assignment.unplaced
+
+    def lag(self) -> int | None:
+        """Records beyond the last one taken, over all assigned partitions; None while that is not known of one."""
+        if not self._joined:
+            return None
+        lags = [self._lag(partition) for partition in self.assignment.owned]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if len(known) == len(lags) else None
+
+    def tell(self) -> None:
+        """Tells the health what is amiss with the membership and the partitions, and whether a commit is to come."""
+        unplaced, group = self.assignment.unplaced, self._config.kafka.group_id
+        member = self._joined and is_member(self.membership())
+        self._health.trouble("group", None if member else f"group {group!r}: not a member of it now")
+        waiting = f"{len(unplaced)} of {len(self.assignment.owned)} partitions are not being read yet"
+        self._health.trouble("partitions", waiting if unplaced else None)
+        self._health.behind(bool(unplaced or self.assignment.pending()))
 
     def close(self) -> None:
         """Leaves the group."""
+        self._joined = False
+        self._placing.rest()
         self._consumer.close()
 
-    def _place(self, topic: str, partition: int) -> None:
-        start, committed = self._start(topic, partition)
-        kafka, judge = self._config.kafka, self._judge
-        read: list[list[Message]] = []
-        chunks = window.backwards(kafka, topic, partition, start, judge.lookback)
-        threshold = restored(judge.limits, _noting(cast("Iterator[list[Message]]", chunks), read), judge.scores)
-        past = Past(tuple(chain.from_iterable(reversed(read))), whole=threshold.seen < judge.limits.window)
-        self._seek(TopicPartition(topic, partition, start))
-        self.assignment.place((topic, partition), start, threshold, past, committed=committed)
+    def _place(self, topic: str, partition: int, start: Start) -> None:
+        threshold, past = self._placing.threshold((topic, partition), self._judge)
+        self._seek(TopicPartition(topic, partition, start.offset))
+        self.assignment.place((topic, partition), start.offset, threshold, past, committed=start.committed)
         self.restores += 1
-        log.debug("reading", topic=topic, partition=partition, offset=start, scores=threshold.seen)
+        log.debug("reading", topic=topic, partition=partition, offset=start.offset, scores=threshold.seen)
 
-    def _start(self, topic: str, partition: int) -> tuple[int, bool]:
-        """Where to begin, and whether that is committed: without an offset, or with a lost one, it is the first."""
-        committed = self.committed([(topic, partition)]).get((topic, partition))
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST)
-        if committed is not None and low <= committed <= high:
-            return committed, True
-        if committed is not None:
-            self._report_loss(topic, partition, committed, low, high)
-        return low, False
+    def _begin_anew(self) -> bool:
+        """Has topics that were created anew placed again, before an offset of the old one is committed for the new."""
+        anew = self.starts.take_anew()
+        if anew:
+            self._abandon()
+            self.displace([partition for partition in self.assignment.owned if partition[0] in anew])
+        return bool(anew)
 
-    def _report_loss(self, topic: str, partition: int, committed: int, low: int, high: int) -> None:
-        gap = (
-            f"offsets {committed:,} to {low - 1:,} were deleted before they were read"
-            if committed < low
-            else f"offset {committed:,} was committed, but the partition ends at {high:,}: it was created anew"
-        )
-        message = f"topic {topic!r}, partition {partition}: {gap}"
-        if self._config.worker.on_offsets_lost == "fail":
-            raise OffsetsLostError(f"{message}; set worker.on_offsets_lost: continue to go on at {low:,}")
-        self.offsets_lost += max(0, low - committed)
-        log.error("offsets lost, going on", topic=topic, partition=partition, committed=committed, low=low, high=high)
+    def _fail_placing(self, error: KafkaError) -> None:
+        """What was looked up may be out of date by the next attempt."""
+        self._placing.rest()
+        self._placing.doubt(dict.fromkeys(self.assignment.unplaced))
+        self.patience.failed(error)
+
+    def _lag(self, partition: Partition) -> int | None:
+        """Of one partition; as long as nothing was fetched, by what it held when its start was looked up."""
+        start = self._placing.starts.get(partition)
+        if start is None:
+            return None
+        following = self.assignment.following(partition)
+        _low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return max(0, max(high, start.high) - (start.offset if following is None else following))
 
     def _seek(self, start: TopicPartition) -> None:
         try:
@@ -201,27 +240,17 @@ class Source:
             self._consumer.incremental_assign([start])
         self._consumer.resume([start])
 
-    def _begin_at_the_end(self) -> None:
-        """Commits the ends for a group that has no offset at all; refused, and rightly, once it has members."""
-        marks = topics.watermarks(self._config.kafka, self._config.topics.telemetry)
-        try:
-            if self.committed(marks):
-                return
-            ends = [TopicPartition(*partition, reach.high) for partition, reach in marks.items()]
-            self._consumer.commit(offsets=ends, asynchronous=False)
-        except KafkaException as error:
-            if error.args[0].code() not in {Fault.UNKNOWN_MEMBER_ID, Fault.ILLEGAL_GENERATION}:
-                raise explained(error.args[0], f"group {self._config.kafka.group_id!r}") from None
-
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._guarded():
             self.rebalances += 1
+            self._joined = True
             # Nothing is read before the seek, but it must be a number: the broker is asked what the end is, and its
             # answer, coming after the seek, moves the position to the end. Records were skipped so, 9 times in 50.
             consumer.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
             if partitions:
                 consumer.pause(partitions)
-            self.assignment.add((each.topic, each.partition) for each in partitions)
+            self._placing.forget(_places(partitions))
+            self.assignment.add(_places(partitions))
             log.info("partitions assigned", partitions=_names(partitions))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -231,16 +260,21 @@ class Source:
             try:
                 self._finish()
             finally:
-                self.assignment.drop((each.topic, each.partition) for each in partitions)
+                self._drop(partitions)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._guarded():
             self.rebalances += 1
+            self._joined = False
             log.warning("partitions lost", partitions=_names(partitions))
             try:
                 self._abandon()
             finally:
-                self.assignment.drop((each.topic, each.partition) for each in partitions)
+                self._drop(partitions)
+
+    def _drop(self, partitions: list[TopicPartition]) -> None:
+        self._placing.forget(_places(partitions))
+        self.assignment.drop(_places(partitions))
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -298,11 +332,8 @@ def _ends(events: Iterable[Consumed]) -> list[tuple[Partition, int]]:
     return [((event.topic() or "", event.partition() or 0), event.offset() or 0) for event in reached]
 
 
-def _noting(chunks: Iterable[list[Message]], read: list[list[Message]]) -> Iterator[list[Message]]:
-    """The chunks, each also added to `read`."""
-    for chunk in chunks:
-        read.append(chunk)
-        yield chunk
+def _places(partitions: list[TopicPartition]) -> list[Partition]:
+    return [(each.topic, each.partition) for each in partitions]
 
 
 def _names(partitions: list[TopicPartition]) -> list[str]:

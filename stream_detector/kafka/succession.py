@@ -116,6 +116,7 @@ class Succession:
         """Makes a version ready, unless it is in force already."""
         with self._lock:
             self._next = None  # what was ready and not taken is not wanted any more
+            self._refusals.standing = None
             serving = self._serving
         candidate = self._prepared(pointer) if pointer.version != serving else None
         with self._lock:

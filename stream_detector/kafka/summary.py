@@ -4,12 +4,12 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from stream_detector.detector import Outcome
+if TYPE_CHECKING:  # it takes seconds to import, and a listener is there at once
+    from stream_detector.detector import Outcome
 
-__all__ = ["STALL_BUCKETS", "Observer", "RunSummary", "Stalls", "Tally"]
-
+__all__ = ["STALL_BUCKETS", "Ledger", "Observer", "RunSummary", "Stalls", "Tally"]
 
 STALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper ends, seconds, between which stalls are counted."""
@@ -35,8 +35,9 @@ class RunSummary:
 
     `dead_lettered` counts by reason code. `recreations` counts producers replaced after an
     outcome in doubt. `restores` counts thresholds rebuilt from the log. `lag` is how many records
-    the owned partitions hold beyond the last one taken; `partitions` how many are owned, `warming`
-    of how many the threshold still lacks history. `control_events` counts reports of drift
+    the assigned partitions hold beyond the last one taken, None while that is not known of all;
+    `partitions` how many are assigned and read, `warming` of how many the threshold still lacks history.
+    `topics_recreated` counts telemetry topics created anew under the same name. `control_events` counts reports of drift
     and of changes of regime. `model` is the version in force, `swaps` the
     changes of it (`swap_stalls`: how long each took), `models_refused` those not fit to serve.
     """
@@ -51,7 +52,8 @@ class RunSummary:
     restores: int = 0
     rebalances: int = 0
     offsets_lost: int = 0
-    lag: int = 0
+    topics_recreated: int = 0
+    lag: int | None = None
     partitions: int = 0
     warming: int = 0
     model: str = ""
@@ -76,7 +78,7 @@ class Tally:
     dead_lettered: Counter[str] = field(default_factory=Counter)
     events: int = 0
 
-    def add(self, outcome: Outcome, events: int = 0) -> None:
+    def add(self, outcome: "Outcome", events: int = 0) -> None:
         """Counts a batch, and the control events that it gave rise to."""
         self.events += events
         self.normal += outcome.normal
@@ -94,3 +96,42 @@ class Tally:
     def records(self) -> int:
         """All records counted."""
         return self.normal + self.flagged + self.dead_lettered.total()
+
+
+class Ledger:
+    """What is committed, beside the open transaction and one in doubt, of which only the broker knows."""
+
+    def __init__(self) -> None:
+        self.open, self.done = Tally(), Tally()
+        self.commits = self.aborts = 0
+        self._doubt: tuple[Mapping[tuple[str, int], int], Tally] | None = None
+
+    def settle(self) -> None:
+        """The open transaction is committed."""
+        self._count(self.open)
+        self.open = Tally()
+
+    def undo(self, offsets: Mapping[tuple[str, int], int], *, in_doubt: bool) -> None:
+        """The open transaction, which was to commit these offsets, is aborted; or may turn out not to be."""
+        if in_doubt and self.open.records:
+            self._doubt = offsets, self.open
+        self.aborts += 1
+        self.open = Tally()
+
+    @property
+    def doubtful(self) -> list[tuple[str, int]]:
+        """The partitions of the transaction in doubt."""
+        return list(self._doubt[0]) if self._doubt else []
+
+    def resolve(self, held: Mapping[tuple[str, int], int]) -> None:
+        """Counts the transaction in doubt after all when its offsets turn out to be committed."""
+        if self._doubt is None:
+            return
+        (offsets, tally), self._doubt = self._doubt, None
+        if all(held.get(partition, -1) >= offset for partition, offset in offsets.items()):
+            self.aborts -= 1
+            self._count(tally)
+
+    def _count(self, tally: Tally) -> None:
+        self.commits += 1
+        self.done.merge(tally)

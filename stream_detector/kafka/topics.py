@@ -18,7 +18,17 @@ from stream_detector.config import Config, KafkaConfig
 from stream_detector.errors import TopicMissingError
 from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, admin, require_broker, translate
 
-__all__ = ["Place", "TopicResult", "Watermarks", "create", "end_offsets", "offsets_at", "require", "watermarks"]
+__all__ = [
+    "Place",
+    "TopicResult",
+    "Watermarks",
+    "create",
+    "end_offsets",
+    "offsets_at",
+    "reach",
+    "require",
+    "watermarks",
+]
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -93,10 +103,17 @@ def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, Waterma
             raise _not_found(kafka, missing)
         time.sleep(0.05)
         existing = _existing(client, kafka)
-    places = [(name, partition) for name in names for partition in existing[name]]
-    low = _offsets(client, kafka, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-    high = _offsets(client, kafka, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-    return {place: Watermarks(low[place], high[place]) for place in places}
+    return reach(client, kafka, [(name, partition) for name in names for partition in existing[name]])
+
+
+def reach(
+    client: AdminClient, kafka: KafkaConfig, places: Iterable[Place], timeout: float = TIMEOUT
+) -> dict[Place, Watermarks]:
+    """The reach of these partitions, in two requests for all; each may take `timeout` seconds."""
+    asked = list(places)
+    low = _offsets(client, kafka, asked, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
+    high = _offsets(client, kafka, asked, OffsetSpec.latest(), timeout)  # type: ignore[no-untyped-call]
+    return {place: Watermarks(low[place], high[place]) for place in asked}
 
 
 def end_offsets(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, int]:
@@ -201,14 +218,16 @@ def _existing(client: AdminClient, kafka: KafkaConfig) -> dict[str, list[int]]:
     return {name: sorted(topic.partitions) for name, topic in found.items() if topic.error is None}
 
 
-def _offsets(client: AdminClient, kafka: KafkaConfig, places: list[Place], which: OffsetSpec) -> dict[Place, int]:
+def _offsets(
+    client: AdminClient, kafka: KafkaConfig, places: list[Place], which: OffsetSpec, timeout: float = TIMEOUT
+) -> dict[Place, int]:
     """Offsets of all places; waits for leaders, which a topic just created does not have at once."""
     if not places:
         return {}
     request = {TopicPartition(topic, partition): which for topic, partition in places}
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + timeout
     while True:
-        futures = client.list_offsets(request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
+        futures = client.list_offsets(request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout)
         try:
             return {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
         except KafkaException as error:

@@ -18,12 +18,13 @@ from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError as Fault
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 
 from stream_detector.errors import FencedError
 from stream_detector.kafka.bounded import bounded
 from stream_detector.kafka.evidence import Connections, is_member
 from stream_detector.kafka.faults import FENCED, PURGED, Verdict, classify
+from stream_detector.kafka.identity import TopicIds, labelled
 from stream_detector.records import Header
 
 __all__ = ["MOVES", "Delivered", "Offsets", "State", "Transaction"]
@@ -77,16 +78,26 @@ class Transaction:
     """The transactional producer of one worker; used by one thread only.
 
     `connect` makes a producer that reports connection faults and statistics to the callbacks given.
-    `timeout` is the broker's transaction timeout, seconds. Faults of Kafka are not raised: they
+    `timeout` is the broker's transaction timeout, seconds; `beat` is called while the client waits;
+    `topic_ids` are committed beside the offsets. Faults of Kafka are not raised: they
     turn up as `state` and `fault` (the last one), except `FencedError`.
     """
 
-    def __init__(self, connect: Connect, timeout: float, slot: str) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        timeout: float,
+        slot: str,
+        beat: Callable[[], None] = lambda: None,
+        topic_ids: TopicIds | None = None,
+    ) -> None:
         self.state = State.DOUBTFUL
         self.fault: Fault | None = None
         self._connect = connect
         self._timeout = timeout
         self._slot = slot
+        self._beat = beat
+        self._topic_ids = {} if topic_ids is None else topic_ids
         self._producer: Producer | None = None
         self._doomed = False
         self._slow = False
@@ -278,7 +289,7 @@ class Transaction:
         """Whether the broker took the offsets; retried with the same arguments, as it must be."""
         if self.state is not State.OPEN or not offsets or min(offsets.values()) < 0 or not is_member(membership):
             return False
-        places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        places = [labelled(*partition, offset, self._topic_ids) for partition, offset in offsets.items()]
         verdict = self._insist(partial(self._live.send_offsets_to_transaction, places, membership, self._timeout / 2))
         if verdict in {Verdict.FATAL, Verdict.RETRY}:  # the coordinator does not answer: nor would it to an abort
             self._doubt()
@@ -298,7 +309,7 @@ class Transaction:
         while True:
             started = time.monotonic()
             try:
-                bounded(call, self._timeout + GRACE)
+                bounded(call, self._timeout + GRACE, self._beat)
             except KafkaException as error:
                 verdict = self._verdict(error)
                 if verdict is not Verdict.RETRY or time.monotonic() > deadline:
@@ -351,6 +362,7 @@ class Transaction:
             try:
                 send()
             except BufferError:
+                self._beat()
                 self._serve(QUEUE_WAIT)
             else:
                 self._serve(0)

@@ -5,8 +5,8 @@ Offsets have gaps (transaction markers, compaction) and a log may begin later th
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka import KafkaError as Fault
@@ -15,11 +15,12 @@ from stream_detector.config import KafkaConfig
 from stream_detector.errors import BrokerUnavailableError
 from stream_detector.kafka.clients import TRANSLATION, reader, translate
 
-__all__ = ["backwards", "read"]
+__all__ = ["Reader", "backwards", "read"]
 
 BATCH = 10_000  # messages handed out at once; the client's own queue bounds their bytes
 STALL = 30.0  # seconds without a message, an end or an answer
 TIMEOUT = 15.0  # seconds for a request about offsets
+SLICE = 5.0  # seconds that one attempt of it may block
 
 
 def read(kafka: KafkaConfig, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
@@ -28,9 +29,8 @@ def read(kafka: KafkaConfig, topic: str, partition: int, start: int, end: int) -
     A start that is no longer retained means the first record that is. Raises `TopicMissingError`,
     or `BrokerUnavailableError` after 30 s without progress.
     """
-    with closing(reader(kafka)) as consumer:
-        low, high = _reach(consumer, topic, partition)
-        yield from _span(consumer, topic, partition, max(start, low), min(end, high))
+    with Reader(kafka) as one:
+        yield from one.read(topic, partition, start, end)
 
 
 def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: int) -> Iterator[list[Message]]:
@@ -40,49 +40,81 @@ def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: in
     ends where the log begins. For who needs the last so many records of a kind that the log
     cannot select: take chunks until there are enough. Raises as `read` does.
     """
-    with closing(reader(kafka)) as consumer:
-        low, high = _reach(consumer, topic, partition)
+    with Reader(kafka) as one:
+        yield from one.backwards(topic, partition, end, step)
+
+
+class Reader:
+    """One client for many reads, one after the other; a context manager.
+
+    `beat` is called ever and again while it waits.
+    """
+
+    def __init__(self, kafka: KafkaConfig, beat: Callable[[], None] = lambda: None) -> None:
+        self._consumer = reader(kafka)
+        self._beat = beat
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the connections."""
+        self._consumer.close()
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
+        """As the function `read`."""
+        low, high = self._reach(topic, partition)
+        yield from self._span(topic, partition, max(start, low), min(end, high))
+
+    def backwards(self, topic: str, partition: int, end: int, step: int) -> Iterator[list[Message]]:
+        """As the function `backwards`."""
+        low, high = self._reach(topic, partition)
         end = min(end, high)
         while end > low:
             start = max(low, end - step)
-            chunk = [message for batch in _span(consumer, topic, partition, start, end) for message in batch]
+            chunk = [message for batch in self._span(topic, partition, start, end) for message in batch]
             if chunk:
                 yield chunk
             end, step = start, max(step, min(2 * step, BATCH))
 
+    def _reach(self, topic: str, partition: int) -> tuple[int, int]:
+        """First retained offset, and the one after the last committed record."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            self._beat()
+            try:
+                return self._consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=min(SLICE, TIMEOUT)
+                )
+            except KafkaException as error:
+                # While a broker restarts its partitions have no leader for a moment, and that is no end.
+                if TRANSLATION.get(error.args[0].code()) is not BrokerUnavailableError or time.monotonic() > deadline:
+                    raise translate(error, f"topic {topic!r}, partition {partition}") from None
+            time.sleep(0.05)
 
-def _reach(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    """First retained offset, and the one after the last committed record."""
-    deadline = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT)
-        except KafkaException as error:
-            # While a broker restarts its partitions have no leader for a moment, and that is no end.
-            if TRANSLATION.get(error.args[0].code()) is not BrokerUnavailableError or time.monotonic() > deadline:
-                raise translate(error, f"topic {topic!r}, partition {partition}") from None
-        time.sleep(0.05)
-
-
-def _span(consumer: Consumer, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
-    """The range proper. It ends at a record beyond it, or where the partition itself ends."""
-    if start >= end:
-        return
-    consumer.assign([TopicPartition(topic, partition, start)])
-    moved = time.monotonic()
-    done = False
-    while not done:
-        messages = _available(consumer)
-        if messages:
-            moved = time.monotonic()
-        elif time.monotonic() - moved > STALL:
-            raise BrokerUnavailableError(
-                f"topic {topic!r}, partition {partition}: no answer for {STALL:.0f} s; check that the broker runs"
-            )
-        inside = [m for m in messages if m.error() is None and start <= _offset(m) < end]
-        done = any(_beyond(message, end, topic) for message in messages)
-        if inside:
-            yield inside
+    def _span(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
+        """The range proper. It ends at a record beyond it, or where the partition itself ends."""
+        if start >= end:
+            return
+        self._consumer.assign([TopicPartition(topic, partition, start)])
+        moved = time.monotonic()
+        done = False
+        while not done:
+            self._beat()
+            messages = _available(self._consumer)
+            if messages:
+                moved = time.monotonic()
+            elif time.monotonic() - moved > STALL:
+                raise BrokerUnavailableError(
+                    f"topic {topic!r}, partition {partition}: no answer for {STALL:.0f} s; check that the broker runs"
+                )
+            inside = [m for m in messages if m.error() is None and start <= _offset(m) < end]
+            done = any(_beyond(message, end, topic) for message in messages)
+            if inside:
+                yield inside
 
 
 def _available(consumer: Consumer) -> list[Message]:

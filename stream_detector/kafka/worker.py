@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
 
 import structlog
@@ -16,10 +17,10 @@ from confluent_kafka import KafkaException
 from stream_detector.config import Config
 from stream_detector.detector import Outcome
 from stream_detector.errors import KafkaError, StreamDetectorError
-from stream_detector.kafka import topics
+from stream_detector.health import Health
 from stream_detector.kafka.assignment import Partition
-from stream_detector.kafka.batch import Batch
-from stream_detector.kafka.clients import require_broker, slot, transactional_id, transactional_producer
+from stream_detector.kafka.batch import Batch, Pace
+from stream_detector.kafka.clients import transactional_id
 from stream_detector.kafka.drift_watch import DriftWatch
 from stream_detector.kafka.faults import explained
 from stream_detector.kafka.goal import Goal
@@ -32,10 +33,12 @@ from stream_detector.kafka.refusals import Refusals
 from stream_detector.kafka.serving import ModelSource, await_model, published
 from stream_detector.kafka.shadow import Shadow
 from stream_detector.kafka.source import Source
+from stream_detector.kafka.starting import await_topics, transaction, written
 from stream_detector.kafka.succession import Succession
-from stream_detector.kafka.summary import Observer, RunSummary, Stalls, Tally
+from stream_detector.kafka.summary import Ledger, Observer, RunSummary, Stalls
 from stream_detector.kafka.switching import quick_switching
-from stream_detector.kafka.transaction import State, Transaction
+from stream_detector.kafka.transaction import State
+from stream_detector.kafka.watch import Watch
 from stream_detector.model import DetectorModel
 from stream_detector.records import Arrivals
 
@@ -55,73 +58,75 @@ def run(
     until_end: bool = False,
     stop: Event | None = None,
     observer: Observer | None = None,
+    health: Health | None = None,
 ) -> RunSummary:
     """Detects anomalies until `stop` is set, or every offset that existed at the start is committed.
 
-    The model comes from the models topic unless `model_source` says otherwise; without one, waits.
-    `observer` is told the summary about once a second. Raises a `KafkaError` or `ModelError` when
-    it cannot go on; what was not committed then is left to the next run.
+    The model comes from the models topic unless `model_source` says otherwise. Broker, topics and model
+    are each waited for, for `worker.unavailable_timeout_ms`. `observer` is told the summary about once
+    a second, `health` what goes on. Raises a `KafkaError` or `ModelError` when it cannot go on; what
+    was not committed then is left to the next run.
     """
-    stop = stop or Event()
-    require_broker(config.kafka)
-    topics.require(config.kafka, (*config.topics.telemetry, *_written(config)))
-    refusals = Refusals()
-    model = await_model(model_source or published(config, refusals), config, stop)
-    if model is None:
-        return RunSummary()
-    with settled_heap(), quick_switching():
-        worker = Worker(config, model, observer, refusals, follow=model_source is None)
-        return worker.work(stop, until_end=until_end)
+    stop, health, refusals = stop or Event(), health or Health(), Refusals()
+    source = model_source or published(config, refusals)
+    try:
+        with Watch(config, written(config), health) as watch, settled_heap(), quick_switching():
+            if not await_topics(config, health, stop) or (model := await_model(source, config, stop, health)) is None:
+                return RunSummary()
+            follows = None if model_source else refusals
+            return Worker(config, model, observer, watch, follows).work(stop, until_end=until_end)
+    finally:
+        health.ended()
 
 
 class Worker:
-    """One member of the group, with one model at a time; with `follow`, the one that the pointer names."""
+    """One member of the group, with one model at a time; with `refusals`, the one that the pointer names."""
 
     def __init__(
-        self, config: Config, model: DetectorModel, observer: Observer | None, refusals: Refusals, *, follow: bool
+        self, config: Config, model: DetectorModel, observer: Observer | None, watch: Watch, refusals: Refusals | None
     ) -> None:
-        worker = config.worker
-        self._observer, self._refusals = observer, refusals
-        self._interval = worker.commit_interval_ms / 1000
-        self._timeout = worker.transaction_timeout_ms / 1000
+        health = watch.health
+        self._observer, self._watch, self._health = observer, watch, health
+        self._refusals = Refusals() if refusals is None else refusals
+        self._interval = config.worker.commit_interval_ms / 1000
         self._judge = Judge(model, config)
-        self._transaction = Transaction(
-            lambda on_error, on_stats: transactional_producer(config, on_error=on_error, on_stats=on_stats),
-            self._timeout,
-            slot(config.kafka),
-        )
-        self._outbox = Outbox(self._transaction, config.topics)
-        history = History(config.threshold.window) if follow else None
-        self._succession = Succession(config, model.version, history, refusals) if history else None
-        self._source = Source(config, self._judge, self._commit, self._abandon, history)
+        topic_ids: dict[str, str] = {}
+        self._transaction = transaction(config, health, topic_ids)
+        self._outbox = Outbox(self._transaction, config.topics, topic_ids)
+        history = None if refusals is None else History(config.threshold.window)
+        self._succession = Succession(config, model.version, history, self._refusals) if history else None
+        self._source = Source(config, self._judge, self._commit, self._abandon, history, health, topic_ids)
         self._drift = DriftWatch(config.drift)
         self._shadow = Shadow(config, self._source.assignment.history)
-        self._patience = Patience("committing", worker.unavailable_timeout_ms / 1000)
+        self._patience = Patience.of(config.worker, "committing", health)
         self._subject = f"transactional id {transactional_id(config.kafka)!r}, group {config.kafka.group_id!r}"
         self._config = config
-        self._tally, self._done = Tally(), Tally()
-        self._in_doubt: tuple[dict[Partition, int], Tally] | None = None
+        self._ledger = Ledger()
         self._ahead: deque[Batch] = deque()
         self._committing = ThreadPoolExecutor(1, "committing")  # begins with the first thing that is submitted
-        self._urgent = self._slow = self._swept = False
-        self._commits = self._aborts = self._producers = self._swaps = 0
+        self._urgent = self._swept = False
+        self._producers = 0
         self._stalls = Stalls()
         self._reported_at = 0.0
-        self._full_at: float | None = None
+        self._pace = Pace(config.worker.transaction_timeout_ms / 1000)
 
     def work(self, stop: Event, *, until_end: bool) -> RunSummary:
         """The loop, from joining the group to leaving it."""
-        goal = self._goal() if until_end else None
         try:
+            goal = self._patience.insist(lambda: Goal.of(self._config, self._source), stop) if until_end else None
             if self._succession:
                 self._succession.start()
-            self._source.subscribe()
+            self._patience.insist(self._source.subscribe, stop)
+            self._source.tell()
+            self._health.began()
             while not (stop.is_set() or (goal and goal.is_reached())):
+                self._health.beat()
                 self._transaction.attend()
+                self._source.heed(self._watch.ids)
                 self._recover()
                 self._change_model()
                 self._go_on(Batch(self._source.receive(self._judge.limit, self._wait()), self._judge))
-                self._report(REPORT)
+                self._report()
             self._commit()
         finally:
             self._close()
@@ -129,24 +134,25 @@ class Worker:
 
     def summary(self) -> RunSummary:
         """What is committed so far."""
-        source, thresholds = self._source, self._source.assignment.thresholds
+        source, thresholds, done = self._source, self._source.assignment.thresholds, self._ledger.done
         return RunSummary(
-            records=self._done.records,
-            normal=self._done.normal,
-            flagged=self._done.flagged,
-            dead_lettered=dict(self._done.dead_lettered),
-            commits=self._commits,
-            aborts=self._aborts,
+            records=done.records,
+            normal=done.normal,
+            flagged=done.flagged,
+            dead_lettered=dict(done.dead_lettered),
+            commits=self._ledger.commits,
+            aborts=self._ledger.aborts,
             recreations=max(0, self._producers - 1),
             restores=source.restores,
             rebalances=source.rebalances,
-            offsets_lost=source.offsets_lost,
+            offsets_lost=source.starts.offsets_lost,
+            topics_recreated=source.starts.recreated,
             lag=source.lag(),
             partitions=len(thresholds),
             warming=sum(threshold.current().warming for threshold in thresholds.values()),
             model=self._judge.model.version,
-            control_events=self._done.events,
-            swaps=self._swaps,
+            control_events=done.events,
+            swaps=sum(self._stalls.counts),
             models_refused=len(self._refusals),
             swap_stalls=self._stalls,
         )
@@ -173,7 +179,6 @@ class Worker:
         if self._shadow.version == self._judge.model.version:
             self._shadow.change(None)
         stall = time.monotonic() - started
-        self._swaps += 1
         self._stalls = self._stalls.plus(stall)
         log.info("model", version=candidate.judge.model.version, previous=previous, stall_ms=round(1000 * stall, 1))
 
@@ -190,13 +195,13 @@ class Worker:
             self._swept = False
         self._resolve_doubt()
         if self._sweep():
-            self._source.place_next()
+            self._source.place()
 
     def _sweep(self) -> bool:
         """Makes sure that nothing is left of producers before this one, once by each; whether nothing is."""
         unplaced = self._source.assignment.unplaced
         if not self._swept and unplaced:
-            self._swept = self._outbox.sweep(_written(self._config), {unplaced[0]: 0}, self._source.membership)
+            self._swept = self._outbox.sweep(written(self._config), {unplaced[0]: 0}, self._source.membership)
             if not self._swept:
                 self._failed()
         return self._swept
@@ -213,7 +218,7 @@ class Worker:
     def _go_on(self, batch: Batch) -> None:
         """Judges and commits what is ahead of this batch, then the batch; full ones wait, so that scoring never does."""
         self._ahead.append(batch)
-        self._heed_turn(time.monotonic() if batch.full else None)
+        self._pace.turned(self._judge, full=batch.full)
         if not batch.full:
             while self._ahead:
                 self._process(self._ahead.popleft())
@@ -245,7 +250,7 @@ class Worker:
         if outcome is None or not self._hand_on(messages, outcome):
             self._abandon()
             return
-        self._heed_pace(time.monotonic() - started, len(messages))
+        self._pace.judged(self._judge, time.monotonic() - started, len(messages))
 
     def _hand_on(self, messages: Arrivals, outcome: Outcome) -> bool:
         """Puts what a batch gives into the transaction; False when a record makes that fail, which is set aside then."""
@@ -261,22 +266,9 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - whatever foreign bytes can make a step raise
             self._judge.isolate(messages, error)
             return False
-        self._tally.add(outcome, len(events))
+        self._ledger.open.add(outcome, len(events))
         self._urgent = self._urgent or bool(outcome.alerts)
         return True
-
-    def _heed_pace(self, seconds: float, records: int) -> None:
-        """Batches must be well within the transaction's time; one slow batch may be a frozen process, two are not."""
-        slow = seconds > self._timeout / 2
-        if slow and self._slow:
-            self._judge.lower_limit(records)
-        self._slow = slow
-
-    def _heed_turn(self, now: float | None) -> None:
-        """From one full batch to the next."""
-        if now is not None and self._full_at is not None:
-            self._judge.heed_turn(now - self._full_at)
-        self._full_at = now
 
     def _begin(self) -> None:
         if self._transaction.state is State.READY:
@@ -301,8 +293,10 @@ class Worker:
             self._failed()
             return
         self._source.assignment.settle(offsets)
-        self._count(self._tally)
-        self._renew()
+        self._ledger.settle()
+        self._shadow.settle()
+        self._urgent = False
+        self._health.committed()
         self._patience.succeeded()
 
     def _abandon(self) -> None:
@@ -312,35 +306,17 @@ class Worker:
 
     def _undo(self, offsets: dict[Partition, int]) -> None:
         """What was taken is to be read again; if the outcome is in doubt, the broker will tell from where."""
-        if self._transaction.state is State.DOUBTFUL and self._tally.records:
-            self._in_doubt = offsets, self._tally
-        self._aborts += 1
-        self._renew()
-        self._source.displace(offsets)
-
-    def _renew(self) -> None:
-        self._tally = Tally()
+        self._ledger.undo(offsets, in_doubt=self._transaction.state is State.DOUBTFUL)
         self._urgent = False
         self._shadow.drop()
+        self._source.displace(offsets)
 
     def _resolve_doubt(self) -> None:
-        """Counts a transaction after all when its offsets turn out to be committed."""
-        if self._in_doubt is None:
-            return
-        offsets, tally = self._in_doubt
-        try:
-            held = self._source.committed(offsets)
-        except KafkaException:  # the next turn will tell
-            return
-        self._in_doubt = None
-        if all(held.get(partition, -1) >= offset for partition, offset in offsets.items()):
-            self._aborts -= 1
-            self._count(tally)
-
-    def _count(self, tally: Tally) -> None:
-        self._commits += 1
-        self._done.merge(tally)
-        self._shadow.settle()
+        """Asks the broker what became of a transaction in doubt; when it does not tell, the next turn asks again."""
+        if self._ledger.doubtful:
+            with suppress(KafkaException):
+                self._ledger.resolve(self._source.committed(self._ledger.doubtful))
+            self._health.beat()
 
     def _failed(self) -> None:
         """Reports why there was no commit, and waits a little longer each time."""
@@ -350,11 +326,13 @@ class Worker:
             explained(fault, subject) if fault else KafkaError(f"{subject}: not a member of the group now")
         )
 
-    def _report(self, interval: float) -> None:
+    def _report(self) -> None:
         now = time.monotonic()
-        if now - self._reported_at < interval:
+        if now - self._reported_at < REPORT:
             return
         self._reported_at = now
+        self._source.tell()
+        self._health.remark("model", self._refusals.standing)
         if self._observer:
             self._observer.observe(self.summary())
         self._shadow.send()
@@ -362,8 +340,7 @@ class Worker:
     def _close(self) -> None:
         """Leaves the group; what was taken and is not committed is nobody's, least of all for the last callback."""
         self._committing.shutdown()
-        assignment = self._source.assignment
-        assignment.drop((*assignment.placed, *assignment.unplaced))
+        self._source.assignment.drop(self._source.assignment.owned)
         try:
             self._shadow.close()
             if self._succession:
@@ -371,12 +348,3 @@ class Worker:
             self._source.close()
         finally:
             self._transaction.close()
-
-    def _goal(self) -> Goal:
-        marks = topics.watermarks(self._config.kafka, self._config.topics.telemetry)
-        return Goal(marks, self._source.committed, self._source.assignment.following)
-
-
-def _written(config: Config) -> tuple[str, ...]:
-    """The topics that a worker writes to."""
-    return config.topics.alerts, config.topics.dead_letters, *((config.topics.control,) * config.drift.enabled)

@@ -87,12 +87,17 @@ class Alert:
             }
         )
 
-    def headers(self) -> list[Header]:
-        """CloudEvents 1.0 attributes (Kafka binding, binary mode); `ce_id` is deterministic."""
+    def headers(self, topic_id: str | None = None) -> list[Header]:
+        """CloudEvents 1.0 attributes (Kafka binding, binary mode); `ce_id` is deterministic.
+
+        `topic_id` is what the broker calls the topic of the record. It is part of the source: in a topic created
+        anew under the same name offsets, and so ids, come again.
+        """
+        instance = "" if topic_id is None else f"?topic_id={topic_id}"
         return [
             ("ce_specversion", b"1.0"),
             ("ce_id", self.id.encode()),
-            ("ce_source", f"/stream-detector/{self.topic}/{self.partition}".encode()),
+            ("ce_source", f"/stream-detector/{self.topic}/{self.partition}{instance}".encode()),
             ("ce_type", EVENT_TYPE.encode()),
             ("ce_time", self.detection_time.encode()),
             ("ce_subject", printable(self.entity or self.event_id or self.id).encode()),

@@ -74,7 +74,7 @@ def test_a_stream_that_stays_reports_nothing(broker, values):
 
 def test_a_missing_control_topic_is_named_unless_drift_is_off(broker):
     """Without the topic a worker ends with its name; with `drift.enabled: false` it does not ask for it."""
-    config = fresh_config(broker)
+    config = fresh_config(broker, worker={"unavailable_timeout_ms": 1_000})
     gone = config.model_copy(update={"topics": config.topics.model_copy(update={"control": "no-such-control"})})
     with pytest.raises(TopicMissingError, match="no-such-control"):
         worker.run(gone, small_model)

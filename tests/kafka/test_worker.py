@@ -70,8 +70,8 @@ def test_waiting_for_a_model_ends_when_told(config):
 
 
 def test_a_missing_topic_is_named(broker):
-    """A configured topic that does not exist ends the run with its name."""
-    config = fresh_config(broker)
+    """A configured topic that does not come ends the run with its name, once `unavailable_timeout_ms` is over."""
+    config = fresh_config(broker, worker={"unavailable_timeout_ms": 1_000})
     gone = config.model_copy(update={"topics": config.topics.model_copy(update={"alerts": "no-such-alerts"})})
     with pytest.raises(TopicMissingError, match="no-such-alerts"):
         worker.run(gone, small_model)

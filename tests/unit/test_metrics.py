@@ -8,7 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_detector.config import MetricsConfig
 from stream_detector.errors import ConfigError
+from stream_detector.health import Health
 from stream_detector.kafka.summary import RunSummary, Stalls
+from stream_detector.listener import listen
 from stream_detector.metrics import WorkerMetrics
 
 
@@ -21,7 +23,7 @@ def free_port():
 def test_a_scrape_shows_the_last_summary():
     """Records by disposition, dead letters by reason, and lag are read over HTTP as they were observed."""
     metrics, port = WorkerMetrics(), free_port()
-    metrics.serve(MetricsConfig(port=port))
+    listen(MetricsConfig(port=port), Health(), metrics)
     metrics.observe(RunSummary(records=10, normal=7, flagged=1, dead_lettered={"undecodable": 2}, lag=5))
     text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
     samples = {(s.name, *s.labels.values()): s.value for f in text_string_to_metric_families(text) for s in f.samples}
@@ -34,7 +36,7 @@ def test_a_scrape_shows_the_last_summary():
 def test_a_scrape_shows_the_model_and_its_changes():
     """The version in force, changes, refusals and how long changes took, as a histogram."""
     metrics, port = WorkerMetrics(), free_port()
-    metrics.serve(MetricsConfig(port=port))
+    listen(MetricsConfig(port=port), Health(), metrics)
     stalls = Stalls().plus(0.003).plus(0.04).plus(60.0)
     metrics.observe(RunSummary(model="abc", swaps=3, models_refused=1, swap_stalls=stalls))
     text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
@@ -53,7 +55,7 @@ def test_a_port_in_use_is_named():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ConfigError, match=str(taken.getsockname()[1])):
-            WorkerMetrics().serve(MetricsConfig(port=taken.getsockname()[1]))
+            listen(MetricsConfig(port=taken.getsockname()[1]), Health(), WorkerMetrics())
 
 
 def test_metrics_stay_on_this_machine_unless_told_otherwise():
