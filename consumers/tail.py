@@ -17,6 +17,7 @@ from consumers.alert_view import view
 from stream_detector.config import load_config
 from stream_detector.errors import ConfigError, StreamDetectorError
 from stream_detector.kafka.follow import follow
+from stream_detector.kafka.properties import faults
 from stream_detector.logs import Terminal, answer_in_json, never_fail_to_encode, report
 from stream_detector.records import Alert, Message, alert_from_json, printable, raw
 
@@ -50,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.limit is not None and arguments.limit < 1:
         raise ConfigError(f"--limit: {arguments.limit}; give 1 or more")
-    config = load_config(arguments.config)
+    config = load_config(arguments.config, faults)
     kafka = config.kafka
     if arguments.bootstrap_servers:
-        kafka = kafka.model_copy(update={"bootstrap_servers": arguments.bootstrap_servers})
+        kafka = kafka.at(arguments.bootstrap_servers)
     topic = arguments.topic or config.topics.alerts
     endless = arguments.follow or not arguments.from_beginning
     messages = follow(kafka, topic, from_beginning=arguments.from_beginning, endless=endless)

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stream_detector.config import KafkaConfig, load_config
 from stream_detector.errors import ConfigError, DataError, KafkaError, StreamDetectorError
 from stream_detector.kafka.clients import plain_producer, require_broker, translate
+from stream_detector.kafka.properties import faults
 from stream_detector.kafka.topics import require
 from stream_detector.logs import Terminal, report
 from stream_detector.records import printable
@@ -53,10 +54,10 @@ def feed(messages: Iterable[Message], arguments: argparse.Namespace, total: int 
     if arguments.out:
         _write(_shown(paced, str(arguments.out), total), arguments.out)
         return
-    config = load_config(arguments.config)
+    config = load_config(arguments.config, faults)
     kafka = config.kafka
     if arguments.bootstrap_servers:
-        kafka = kafka.model_copy(update={"bootstrap_servers": arguments.bootstrap_servers})
+        kafka = kafka.at(arguments.bootstrap_servers)
     topic = arguments.topic or config.topics.telemetry[0]
     require_broker(kafka, PATIENCE_S)
     require(kafka, [topic])

@@ -120,9 +120,15 @@ def run_demo(seed: int = 7, console: Console | None = None) -> DemoSummary:
     torch.set_num_threads(max(base.worker.threads, 1))  # two threads that fight for a busy core are slower than one
     announce(lambda what: console.print(f"    {what}"))
     with _terminable(), _torch_cache():
-        _stage(console, 1, "Starting a local Apache Kafka" if not _external() else f"Using Kafka at {_external()}")
+        _stage(
+            console,
+            1,
+            f"Using Kafka at {base.kafka.at(_external()).bootstrap_servers}"
+            if _external()
+            else "Starting a local Apache Kafka",
+        )
         with _broker() as address:
-            kafka = base.kafka.model_copy(update={"bootstrap_servers": address})
+            kafka = base.kafka.at(address)
             with sandbox(base.model_copy(update={"kafka": kafka})) as config:
                 summary = _play(config, seed, console)
     console.print(str(summary), soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from getpass import getuser
 from pathlib import Path
@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_detector import logs
-from stream_detector.config import Config, load_config
+from stream_detector.config import Config, Key, load_config
 from stream_detector.foreign import printable
 from stream_detector.logs import Terminal
 
@@ -31,9 +31,18 @@ WhyOption = Annotated[str, typer.Option("--why", help="Reason kept beside the po
 
 def settings(path: Path | None) -> Config:
     """The configuration at `path`, with logs set up by it."""
-    config = load_config(path)
+    config = load_config(path, _client_faults)
     logs.configure(config.log)
     return config
+
+
+def _client_faults(config: Config) -> Iterable[tuple[Key, str]]:
+    """What the clients say of their properties; they are not loaded where there is none."""
+    if not config.kafka.properties and not config.record.registry_properties:
+        return ()
+    from stream_detector.kafka.properties import faults
+
+    return faults(config)
 
 
 def prepare_scoring(config: Config) -> None:

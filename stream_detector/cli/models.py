@@ -11,7 +11,7 @@ from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, WhyOption, answers, console, operator, settings
 from stream_detector.config import Config
-from stream_detector.errors import ModelNotFoundError
+from stream_detector.errors import ConfigError, ModelNotFoundError
 from stream_detector.foreign import printable
 from stream_detector.logs import answer_in_json
 
@@ -89,7 +89,10 @@ def export(version: VersionArgument, file: Path, config: ConfigOption = None) ->
 
     configuration = settings(config)
     artifact = registry.fetch(configuration, resolved(configuration, version))
-    file.write_bytes(artifact)
+    try:
+        file.write_bytes(artifact)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written ({error.strerror}); give another file") from None
     _say(f"wrote {printable(file)}: {len(artifact):,} bytes")
 
 

@@ -5,6 +5,7 @@ Environment variables override the file: `STREAM_DETECTOR_<SECTION>__<KEY>`, for
 `kafka.properties`, never in the YAML. Unknown keys are errors, with a suggestion.
 """
 
+from stream_detector.config.document import Key
 from stream_detector.config.loading import load_config
 from stream_detector.config.sections import (
     DriftConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "Config",
     "DriftConfig",
     "KafkaConfig",
+    "Key",
     "LogConfig",
     "MetricsConfig",
     "RecordConfig",

@@ -2,9 +2,20 @@
 
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from stream_detector.errors import ConfigError
 from stream_detector.features import Feature, Kind
 
 __all__ = [
@@ -20,44 +31,109 @@ __all__ = [
     "WorkerConfig",
 ]
 
-TOPIC_NAME = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
+TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+ADDRESS = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+SET_ELSEWHERE = {
+    "bootstrap.servers": "kafka.bootstrap_servers",
+    "metadata.broker.list": "kafka.bootstrap_servers",
+    "group.id": "kafka.group_id",
+    "group.protocol": "worker.group_protocol",
+    "session.timeout.ms": "worker.session_timeout_ms",
+    "max.poll.interval.ms": "worker.max_poll_interval_ms",
+    "transaction.timeout.ms": "worker.transaction_timeout_ms",
+    "auto.offset.reset": "worker.start_from",
+}
+"""Properties of the client that keys of ours set."""
 
-Topic = Annotated[str, Field(pattern=TOPIC_NAME.pattern)]
+
+def _topic(name: str) -> str:
+    if not name or name in {".", ".."}:
+        raise ValueError(f"{name!r} is no name that Kafka takes; give the topic's name")
+    if not TOPIC_NAME.fullmatch(name):
+        raise ValueError(f"{name!r:.80} is no name that Kafka takes: at most 249 letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _addresses(text: str) -> str:
+    """The brokers' addresses; errors do not show them, they may hold a password."""
+    if "@" in text:
+        raise ValueError(
+            "an address of a broker has no user before an '@'; give kafka.sasl_password, and sasl.username in "
+            "kafka.properties"
+        )
+    addresses = [address.strip() for address in text.split(",")]
+    if not any(addresses):
+        raise ValueError("is empty; give the brokers' addresses, as in 'host:9092,other:9092'")
+    for address in addresses:
+        found = ADDRESS.fullmatch(address)
+        if not found or not 0 < int(found[1] or 9092) < 65_536:
+            raise ValueError(f"address {addresses.index(address) + 1} is not of the form 'host:port'")
+    return text
+
+
+def _registries(text: str) -> str:
+    """The registry's addresses; errors do not show them, they may hold a password."""
+    for address in text.split(","):
+        try:
+            parts = urlsplit(address.strip())
+            sound = parts.scheme in {"http", "https", "mock"} and parts.hostname and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound:
+            raise ValueError("is no address of a Schema Registry, as in 'http://host:8081'")
+    return text
+
+
+def _property(name: str) -> str:
+    if name in {"enable.auto.commit", "isolation.level", "transactional.id", "enable.auto.offset.store"}:
+        raise ValueError("is set by the worker, exactly-once depends on it; leave it out")
+    if name in SET_ELSEWHERE:
+        raise ValueError(f"is what {SET_ELSEWHERE[name]} sets; give that, and leave this out")
+    return name
+
+
+Topic = Annotated[str, AfterValidator(_topic)]
+Property = Annotated[str, AfterValidator(_property)]
+Name = Annotated[str, Field(min_length=1, max_length=1_000)]
 
 
 class Section(BaseModel):
     """A part of the configuration: immutable, and strict about its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+def _alike(name: str) -> str:
+    return name.replace(".", "_")
 
 
 class KafkaConfig(Section):
     """How to reach the broker, and under which names."""
 
-    bootstrap_servers: str = "localhost:9092"
+    bootstrap_servers: Annotated[str, AfterValidator(_addresses)] = "localhost:9092"
     """Comma-separated host:port list."""
-    group_id: str = "stream-detector"
+    group_id: Name = "stream-detector"
     """Consumer group; workers of one group share the partitions."""
-    slot: str | None = None
+    slot: Name | None = None
     """This worker's name, unique among those running at once; default: host name and process id."""
-    properties: dict[str, str | int | bool] = Field(default_factory=dict, repr=False)
+    properties: dict[Property, str | int | bool] = Field(default_factory=dict, repr=False)
     """Any further librdkafka property (security.protocol, sasl.mechanism, ssl.ca.location, …)."""
     sasl_password: SecretStr | None = None
     """`sasl.password`, kept out of logs; best given by the environment."""
 
-    @field_validator("properties")
-    @classmethod
-    def _not_ours(cls, properties: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
-        for key in properties:
-            if key in {"enable.auto.commit", "isolation.level", "transactional.id", "enable.auto.offset.store"}:
-                raise ValueError(f"{key!r} is set by the worker, exactly-once depends on it; leave it out")
-        return properties
+    def at(self, addresses: str) -> Self:
+        """The same for other brokers. Raises `ConfigError`, which does not show them."""
+        try:
+            return type(self)(**(dict(self) | {"bootstrap_servers": addresses}))
+        except ValidationError as error:
+            message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"bootstrap servers: {message}") from None
 
 
 class TopicsConfig(Section):
     """Topic names."""
 
-    telemetry: tuple[Topic, ...] = ("telemetry",)
+    telemetry: tuple[Topic, ...] = Field(("telemetry",), min_length=1)
     """Topics to read; one or several."""
     alerts: Topic = "alerts"
     dead_letters: Topic = "dead-letters"
@@ -84,6 +160,8 @@ class TopicsConfig(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"topic {name!r} is used twice; the detector would read its own output")
+            if clash := [other for other in names if other != name and _alike(other) == _alike(name)]:
+                raise ValueError(f"topics {name!r} and {clash[0]!r} differ in '.' and '_' alone, which Kafka refuses")
         return self
 
 
@@ -106,7 +184,7 @@ class RecordConfig(Section):
     """Longest category, id or entity, characters."""
     max_rows: int = Field(65_536, ge=1, le=1_000_000)
     """Most records in one Arrow message."""
-    registry_url: str | None = None
+    registry_url: Annotated[str, AfterValidator(_registries)] | None = Field(None, repr=False)
     """The Schema Registry's address, for avro."""
     registry_properties: dict[str, str | int | bool] = Field(default_factory=dict, repr=False)
     """Further settings of the Schema Registry client (ssl.ca.location, basic.auth.user.info, …)."""
@@ -193,7 +271,7 @@ class WorkerConfig(Section):
     """How long the broker may be away before the worker gives up, milliseconds."""
     threads: int = Field(1, ge=0, le=256)
     """Torch threads, for fitting and explaining; 0 = all cores. Scoring on the CPU has up to three of its own."""
-    device: str = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
     """cpu, cuda, or auto: cuda when there is one."""
 
     @model_validator(mode="after")
@@ -221,6 +299,6 @@ class MetricsConfig(Section):
 
     port: int = Field(0, ge=0, le=65_535)
     """0 = no listener."""
-    host: str = "127.0.0.1"
+    host: Name = "127.0.0.1"
     turn_timeout_ms: int = Field(8_000, ge=1_000, le=600_000)
     """A loop that has not turned for so long is not alive, milliseconds."""

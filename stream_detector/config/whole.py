@@ -16,6 +16,7 @@ from stream_detector.config.sections import (
     TopicsConfig,
     WorkerConfig,
 )
+from stream_detector.errors import ConfigError
 from stream_detector.features import FeatureSchema, Kind
 from stream_detector.gan.settings import InversionSettings, ModelSettings
 from stream_detector.retraining.settings import RetrainSettings
@@ -32,6 +33,7 @@ class Config(BaseSettings):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,
         env_prefix=ENVIRONMENT_PREFIX,
         env_nested_delimiter="__",
     )
@@ -71,6 +73,14 @@ class Config(BaseSettings):
                     raise ValueError(
                         f"record.format float32 has no categories, but feature {feature.name!r} is one; use another format"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _features_make_a_schema(self) -> Self:
+        try:
+            self.declared_schema  # noqa: B018 - made to see whether it can be
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return self
 
     @property

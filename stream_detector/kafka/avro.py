@@ -10,6 +10,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError as Refusal
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError, SchemaRegistryError
 from stream_detector.features import Rejection
+from stream_detector.foreign import without_credentials
 from stream_detector.records.documents import Document, too_deep, unfit
 
 __all__ = ["AvroReader"]
@@ -49,7 +50,7 @@ class AvroReader:
 
     def _trouble(self, error: Exception) -> SchemaRegistryError:
         return SchemaRegistryError(
-            f"Schema Registry {self._address}: {error}; check record.registry_url and its credentials"
+            f"Schema Registry {without_credentials(f'{self._address}: {error}')}; check record.registry_url and its credentials"
         )
 
 
@@ -59,5 +60,7 @@ def _client(config: RecordConfig) -> SchemaRegistryClient:
         settings["basic.auth.user.info"] = config.registry_user_info.get_secret_value()
     try:
         return SchemaRegistryClient.new_client(settings)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"record.registry_url, record.registry_properties: {error}") from None
+    except (ValueError, TypeError, OSError) as error:  # a file that is not there, or is no certificate
+        raise ConfigError(
+            f"record.registry_url, record.registry_properties: {without_credentials(str(error))}"
+        ) from None

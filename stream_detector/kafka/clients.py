@@ -12,7 +12,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as Fault
@@ -22,6 +22,7 @@ from stream_detector.config import Config, KafkaConfig
 from stream_detector.errors import (
     AuthorizationError,
     BrokerUnavailableError,
+    ConfigError,
     FencedError,
     KafkaError,
     OffsetsLostError,
@@ -47,6 +48,7 @@ __all__ = [
 Properties = dict[str, Any]
 StatsCallback = Callable[[str], None]
 ErrorCallback = Callable[[Fault], None]
+Client = TypeVar("Client", AdminClient, Consumer, Producer)
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 """The largest message any client of ours sends or a topic of ours takes: a model artifact."""
@@ -142,25 +144,27 @@ def transactional_id(kafka: KafkaConfig) -> str:
 
 def admin(kafka: KafkaConfig) -> AdminClient:
     """A client for topics, offsets and groups; keep it while its futures are awaited, they end with it."""
-    return AdminClient(common(kafka))
+    return _made(AdminClient, common(kafka))
 
 
 def plain_producer(kafka: KafkaConfig) -> Producer:
     """A producer outside transactions: idempotent, acknowledged by all in-sync replicas, order kept."""
-    return Producer(
+    return _made(
+        Producer,
         common(kafka)
         | {
             "enable.idempotence": True,
             "acks": "all",
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queue.buffering.max.kbytes": 131_072,
-        }
+        },
     )
 
 
 def reader(kafka: KafkaConfig) -> Consumer:
     """A consumer for `assign`, never `subscribe`: commits nothing, joins no group, reports each partition's end."""
-    return Consumer(
+    return _made(
+        Consumer,
         common(kafka)
         | {
             "group.id": f"stream-detector-reader-{uuid.uuid4().hex}",  # demanded by the client, never joined
@@ -172,7 +176,7 @@ def reader(kafka: KafkaConfig) -> Consumer:
             "fetch.wait.max.ms": 20,  # a fetch waiting at a partition's end delays the next assignment by this
             "queued.max.messages.kbytes": 65_536,
             "fetch.queue.backoff.ms": 20,
-        }
+        },
     )
 
 
@@ -203,7 +207,7 @@ def worker_consumer(config: Config, *, on_error: ErrorCallback | None = None) ->
             "session.timeout.ms": worker.session_timeout_ms,
             "heartbeat.interval.ms": min(3_000, worker.session_timeout_ms // 3),
         }
-    return Consumer(properties | _callbacks(on_error, None))
+    return _made(Consumer, properties | _callbacks(on_error, None))
 
 
 def transactional_producer(
@@ -214,7 +218,8 @@ def transactional_producer(
     `on_stats` gets librdkafka's statistics as JSON text fifty times a second, from `poll`.
     """
     timeout = config.worker.transaction_timeout_ms
-    return Producer(
+    return _made(
+        Producer,
         common(config.kafka)
         | {
             "transactional.id": transactional_id(config.kafka),
@@ -225,7 +230,7 @@ def transactional_producer(
             "linger.ms": 1,  # a batch's messages come at once, and its commit waits for them
             "queue.buffering.max.kbytes": 131_072,
         }
-        | _callbacks(on_error, on_stats)
+        | _callbacks(on_error, on_stats),
     )
 
 
@@ -234,7 +239,21 @@ def registrar(kafka: KafkaConfig, topic: str) -> Producer:
 
     Its transactional id is the same for all, whatever their slot: the latest fences the others.
     """
-    return Producer(common(kafka) | {"transactional.id": f"stream-detector.models.{topic}"})
+    return _made(Producer, common(kafka) | {"transactional.id": f"stream-detector.models.{topic}"})
+
+
+def _made(kind: Callable[[Properties], Client], properties: Properties) -> Client:
+    """A client. Raises `ConfigError` for properties that do not go together, without their values."""
+    try:
+        return kind(properties)
+    except (KafkaException, TypeError, ValueError) as error:
+        said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        for value in properties.values():
+            said = said.replace(value, "(its value)") if isinstance(value, str) and len(value) > 3 else said
+        raise ConfigError(
+            f"kafka.properties: the Kafka client cannot be made of them: {said.strip()}; "
+            "correct them, 'stream-detector validate' names wrong ones"
+        ) from None
 
 
 def _callbacks(on_error: ErrorCallback | None, on_stats: StatsCallback | None) -> Properties:
@@ -267,7 +286,7 @@ def require_broker(kafka: KafkaConfig, timeout: float = 10.0) -> None:
     refuses the credentials.
     """
     faults: list[Fault] = []
-    client = AdminClient(common(kafka) | {"log_level": 0, "error_cb": faults.append})
+    client = _made(AdminClient, common(kafka) | {"log_level": 0, "error_cb": faults.append})
     try:
         client.list_topics(timeout=timeout)
     except KafkaException as error:

@@ -1,12 +1,14 @@
 """How far a group has come: committed offsets beside the ends of the partitions."""
 
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
 from stream_detector.config import Config
-from stream_detector.kafka.clients import admin, require_broker, translate
+from stream_detector.errors import BrokerUnavailableError
+from stream_detector.kafka.clients import TRANSLATION, admin, require_broker, translate
 from stream_detector.kafka.topics import Place, watermarks
 
 __all__ = ["PartitionProgress", "progress"]
@@ -52,8 +54,14 @@ def _committed(config: Config, places: list[Place]) -> dict[Place, int]:
     group = config.kafka.group_id
     asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(t, p) for t, p in places])]
     client = admin(config.kafka)  # must outlive its future, which otherwise never resolves
-    try:
-        answer = client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
-    except KafkaException as error:
-        raise translate(error, f"group {group!r}") from None
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            answer = client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
+            break
+        except KafkaException as error:
+            # A broker that nobody has asked before has no coordinator for the group yet.
+            if TRANSLATION.get(error.args[0].code()) is not BrokerUnavailableError or time.monotonic() > deadline:
+                raise translate(error, f"group {group!r}") from None
+        time.sleep(0.1)
     return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions if tp.offset >= 0}
