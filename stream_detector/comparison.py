@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from stream_detector.parsing import count, field, json_object, texts
+
 __all__ = ["Comparison"]
 
 EXAMPLES = 20  # alert ids kept of those added, and of those lost
@@ -71,18 +73,13 @@ class Comparison:
     def from_json(cls, value: bytes) -> Self:
         """Read back from the topic; raises ValueError when it is none."""
         try:
-            body = json.loads(value)
+            body = json_object(value)
             return cls(
-                candidate=str(body["candidate"]),
-                champion=str(body["champion"]),
-                records=int(body["records"]),
-                candidate_alerts=int(body["candidate_alerts"]),
-                champion_alerts=int(body["champion_alerts"]),
-                both=int(body["both"]),
-                added=tuple(map(str, body["added"]))[:EXAMPLES],
-                lost=tuple(map(str, body["lost"]))[:EXAMPLES],
+                *(field(body, name, str) for name in ("candidate", "champion")),
+                *(count(body, name) for name in ("records", "candidate_alerts", "champion_alerts", "both")),
+                *(texts(body, name)[:EXAMPLES] for name in ("added", "lost")),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"not a comparison: {error!r:.300}") from None
 
     def to_json(self) -> bytes:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal, Self, cast, get_args
 
+from stream_detector.parsing import field, json_object, place, texts
+
 __all__ = ["ControlEvent"]
 
 Kind = Literal["drift", "regime-change"]
@@ -45,18 +47,14 @@ class ControlEvent:
     def from_json(cls, value: bytes) -> Self:
         """Read back from the topic; keys of later versions are passed over. Raises ValueError when it is none."""
         try:
-            body = json.loads(value)
-            texts = {name: str(body[name]) for name in ("id", "topic", "detector", "stream", "model", "time")}
-            features = tuple(map(str, body.get("features", ())))
-            event = cls(
-                _kind(body["kind"]),
-                partition=int(body["partition"]),
-                offset=int(body["offset"]),
-                features=features,
-                **texts,
-            )
+            body = json_object(value)
+            topic, partition, offset = place(body)
+            named = {name: field(body, name, str) for name in ("id", "detector", "stream", "model", "time")}
+            features = texts(body, "features") if "features" in body else ()
+            kind = _kind(field(body, "kind", str))
+            event = cls(kind, topic=topic, partition=partition, offset=offset, features=features, **named)
             datetime.fromisoformat(event.time)
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"not a control event: {error!r:.300}") from None
         return event
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Self
 
+from stream_detector.parsing import field, json_object
+
 __all__ = ["Feedback", "Precision", "Verdict", "precision"]
 
 
@@ -30,14 +32,12 @@ class Feedback:
     def from_json(cls, value: bytes) -> Self:
         """Read back from the topic; raises ValueError when it is none."""
         try:
-            body = json.loads(value)
-            texts = {name: body[name] for name in ("alert", "note", "who", "time")}
-            verdict = Verdict(body["verdict"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not feedback: {error!r}") from None
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise ValueError("not feedback: alert, note, who and time must be text")
-        return cls(verdict=verdict, **texts)
+            body = json_object(value)
+            verdict = Verdict(field(body, "verdict", str))
+            given = {name: field(body, name, str) for name in ("alert", "note", "who", "time")}
+        except ValueError as error:
+            raise ValueError(f"not feedback: {error}") from None
+        return cls(verdict=verdict, **given)
 
     def to_json(self) -> bytes:
         """The value on the feedback topic."""

@@ -1,11 +1,13 @@
 """Alerts as they cross Kafka: JSON with CloudEvents headers."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import NamedTuple
 
 import orjson
 
 from stream_detector.foreign import printable
+from stream_detector.parsing import count, field, place
 from stream_detector.records.message import Header
 
 __all__ = ["Alert", "Contribution", "alert_from_json"]
@@ -109,34 +111,33 @@ def alert_from_json(value: bytes, key: bytes | None = None) -> Alert:
     """An alert read back from the alerts topic; raises ValueError when it is none."""
     try:
         body = orjson.loads(value)
-        source, opinions = body["source"], body["opinions"]
+        source, opinions = field(body, "source", dict), field(body, "opinions", dict)
         return Alert(
-            source["topic"],
-            source["partition"],
-            source["offset"],
+            *place(source),
             key,
-            body["event_id"],
-            body["entity"],
-            body["event_time"],
-            body["detection_time"],
-            body["model_version"],
-            float(body["score"]),
-            float(body["threshold"]),
-            body["threshold_state"],
-            float(opinions["inversion"]),
-            float(opinions["discriminator"]),
-            body["severity"],
-            tuple(map(_contribution, body["features"])),
-            source.get("row"),
+            field(body, "event_id", str, NoneType),
+            field(body, "entity", str, NoneType),
+            field(body, "event_time", str, NoneType),
+            field(body, "detection_time", str),
+            field(body, "model_version", str),
+            float(field(body, "score", float, int)),
+            float(field(body, "threshold", float, int)),
+            field(body, "threshold_state", str),
+            float(field(opinions, "inversion", float, int)),
+            float(field(opinions, "discriminator", float, int)),
+            field(body, "severity", str),
+            tuple(map(_contribution, field(body, "features", list))),
+            count(source, "row") if "row" in source else None,
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not an alert: {error!r}") from None
+    except ValueError as error:
+        raise ValueError(f"not an alert: {error}") from None
 
 
-def _contribution(entry: dict[str, Any]) -> Contribution:
-    value, expected, share = entry["value"], entry["expected"], entry["contribution"]
-    if not (isinstance(value, str | float | int | None) and isinstance(expected, str | float | int | None)):
-        raise TypeError(f"feature {entry['feature']!r:.80} has values of another type than features have")
-    if not isinstance(share, float | int):
-        raise TypeError(f"feature {entry['feature']!r:.80} has no number for its contribution")
-    return Contribution(str(entry["feature"]), value, expected, float(share), str(entry["direction"]))
+def _contribution(entry: object) -> Contribution:
+    return Contribution(
+        field(entry, "feature", str),
+        field(entry, "value", str, float, int, NoneType),
+        field(entry, "expected", str, float, int, NoneType),
+        float(field(entry, "contribution", float, int)),
+        field(entry, "direction", str),
+    )

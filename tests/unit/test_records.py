@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consumers.alert_view import view
+from stream_detector.comparison import Comparison
 from stream_detector.config import RecordConfig
+from stream_detector.control import ControlEvent
 from stream_detector.features import Feature, FeatureSchema, Rejection
+from stream_detector.feedback import Feedback, Verdict
 from stream_detector.records import Alert, Arrivals, Contribution, DeadLetter, Decoder, alert_from_json, identity
 from stream_detector.records.decoding import CHUNK
 
@@ -284,8 +288,47 @@ def test_an_alert_survives_the_topic():
     assert dict(alert.headers())["ce_id"] == b"telemetry-3-42"
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"null", b'{"source":1}'])
-def test_what_is_no_alert_is_a_value_error(value):
-    """A foreign record on the alerts topic is recognised, whatever it is."""
+DEEP = b"[" * 900 + b"]" * 900
+FOREIGN = [b"", b"{}", b"[]", b"null", b"\xff", b'{"source":1}', b"[" * 10**5, b"1" * 5_000, b'"\\ud800"', DEEP]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=3) | st.integers() | st.floats(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+WRITTEN = {
+    "alert": (an_alert().to_json(), alert_from_json),
+    "feedback": (Feedback("t-0-1", Verdict.ANOMALY, "n", "w", "2026-01-02").to_json(), Feedback.from_json),
+    "control": (
+        ControlEvent("drift", "i", "t", 0, 1, "adwin", "score", "m", "2026-01-02", ("a high",)).to_json(),
+        ControlEvent.from_json,
+    ),
+    "comparison": (Comparison("c", "d", 1, 2, 3, 1, ("t-0-1",), ()).to_json(), Comparison.from_json),
+}
+
+
+@pytest.mark.parametrize("value", FOREIGN)
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_is_none_of_ours_is_a_value_error(kind, value):
+    """A foreign record on any topic of ours is recognised, whatever it is."""
     with pytest.raises(ValueError):
-        alert_from_json(value)
+        WRITTEN[kind][1](value)
+
+
+@given(data=st.data(), other=VALUES | st.sampled_from([2**70, -1, 1e999, json.loads(DEEP)]))
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_any_field_may_be_anything(kind, data, other):
+    """With one value replaced it reads as a value that can be shown, stored and looked up, or is a ValueError."""
+    written, read = WRITTEN[kind]
+    body = json.loads(written)
+    holder = data.draw(st.sampled_from([body, *(part for part in body.values() if isinstance(part, dict))]))
+    holder[data.draw(st.sampled_from(sorted(holder)))] = other
+    try:
+        found = read(json.dumps(body).encode())
+    except ValueError:
+        return
+    assert hash(found) == hash(read(found.to_json()))
+    if kind in {"alert", "control"}:
+        assert 0 <= found.partition < 2**31
+        assert 0 <= found.offset < 2**63
+    if kind == "alert":
+        view(found)
