@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help python setup demo test test-compose test-faults lint format bench-kddcup99 bench-quality bench-drift bench-speed bench-gpu constraints clean
 
-EXTRAS := broker,training,arrow,avro,dev,bench
+EXTRAS := broker,training,avro,dev,bench
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # A name on the PATH proves little: version managers leave shims that only print an error, and some systems

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stream_detector.config import KafkaConfig, load_config
+from stream_detector.config import Config, KafkaConfig, load_config
 from stream_detector.errors import ConfigError, DataError, KafkaError, StreamDetectorError
 from stream_detector.kafka.clients import plain_producer, require_broker, translate
 from stream_detector.kafka.properties import faults
@@ -23,7 +23,7 @@ from stream_detector.kafka.topics import require
 from stream_detector.logs import Terminal, report
 from stream_detector.records import printable
 
-__all__ = ["Message", "add_target", "feed", "program", "publish"]
+__all__ = ["Message", "add_target", "feed", "program", "publish", "settings"]
 
 Message = tuple[bytes | None, bytes]  # key, value
 Delivered = Callable[[Any, object], None]
@@ -37,13 +37,23 @@ BACKLOG_WAIT_S = 1.0
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say where the records go, and how fast."""
     parser.add_argument("--rate", type=float, help="records a second (default: as fast as possible)")
-    parser.add_argument("-c", "--config", type=Path, help="configuration file, for its kafka and topics sections")
+    parser.add_argument(
+        "-c", "--config", type=Path, help="configuration file, for its kafka, topics and record sections"
+    )
     parser.add_argument("--bootstrap-servers", help="host:port list, instead of the configuration's")
     parser.add_argument("--topic", help="topic, instead of the configuration's first telemetry topic")
     parser.add_argument("--out", type=Path, help="write JSON lines to this file instead of Kafka; - is standard output")
 
 
-def feed(messages: Iterable[Message], arguments: argparse.Namespace, total: int | None) -> None:
+def settings(arguments: argparse.Namespace) -> Config:
+    """The configuration that `add_target`'s options name; raises `ConfigError` when it calls for records of another format."""
+    config = load_config(arguments.config, faults)
+    if config.record.format != "json":
+        raise ConfigError(f"record.format: {config.record.format}; this program writes JSON only")
+    return config
+
+
+def feed(messages: Iterable[Message], arguments: argparse.Namespace, config: Config, total: int | None) -> None:
     """Sends the messages where `add_target`'s options say.
 
     Raises `ConfigError` on a bad rate, `KafkaError` when the topic is missing or a record is refused.
@@ -54,7 +64,6 @@ def feed(messages: Iterable[Message], arguments: argparse.Namespace, total: int 
     if arguments.out:
         _write(_shown(paced, str(arguments.out), total), arguments.out)
         return
-    config = load_config(arguments.config, faults)
     kafka = config.kafka
     if arguments.bootstrap_servers:
         kafka = kafka.at(arguments.bootstrap_servers)

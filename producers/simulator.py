@@ -17,8 +17,9 @@ from typing import IO
 import numpy as np
 
 from producers.faults import Fault, distort, plan, record_id
-from producers.feed import add_target, feed, program
+from producers.feed import add_target, feed, program, settings
 from producers.telemetry import CATEGORY, METRICS, Fleet, State
+from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError
 from stream_detector.records import telemetry_to_json
 
@@ -70,9 +71,9 @@ class Sample:
     features: dict[str, float | str | None]
     fault: Fault | None
 
-    def to_json(self) -> bytes:
-        """The record as it goes to Kafka, without its label."""
-        return telemetry_to_json(self.id, self.time, self.entity, self.features)
+    def to_json(self, record: RecordConfig | None = None) -> bytes:
+        """The record as it goes to Kafka, without its label, laid out as `record.*` says."""
+        return telemetry_to_json(self.id, self.time, self.entity, self.features, record or RecordConfig())
 
 
 def simulate(simulation: Simulation) -> Iterator[Sample]:
@@ -159,18 +160,19 @@ def _run(arguments: argparse.Namespace) -> None:
         start=arguments.start,
         release=arguments.release,
     )
+    config = settings(arguments)
     with ExitStack() as stack:
         labels = stack.enter_context(arguments.labels.open("wb")) if arguments.labels else None
-        feed(_fed(simulate(simulation), labels), arguments, total=simulation.records)
+        feed(_fed(simulate(simulation), labels, config.record), arguments, config, total=simulation.records)
 
 
-def _fed(samples: Iterator[Sample], labels: IO[bytes] | None) -> Iterator[tuple[bytes, bytes]]:
+def _fed(samples: Iterator[Sample], labels: IO[bytes] | None, record: RecordConfig) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values; a fault's label is written when its first record goes out."""
     for sample in samples:
         if labels and sample.fault and sample.id == record_id(sample.entity, sample.fault.start):
             labels.write(sample.fault.to_json() + b"\n")
             labels.flush()
-        yield sample.entity.encode(), sample.to_json()
+        yield sample.entity.encode(), sample.to_json(record)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,8 +1,8 @@
 """What a record's features are, and how records become a matrix.
 
 The matrix is float32 [record, feature] in the input's units: a number is itself, a missing
-value is NaN, a category is its index in the feature's vocabulary (one past the end when the
-category was never seen). Scaling for the networks is the model's business, not done here.
+value is NaN, a boolean 1 or 0, a category its index in the feature's vocabulary (one past the end
+when the category was never seen); text that reads as a number is that number. Scaling for the networks is the model's business, not done here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +12,7 @@ from functools import cached_property
 from hashlib import sha256
 from itertools import chain
 from json import dumps
+from math import inf, nan
 from operator import itemgetter
 from typing import Any
 
@@ -19,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.errors import ConfigError, DataError
+from stream_detector.values import number
 
 __all__ = ["Encoded", "Feature", "FeatureSchema", "Kind", "Rejection", "encode"]
 
 MAX_FEATURES = 10_000
 MAX_VOCABULARY = 1_000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-NUMBERS = frozenset({int, float})
+NUMBERS = frozenset({int, float, bool})
 NUMBERS_OR_NONE = NUMBERS | {type(None)}
 
 
@@ -43,6 +45,7 @@ class Feature:
 
     `context` features condition the networks and are not judged themselves. `required` makes a
     missing value a rejection. `vocabulary` is learnt by fitting, in sorted order; codes index it.
+    `kind` may be given as text. Raises `ConfigError` when there is no such kind.
     """
 
     name: str
@@ -52,6 +55,12 @@ class Feature:
     period: float | None = None
     vocabulary: tuple[str, ...] = ()
     origin: float = 0.0
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "kind", Kind(self.kind))
+        except ValueError:
+            raise ConfigError(f"features.{self.name}: kind {self.kind!r}; give one of {', '.join(Kind)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +124,6 @@ class FeatureSchema:
     def numbered(cls, width: int) -> "FeatureSchema":
         """Numeric features `x0, x1, …`, for a bare matrix of `width` columns."""
         return cls(tuple(Feature(f"x{column}") for column in range(width)))
-
-    @classmethod
-    def inferred(cls, rows: Sequence[Mapping[str, Any]]) -> "FeatureSchema":
-        """Features in order of first appearance; any string makes a feature categorical."""
-        kinds: dict[str, Kind] = {}
-        for row in rows:
-            for name, value in row.items():
-                if isinstance(value, str):
-                    kinds[name] = Kind.CATEGORICAL
-                else:
-                    kinds.setdefault(name, Kind.NUMERIC)
-        schema = cls(tuple(Feature(name, kind) for name, kind in kinds.items()))
-        return schema.with_vocabularies(rows)
 
     def with_vocabularies(self, rows: Iterable[Mapping[str, Any]]) -> "FeatureSchema":
         """The same features with the categories that `rows` hold.
@@ -244,8 +240,11 @@ def _numeric_block(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> N
         flat = list(map(pick, rows) if len(names) == 1 else chain.from_iterable(map(pick, rows)))
     except KeyError:
         flat = [row.get(name) for row in rows for name in names]
-    if not NUMBERS_OR_NONE.issuperset(map(type, flat)):  # bool is an int to isinstance, and not to us
-        return None
+    if not NUMBERS_OR_NONE.issuperset(map(type, flat)):
+        try:
+            flat = [value if type(value) in NUMBERS_OR_NONE else number(value) for value in flat]
+        except ValueError:
+            return None
     block = np.array(flat, dtype=np.float64).reshape(len(rows), len(names))  # None becomes NaN
     return None if (np.abs(block) > FLOAT32_MAX).any() else block
 
@@ -257,24 +256,43 @@ def _encode_row(
     for feature, code in zip(schema.features, codes, strict=True):
         value = row.get(feature.name)
         if value is None or value != value:  # JSON has no NaN; a table read into rows may
-            if feature.required:
-                return Rejection("missing-feature", f"feature {feature.name!r} is required and missing")
-            encoded.append(float("nan"))
+            if isinstance(found := _missing(feature), Rejection):
+                return found
+            encoded.append(found)
         elif feature.kind is Kind.CATEGORICAL:
-            if type(value) is not str:
+            if not isinstance(value, str):
                 return _wrong_type(feature, value, "a string")
             if len(value) > max_string:
                 return Rejection(
                     "string-too-long", f"feature {feature.name!r} has {len(value):,} characters, limit {max_string:,}"
                 )
             encoded.append(float(code.get(value, len(code))))
-        elif type(value) not in NUMBERS:
-            return _wrong_type(feature, value, "a number")
-        elif not abs(value) <= FLOAT32_MAX:
-            return Rejection("non-finite", f"feature {feature.name!r} is outside the range of a float32")
+        elif isinstance(found := _number(feature, value), Rejection):
+            return found
         else:
-            encoded.append(float(value))
+            encoded.append(found)
     return encoded
+
+
+def _number(feature: Feature, value: object) -> float | Rejection:
+    """A numeric feature's value, NaN when it is missing."""
+    try:
+        found = number(value)
+    except ValueError:
+        return _wrong_type(feature, value, "a number")
+    except OverflowError:  # an integer beyond a double
+        found = inf
+    if found is None:
+        return _missing(feature)
+    if not abs(found) <= FLOAT32_MAX:
+        return Rejection("non-finite", f"feature {feature.name!r} is outside the range of a float32")
+    return found
+
+
+def _missing(feature: Feature) -> float | Rejection:
+    if feature.required:
+        return Rejection("missing-feature", f"feature {feature.name!r} is required and missing")
+    return nan
 
 
 def _wrong_type(feature: Feature, value: object, wanted: str) -> Rejection:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from stream_detector.gan.tracker import Tracker, measured_steps
 from stream_detector.gan.training import Progress, TrainingSet, train
 from stream_detector.model import WEIGHTS, DetectorModel, Records, as_matrix, pick_device
 from stream_detector.normaliser import Normaliser
+from stream_detector.profiling import Learnt, described, learn
 from stream_detector.scoring.calibration import Calibration
 from stream_detector.scoring.opinions import DetectorOpinions
 
@@ -42,7 +42,7 @@ class HeldOut:
 
 
 def fit(
-    X: Records,
+    X: Records | Learnt,
     schema: FeatureSchema | None = None,
     config: ModelConfig | None = None,
     seed: int = 0,
@@ -53,9 +53,10 @@ def fit(
 ) -> DetectorModel:
     """Fit a model to normal records.
 
-    X: float [record, feature] (NaN = missing, codes for categories), or a list of mappings from
-    feature name to number, string or None. Without a schema, columns of a matrix are numeric and
-    named x0, x1, …; mappings are inferred. `progress` is called with (step, steps, message). The
+    X: float [record, feature] (NaN = missing, codes for categories), a list of mappings from feature
+    name to number, string or None, or what was learnt of such before. Without a schema, columns of a
+    matrix are numeric and named x0, x1, …; what the columns of mappings are, most of their values say,
+    and the model's lineage tells (`features`, `not_features`). `progress` is called with (step, steps, message). The
     same records, config and seed give the same model version on the same CPU and thread count. With
     `run`, the training is measured, plotted and kept there, and one that was interrupted goes on.
     Without `held_out`, a random share of X is held out for both its purposes.
@@ -63,7 +64,8 @@ def fit(
     be read, `ModelError` when the generator has collapsed.
     """
     config = config or ModelConfig()
-    matrix, schema = _read(X, schema)
+    matrix, learnt = _read(X, schema)
+    schema = learnt.schema
     if len(matrix) < FEWEST:
         raise DataError(f"{len(matrix)} records are too few to fit a model; give at least {FEWEST}")
     parts = _parts(matrix, schema, held_out, config.model.holdout, seed)
@@ -80,6 +82,7 @@ def fit(
     calibration = Calibration.fit(raw, WEIGHTS[config.model.mode])
     metrics = {**metrics, "records": float(len(parts.learn)), "held_out": float(len(parts.calibration))}
     model = DetectorModel.made(scorer, calibration, config, metrics, parts.calibration, seed)
+    model = model.with_lineage(described(learnt, matrix))
     if run is not None:
         _keep(model, run)
     return model
@@ -128,23 +131,23 @@ def _tracker(probe: Probe, config: ModelConfig, seed: int, run: RunDirectory | N
 def _keep(model: DetectorModel, run: RunDirectory) -> None:
     from stream_detector.gan.plots import save_plots  # noqa: PLC0415 - matplotlib is optional
 
+    run.save_json("features", model.lineage)
     model.save(run.path / "model.safetensors")
     save_plots(run)
 
 
-def _read(
-    X: Records,
-    schema: FeatureSchema | None,
-) -> tuple[NDArray[np.float32], FeatureSchema]:
+def _read(X: Records | Learnt, schema: FeatureSchema | None) -> tuple[NDArray[np.float32], Learnt]:
+    """The records as a matrix, and what its features are; odd values of mappings are missing."""
     if isinstance(X, Sequence) and X and isinstance(X[0], Mapping):
-        rows: Sequence[Mapping[str, Any]] = X  # type: ignore[assignment]
-        schema = schema.with_vocabularies(rows) if schema else FeatureSchema.inferred(rows)
-    elif schema is None:
+        X = learn(X, schema)  # type: ignore[arg-type]
+    if isinstance(X, Learnt):
+        return as_matrix(X.rows, X.schema), X
+    if schema is None:
         table = np.asarray(X, dtype=np.float64)
         if table.ndim != 2 or not table.shape[1]:
             raise DataError(f"records have shape {list(table.shape)}; give [record, feature]")
         schema = FeatureSchema.numbered(table.shape[1])
-    return as_matrix(X, schema), schema
+    return as_matrix(X, schema), Learnt(schema, ())
 
 
 def _split(matrix: NDArray[np.float32], share: float, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.feed import Message
-from producers.replay import Selection, messages, rows
+from producers.replay import Selection, messages
+from stream_detector.config import RecordConfig
 from stream_detector.errors import DataError
+from stream_detector.tables.reading import open_table
 
 __all__ = ["Kdd", "load"]
 
@@ -47,15 +49,15 @@ class Kdd:
 
     def training_rows(self) -> list[dict[str, float | str | None]]:
         """Features of the training records; labels withheld."""
-        selection = Selection(drop=frozenset({LABEL}))
         last = int(np.flatnonzero(self.training)[-1])
-        table = islice(rows(self.path, COLUMNS, CATEGORIES), last + 1)
-        return [selection.features(row) for number, row in enumerate(table) if self.training[number]]
+        table = islice(open_table(self.path, CATEGORIES, COLUMNS).rows, last + 1)
+        chosen = (row for number, row in enumerate(table) if self.training[number])
+        return [{name: value for name, value in row.items() if name != LABEL} for row in chosen]
 
     def telemetry(self) -> Iterator[Message]:
         """Keys and values of the replayed records, in file order; labels withheld, ids are row numbers."""
-        table = rows(self.path, COLUMNS, CATEGORIES)
-        everything = messages(table, Selection(drop=frozenset({LABEL})))
+        table = open_table(self.path, CATEGORIES, COLUMNS).rows
+        everything = messages(table, Selection(drop=frozenset({LABEL})), RecordConfig())
         return (message for number, message in enumerate(everything) if not self.training[number])
 
 

@@ -1,11 +1,13 @@
 """`fit` and `score`: from data to a model, and from a model and data to scores."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream_detector.cli.common import ConfigOption, console, operator, prepare_scoring, progress_bar, settings
+from stream_detector.cli.features import show_features
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
 from stream_detector.foreign import printable
@@ -13,12 +15,16 @@ from stream_detector.foreign import printable
 if TYPE_CHECKING:
     from stream_detector.gan.run_directory import RunDirectory
     from stream_detector.kafka.pointer import Pointer
+    from stream_detector.verdicts import Verdicts
 
 __all__ = ["fit", "score"]
 
+TABLES = "CSV, JSON lines, Parquet, Feather or .npz (array X), compressed or not; - is standard input"
+NAMED = 5  # rows that could not be used, by name
+
 
 def fit(
-    file: Annotated[Path | None, typer.Argument(help="Normal records: .npz (array X), .csv or .parquet.")] = None,
+    file: Annotated[Path | None, typer.Argument(help=f"Normal records: {TABLES}.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Model artifact to write.")] = None,
     config: ConfigOption = None,
     from_topic: Annotated[
@@ -54,6 +60,7 @@ def fit(
             model = fit_file(file, configuration, chosen, progress, run)
         else:
             model = fit_topics(configuration, records, chosen, progress, run)
+    show_features(model.lineage)
     if run is not None:
         console.print(f"run directory: {printable(run.path)}", soft_wrap=True)
     if out is not None:
@@ -66,19 +73,43 @@ def fit(
 
 def score(
     model: Annotated[Path, typer.Argument(help="Model artifact.")],
-    file: Annotated[Path, typer.Argument(help="Records: .npz (array X), .csv or .parquet.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Scores to write: .npz, .csv or .parquet.")],
+    file: Annotated[Path, typer.Argument(help=f"Records: {TABLES}.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Table to write: .jsonl, .csv, .parquet or .npz; - is standard output.")
+    ] = Path("-"),
     config: ConfigOption = None,
 ) -> None:
-    """Scores records: columns inversion, discriminator, anomaly, in nines (3 = one normal record in 1,000)."""
-    prepare_scoring(settings(config))
+    """Scores records: id, the scores inversion, discriminator and anomaly in nines (3 = one normal record in 1,000),
+    whether the target alert rate flags it, the leading features, and why a record could not be used.
+    """
+    configuration = settings(config)
+    prepare_scoring(configuration)
     from stream_detector.model import DetectorModel
-    from stream_detector.tables import read_table, write_columns
+    from stream_detector.tables.reading import open_table
+    from stream_detector.tables.records import categories
+    from stream_detector.tables.writing import require_writable, write_batches
+    from stream_detector.verdicts import verdicts
 
-    scores = DetectorModel.load(model).score(read_table(file))
-    columns = {"inversion": scores.inversion, "discriminator": scores.discriminator, "anomaly": scores.anomaly}
-    write_columns(out, columns)
-    console.print(f"wrote {printable(out)}: {len(scores.anomaly):,} records", soft_wrap=True)
+    require_writable(out)
+    detector = DetectorModel.load(model)
+    table = open_table(file, categories(detector.schema))
+    counts: Counter[str] = Counter()
+    write_batches(out, (_counted(each, counts).columns() for each in verdicts(detector, table, configuration)))
+    for remark in table.remarks:
+        console.print(printable(remark), soft_wrap=True)
+    console.print(
+        f"wrote {printable(out)}: {counts['records']:,} records, {counts['flagged']:,} flagged, "
+        f"{counts['unusable']:,} that could not be used",
+        soft_wrap=True,
+    )
+
+
+def _counted(judged: "Verdicts", counts: Counter[str]) -> "Verdicts":
+    """Counts, and names the first rows that cannot be used."""
+    for fault in list(judged.faults.values())[: max(0, NAMED - counts["unusable"])]:
+        console.print(f"not used: {printable(fault)}", soft_wrap=True)
+    counts.update(records=len(judged.ids), flagged=int(judged.flagged.sum()), unusable=len(judged.faults))
+    return judged
 
 
 def _run(

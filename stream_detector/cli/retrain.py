@@ -8,6 +8,7 @@ import typer
 from rich.table import Column, Table
 
 from stream_detector.cli.common import ConfigOption, answers, console, operator, prepare_scoring, progress_bar, settings
+from stream_detector.cli.features import show_features
 from stream_detector.cli.run import stop_on_signal
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
@@ -71,6 +72,7 @@ def show(outcome: "Outcome") -> None:
     """The gate's figures and what became of the model, on standard output."""
     from stream_detector.retraining.report import limit
 
+    show_features(outcome.model.lineage)
     narrow = (Column(name, no_wrap=True) for name in ("check", "figure", "limit", ""))
     table = Table(*narrow, Column("what it is", min_width=20))
     for check in outcome.verdict.checks:

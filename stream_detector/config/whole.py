@@ -43,6 +43,8 @@ class Config(BaseSettings):
     record: RecordConfig = RecordConfig()
     features: tuple[FeatureConfig, ...] = ()
     """The features to judge, in any order; empty = those of the model."""
+    exclude: tuple[str, ...] = ()
+    """Names that are no features, whatever the records hold."""
     model: ModelSettings = ModelSettings()
     inversion: InversionSettings = InversionSettings()
     threshold: ThresholdConfig = ThresholdConfig()
@@ -81,6 +83,12 @@ class Config(BaseSettings):
             self.declared_schema  # noqa: B018 - made to see whether it can be
         except ConfigError as error:
             raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_both(self) -> Self:
+        if both := sorted({feature.name for feature in self.features} & set(self.exclude)):
+            raise ValueError(f"{both[0]!r} stands under 'features:' and under 'exclude:'; keep one")
         return self
 
     @property

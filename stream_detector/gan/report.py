@@ -54,6 +54,7 @@ def _sections(run: RunDirectory, tables: Tables, spot: Mapping[str, Any] | None)
     yield from _pictures(run, ("auc", "roc", "scores"))
     yield from _generator(tables, spot)
     yield from _pictures(run, ("goodness", "pdf", "cdf", "losses"))
+    yield from _features(run.load_json("features") or {})
     yield from _description(run.description)
 
 
@@ -108,6 +109,23 @@ def _generator(tables: Tables, spot: Mapping[str, Any] | None) -> Iterator[str]:
     worst = sorted(fits, key=lambda row: -row["ks"])[:FEATURES_SHOWN]
     rows = [(row["feature"], f"{row['ks']:.3f}", f"{row['wasserstein']:.3f}") for row in worst]
     yield _table(("feature, worst first", "Kolmogorov–Smirnov", "Wasserstein, sd"), rows, numbers=2) + "</div>"
+
+
+def _features(told: Mapping[str, Any]) -> Iterator[str]:
+    """What the fit took as features, and what it left out."""
+    if features := told.get("features"):
+        rows = [
+            (f["name"], f["kind"], f["note"], f"{f['coverage']:.1%}", f["distinct"], _span(f["low"], f["high"]))
+            for f in features
+        ]
+        yield "<h2>Features</h2>"
+        yield _table(("feature", "kind", "note", "coverage", "distinct", "range"), rows, numbers=3)
+    if left_out := told.get("not_features"):
+        yield "<h2>Left out</h2>" + _table(("column", "why"), list(left_out.items()), numbers=0)
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return "" if low is None else f"{low:.6g} to {high:.6g}"
 
 
 def _description(description: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from stream_detector.foreign import printable
 from stream_detector.records.alerts import Alert, Contribution, alert_from_json
 from stream_detector.records.dead_letters import CONNECT, DeadLetter
 from stream_detector.records.decoding import Decoded, Decoder
-from stream_detector.records.documents import Document, Parse, Rows, identity, telemetry_to_json
+from stream_detector.records.documents import Document, Parse, Rows, identity, telemetry_to_json, value_at
 from stream_detector.records.message import Arrivals, Header, Message, Place, raw, values_of
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "printable",
     "raw",
     "telemetry_to_json",
+    "value_at",
     "values_of",
 ]

@@ -18,6 +18,8 @@ from pyarrow import compute, ipc
 from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Feature, FeatureSchema, Kind, Rejection
 from stream_detector.records.documents import Document, OnDemand, Rows, unfit
+from stream_detector.tables.arrow import rows_of
+from stream_detector.values import number
 
 __all__ = ["decode_columns", "read_columns"]
 
@@ -61,7 +63,7 @@ def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
     for position, value in enumerate(values):
         try:
             table = _table(value, config)
-            found = _objects(_features(table, config))
+            found = list(rows_of(_features(table, config)))
             heads = list(_heads([table], config))
         except Exception as error:  # noqa: BLE001 - as above
             rows.rejected[position] = _why(error)
@@ -77,18 +79,6 @@ def _why(error: Exception) -> Rejection:
         reason: Rejection = error.args[0]
         return reason
     return Rejection("undecodable", f"reading it fails with {type(error).__name__}")
-
-
-def _objects(table: Any) -> list[Document]:
-    """The rows of a table as objects; what Python has no value for, such as the year 10,000, stays Arrow's."""
-    columns: dict[str, list[Any]] = {}
-    for name, column in zip(table.schema.names, table.columns, strict=True):
-        try:
-            columns[name] = column.to_pylist()
-        except (ValueError, OverflowError, KeyError):
-            columns[name] = list(column)
-    rows = zip(*columns.values(), strict=True) if columns else [()] * table.num_rows
-    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _heads(tables: list[Any], config: RecordConfig) -> OnDemand:
@@ -171,21 +161,44 @@ def _values(column: Any, feature: Feature, config: RecordConfig) -> NDArray[np.f
 
 
 def _numbers(column: Any, feature: Feature) -> NDArray[np.floating[Any]]:
-    if pa.types.is_float32(column.type):
+    kind = column.type
+    if pa.types.is_float32(kind):
         known: NDArray[np.float32] = column.to_numpy()
         return known
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {column.type}, expected a number"))
-    values: Floats = column.cast(pa.float64(), safe=False).to_numpy()
+    if pa.types.is_dictionary(kind):
+        return _numbers(column.cast(kind.value_type), feature)
+    if pa.types.is_run_end_encoded(kind):
+        return _numbers(compute.run_end_decode(column), feature)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        values: Floats = column.cast(pa.float64(), safe=False).to_numpy()
+    elif pa.types.is_boolean(kind):
+        values = column.cast(pa.uint8()).cast(pa.float64()).to_numpy()
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        values = _read_numbers(column.to_pylist(), feature)
+    else:
+        raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {kind}, expected a number"))
     beyond = np.abs(values) > FLOAT32_MAX
     if beyond.any():
         raise _fault("non-finite", feature, beyond, "is outside the range of a float32")
     return values
 
 
+def _read_numbers(texts: Sequence[str | None], feature: Feature) -> Floats:
+    """What the texts read as; one that reads as no number makes the message unusable."""
+    values = np.full(len(texts), np.nan)
+    for row, text in enumerate(texts):
+        try:
+            found = number(text)
+        except ValueError:
+            rejection = Rejection("wrong-type", f"row {row}: feature {feature.name!r} is text, expected a number")
+            raise Unusable(rejection) from None
+        values[row] = np.nan if found is None else found
+    return values
+
+
 def _codes(column: Any, feature: Feature, config: RecordConfig) -> Floats:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {column.type}, expected a string"))
     text = column.cast(pa.large_string())
     long = np.asarray(compute.fill_null(compute.utf8_length(text), 0)) > config.max_string

@@ -109,8 +109,5 @@ class Decoder:
 
 
 def _columns() -> ModuleType:
-    """Loaded only where the format calls for it: pyarrow is an extra, and takes its time to load."""
-    try:
-        return import_module("stream_detector.records.columns")
-    except ImportError:
-        raise ConfigError("record.format: arrow needs pyarrow; pip install 'stream-detector[arrow]'") from None
+    """Loaded only where the format calls for it: pyarrow takes its time to load."""
+    return import_module("stream_detector.records.columns")

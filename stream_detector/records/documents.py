@@ -4,7 +4,7 @@ An object that cannot be used is no exception but a `Rejection`.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, overload
@@ -25,12 +25,14 @@ __all__ = [
     "telemetry_to_json",
     "too_deep",
     "unfit",
+    "value_at",
 ]
 
 Document = dict[str, Any]
 Parse = Callable[[Sequence[bytes | None], RecordConfig], Sequence[Document | Rejection]]
 """Record values to objects, each on its own; an unusable one to its reason."""
 
+DEFAULT = RecordConfig()
 MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
 
@@ -118,20 +120,39 @@ def identity(document: Document, config: RecordConfig) -> tuple[str | None, str 
     Text beyond `record.max_string` characters is cut.
     """
     return (
-        _text(_at(document, config.id_path), config.max_string),
-        _text(_at(document, config.entity_path), config.max_string),
-        _time(_at(document, config.time_path)),
+        _text(value_at(document, config.id_path), config.max_string),
+        _text(value_at(document, config.entity_path), config.max_string),
+        _time(value_at(document, config.time_path)),
     )
 
 
-def telemetry_to_json(event_id: str, event_time: str | float | None, entity: str | None, features: Document) -> bytes:
-    """A telemetry record's value in the default layout (`record.features_path: features`), for producers.
+def telemetry_to_json(
+    event_id: str,
+    event_time: object,
+    entity: str | None,
+    features: Mapping[str, Any],
+    record: RecordConfig = DEFAULT,
+) -> bytes:
+    """A telemetry record's value, laid out as `record.*` says, for producers.
 
-    Time is RFC 3339 or epoch milliseconds; what is None is left out, a missing feature too.
+    Time is RFC 3339, a `datetime` or epoch milliseconds; what is None is left out, a missing feature too.
+    Raises `TypeError` for a value that JSON cannot hold.
     """
-    head = {"id": event_id, "time": event_time, "entity": entity}
-    present = {name: value for name, value in features.items() if value is not None}
-    return orjson.dumps({name: value for name, value in head.items() if value is not None} | {"features": present})
+    document: Document = {}
+    for path, value in ((record.id_path, event_id), (record.time_path, event_time), (record.entity_path, entity)):
+        if path and value is not None:
+            *outer, last = path.split(".")
+            _within(document, outer)[last] = value
+    inner = _within(document, record.features_path.split(".") if record.features_path else ())
+    inner |= {name: value for name, value in features.items() if value is not None and name not in inner}
+    return orjson.dumps(document)
+
+
+def _within(document: Document, path: Iterable[str]) -> Document:
+    """The object at a path, made on the way where it is not there."""
+    for key in path:
+        document = document.setdefault(key, {})
+    return document
 
 
 def _parse_together(values: Sequence[bytes | None], config: RecordConfig) -> Sequence[Document] | None:
@@ -181,7 +202,7 @@ def _deeper(value: Any, levels: int) -> bool:
 
 
 def _features_of(document: Document, path: str) -> Document | Rejection:
-    features = _at(document, path) if path else document
+    features = value_at(document, path) if path else document
     if features is None:
         return Rejection("no-features", f"the record has no {path!r}")
     if not isinstance(features, dict):
@@ -189,7 +210,7 @@ def _features_of(document: Document, path: str) -> Document | Rejection:
     return features
 
 
-def _at(document: Document, path: str) -> Any:
+def value_at(document: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path; a key that itself holds dots is found too."""
     if not path or path in document:
         return document.get(path)

@@ -1,22 +1,25 @@
 """Fits without a champion to compare with: from a file, or from the newest telemetry."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any, cast
 
 from stream_detector.config import Config
 from stream_detector.errors import DataError
-from stream_detector.features import FeatureSchema, encode
+from stream_detector.features import FeatureSchema, Rejection, encode
 from stream_detector.fitting import fit
 from stream_detector.gan.run_directory import RunDirectory
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
+from stream_detector.profiling import Learnt, barred, learn
 from stream_detector.records import Message, raw
-from stream_detector.retraining.constant import constant_features
-from stream_detector.tables import read_table
+from stream_detector.tables.reading import open_table
+from stream_detector.tables.records import categories, features_of, is_flat, label_of
 
 __all__ = ["fit_file", "fit_topics", "new_run"]
 
@@ -27,10 +30,20 @@ POLL_SECONDS = 1.0
 def fit_file(
     path: Path, config: Config, seed: int, progress: Progress, run: RunDirectory | None = None
 ) -> DetectorModel:
-    """A model of the normal records in a table; raises `DataError` when they cannot be used."""
-    table = read_table(path)
-    progress(0, 1, f"{path.name}: {len(table):,} records")
-    return fit(table, config.declared_schema, _model_config(config), seed, config.worker.device, progress, run)
+    """A model of the normal records in a table, `-` is standard input; raises `DataError` when they cannot be used."""
+    declared = config.declared_schema
+    table = open_table(path, categories(declared))
+    if table.matrix is not None:
+        progress(0, 1, f"{table.source}: {len(table.matrix):,} records")
+        return fit(table.matrix, declared, _model_config(config), seed, config.worker.device, progress, run)
+    rows = list(table.rows)
+    progress(0, 1, f"{table.source}: {len(rows):,} records")
+    records = [features_of(row, config.record) for row in rows]
+    out = _label(records, declared) | barred(config, flat=is_flat(rows, config.record))
+    learnt, unusable = _usable(learn(records, declared, out, table.place), config)
+    _require_usable(unusable, len(rows), table.source)
+    learnt = replace(learnt, origin={"read": list(table.remarks), "unusable": len(unusable)})
+    return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run)
 
 
 def fit_topics(
@@ -44,18 +57,17 @@ def fit_topics(
         progress(available, count, f"waiting for telemetry: {available:,} of {count:,} records")
         sleep(POLL_SECONDS)
     messages = cast("list[Message]", recent.newest(config, count))
-    rows, unusable = _usable(messages, config)
-    schema = config.declared_schema or FeatureSchema.inferred(rows)
-    encoded = encode(schema := schema.with_vocabularies(rows), rows, config.record.max_string)
-    unusable += len(encoded.rejected)
-    if unusable > len(messages) // 2:
-        raise DataError(
-            f"{unusable:,} of {len(messages):,} records of {', '.join(config.topics.telemetry)} cannot be read; "
-            "check record.features_path and features against what the topic holds"
-        )
-    model = fit(encoded.matrix, schema, _model_config(config), seed, config.worker.device, progress, run)
-    constant = constant_features(encoded.matrix, schema)
-    return model.with_lineage({"constant": constant, "offsets": _offsets(messages), "unusable": unusable})
+    read = decoder(config.record).read([raw(message.value()) for message in messages], config.declared_schema)
+    where = ", ".join(config.topics.telemetry)
+    unreadable = list(read.rejected.values())
+    _require_usable(unreadable, len(messages), where)
+    out = barred(config, flat=not config.record.features_path)
+    learnt = learn(read.features, config.declared_schema, out, lambda row: _place(messages[read.kept[row]]))
+    learnt, unusable = _usable(learnt, config)
+    unusable += unreadable
+    _require_usable(unusable, len(messages), where)
+    learnt = replace(learnt, origin={"offsets": _offsets(messages), "unusable": len(unusable)})
+    return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run)
 
 
 def new_run(parent: Path, config: Config, seed: int) -> RunDirectory:
@@ -63,10 +75,30 @@ def new_run(parent: Path, config: Config, seed: int) -> RunDirectory:
     return RunDirectory.create(parent, _model_config(config).model_dump(mode="json"), seed)
 
 
-def _usable(messages: list[Message], config: Config) -> tuple[list[dict[str, Any]], int]:
-    values = [raw(message.value()) for message in messages]
-    rows = decoder(config.record).read(values, config.declared_schema)
-    return rows.features, len(rows.rejected)
+def _label(rows: Sequence[Mapping[str, Any]], declared: FeatureSchema | None) -> dict[str, str]:
+    """The column of labels, unless it is declared as a feature: fitting looks at none."""
+    name = label_of(rows)
+    return {} if name is None or (declared and name in declared.names) else {name: "taken as the label"}
+
+
+def _usable(learnt: Learnt, config: Config) -> tuple[Learnt, list[Rejection]]:
+    """What can be encoded, and why the others cannot."""
+    encoded = encode(learnt.schema, learnt.rows, config.record.max_string)
+    return replace(learnt, rows=[learnt.rows[row] for row in encoded.kept]), list(encoded.rejected.values())
+
+
+def _require_usable(unusable: Sequence[Rejection], records: int, where: str) -> None:
+    """Raises `DataError` when more than half of the records are unusable; it says why most of them are."""
+    if len(unusable) > records // 2:
+        (why, _), *_ = Counter(reason.message for reason in unusable).most_common(1)
+        raise DataError(
+            f"{where}: {len(unusable):,} of {records:,} records cannot be used ({why}); check record.features_path "
+            '("" = the record itself holds the features) and features against what there is'
+        )
+
+
+def _place(message: Message) -> str:
+    return f"record {message.topic()}-{message.partition()}-{message.offset()}"
 
 
 def _offsets(messages: list[Message]) -> dict[str, list[int]]:

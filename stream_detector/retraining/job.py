@@ -148,7 +148,7 @@ def learn(
     settings = ModelConfig(model=config.model, inversion=config.inversion)
     held_out = HeldOut(selection, calibration)
     model = fit(train, schema, settings, config.seed, config.worker.device, progress, run, held_out)
-    return model.with_lineage(_lineage(plan, window, parts, constant, config)), holdout
+    return model.with_lineage({**model.lineage, **_lineage(plan, window, parts, constant, config)}), holdout
 
 
 def _doubt(config: Config, standing: Standing, window: Window) -> Doubt | None:

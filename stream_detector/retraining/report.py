@@ -67,6 +67,22 @@ class Report:
                     f"## {title}",
                     *(f"- {name}: {_plain(found)}" for name, found in self.lineage[key].items()),
                 )
+        yield from _features(self.lineage)
+
+
+def _features(lineage: Mapping[str, Any]) -> Iterator[str]:
+    """What was learnt from, feature by feature."""
+    if features := lineage.get("features"):
+        yield from (
+            "",
+            "## Features",
+            "| feature | kind | coverage | distinct | low | high | note |",
+            "|---|---|---|---|---|---|---|",
+        )
+        for f in features:
+            span = (("" if end is None else f"{end:.6g}") for end in (f["low"], f["high"]))
+            cells = (f["name"], f["kind"], f"{f['coverage']:.1%}", f"{f['distinct']:,}", *span, f["note"])
+            yield f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
 def limit(check: Check) -> str:

@@ -8,6 +8,7 @@ from stream_detector.errors import ModelSchemaError
 from stream_detector.features import FeatureSchema, Kind
 from stream_detector.kafka import registry
 from stream_detector.model import DetectorModel
+from stream_detector.profiling import barred, learn
 from stream_detector.retraining.window import Window
 
 __all__ = ["Standing"]
@@ -49,7 +50,7 @@ class Standing:
         """
         declared = config.declared_schema
         if self.champion is None:
-            return declared or _open(FeatureSchema.inferred([record.features for record in window.records]))
+            return declared or _open(self._learnt(config, window))
         schema = self.champion.schema
         if declared is not None and _shape(declared) != _shape(schema):
             raise ModelSchemaError(
@@ -65,6 +66,11 @@ class Standing:
                 "first model of the new one with 'stream-detector fit --from-topic --publish'"
             )
         return declared or _open(schema)
+
+    @staticmethod
+    def _learnt(config: Config, window: Window) -> FeatureSchema:
+        rows = [record.features for record in window.records]
+        return learn(rows, left_out=barred(config, flat=not config.record.features_path)).schema
 
 
 def _fetch(config: Config, version: str) -> DetectorModel:

@@ -40,7 +40,7 @@ POISON = {
         b'{"features": {"cpu": Infinity}}',
     ],
     "not-an-object": [b"[1]", b'"text"', b"3", b"null"],
-    "wrong-type": [record(cpu="fast"), record(cpu=True), record(cpu=[1]), record(kind=3)],
+    "wrong-type": [record(cpu="fast"), record(cpu=[1]), record(kind=3)],
     "non-finite": [record(cpu=1e308), record(cpu=-1e39)],
     "too-large": [record(pad="x" * LIMIT)],
     "too-deep": [json.dumps({"features": {}, "deep": json.loads("[" * 20 + "]" * 20)}).encode()],

@@ -40,7 +40,7 @@ def test_every_command_explains_itself(command, name):
         (["fit"], 2, "either a FILE of normal records or --from-topic"),
         (["fit", "x.npz"], 2, "--out MODEL, --publish"),
         (["fit", "absent.npz", "--out", "m"], 3, "absent.npz"),
-        (["fit", "absent.txt", "--out", "m"], 3, "cannot read '.txt'"),
+        (["fit", "absent.txt", "--out", "m"], 3, "absent.txt: cannot be read"),
         (["score", "absent.safetensors", "x.csv", "--out", "y.csv"], 4, "absent.safetensors"),
         (["run", "-c", "absent.yaml"], 2, "absent.yaml: cannot be read"),
     ],

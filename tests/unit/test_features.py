@@ -1,14 +1,14 @@
 """Rows to matrix: every value lands where it belongs, or is refused with its reason."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector import features as module
-from stream_detector.errors import ConfigError, DataError
+from stream_detector.errors import ConfigError
 from stream_detector.features import Feature, FeatureSchema, Kind, encode
 
 SCHEMA = FeatureSchema(
@@ -44,8 +44,9 @@ def test_a_missing_value_is_nan(missing):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"load": "1.5"}, "wrong-type"),
-        ({"load": True}, "wrong-type"),
+        ({"load": "fast"}, "wrong-type"),
+        ({"load": "1_000"}, "wrong-type"),
+        ({"load": "1e999"}, "non-finite"),
         ({"load": [1]}, "wrong-type"),
         ({"state": 1}, "wrong-type"),
         ({"load": 1e39}, "non-finite"),
@@ -104,21 +105,36 @@ def test_a_schema_survives_its_json():
     assert again.digest == SCHEMA.digest != FeatureSchema.numbered(4).digest
 
 
-def test_inference_reads_strings_as_categories():
-    """A feature with any string is categorical, with its sorted values as vocabulary."""
-    schema = FeatureSchema.inferred([{"a": 1, "b": "y"}, {"b": "x", "c": 2.0}])
-    assert [(f.name, f.kind.value, f.vocabulary) for f in schema.features] == [
-        ("a", "numeric", ()),
-        ("b", "categorical", ("x", "y")),
-        ("c", "numeric", ()),
-    ]
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("1.5", 1.5),
+        (" -2e3 ", -2000.0),
+        (True, 1.0),
+        ("false", 0.0),
+        (Decimal("0.25"), 0.25),
+        (np.float32(3), 3.0),
+        (np.True_, 1.0),
+    ],
+)
+def test_what_reads_as_a_number_is_one(value, read):
+    """Booleans, numbers in text, decimals and numpy's scalars are numbers, alone and among plain ones."""
+    assert encode(SCHEMA, [GOOD | {"load": value}, GOOD]).matrix[:, 0].tolist() == [read, 1.5]
+    assert encode(SCHEMA, [GOOD | {"load": value}, GOOD | {"load": "fast"}]).matrix[:, 0].tolist() == [read]
 
 
-def test_an_identifier_is_no_category():
-    """More than 1,000 categories is an error that names the feature."""
-    rows = [{"user": str(n)} for n in range(module.MAX_VOCABULARY + 1)]
-    with pytest.raises(DataError, match="'user' has 1,001 different values"):
-        FeatureSchema.inferred(rows)
+@pytest.mark.parametrize("text", ["", "NaN", "N/A", "null", " - "])
+def test_a_text_for_nothing_is_a_missing_number(text):
+    """What people write for no value is missing, and a rejection where a value is required."""
+    assert math.isnan(encode(SCHEMA, [GOOD | {"load": text}]).matrix[0, 0])
+    assert encode(SCHEMA, [GOOD | {"must": text}]).rejected[0].reason == "missing-feature"
+
+
+def test_a_kind_may_be_given_as_text():
+    """The text is the kind; one that does not exist is an error."""
+    assert Feature("hour", "cyclic", period=24) == Feature("hour", Kind.CYCLIC, period=24)
+    with pytest.raises(ConfigError, match="'round'; give one of numeric"):
+        Feature("hour", "round")
 
 
 @pytest.mark.parametrize(

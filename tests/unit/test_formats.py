@@ -1,6 +1,7 @@
 """Every format gives the same matrix, the same identities and the same reasons as JSON."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import orjson
@@ -10,6 +11,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from formats import avro_schema, avro_writer, batch, stream, vector
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pyarrow import compute as pc
 
 from benchmarks.speed.http_registry import http_registry
 from stream_detector.config import Config, RecordConfig, load_config
@@ -17,6 +19,7 @@ from stream_detector.errors import ConfigError, SchemaRegistryError
 from stream_detector.features import Feature, FeatureSchema, Kind, encode
 from stream_detector.kafka.avro import AvroReader
 from stream_detector.kafka.formats import decoder
+from stream_detector.profiling import learn
 from stream_detector.records import Decoder
 
 NUMBERS = FeatureSchema((Feature("a", required=True), Feature("b")))
@@ -101,7 +104,7 @@ STRUCT = pa.array([{"a": 1.0}] * 3)
         (stream(pa.table({"features": [1.0, 2.0]})), "no-features"),
         (batch([{"features": {"a": 1.0}}, {"features": None}]), "no-features"),
         (batch([{"features": {"a": "fast"}}]), "wrong-type"),
-        (batch([{"features": {"a": True}}]), "wrong-type"),
+        (batch([{"features": {"a": [1.0]}}]), "wrong-type"),
         (batch([{"features": {"a": 1.0, "k": 3}}]), "wrong-type"),
         (batch([{"features": {"a": 1e308}}]), "non-finite"),
         (batch([{"features": {"a": math.inf}}]), "non-finite"),
@@ -176,6 +179,27 @@ def test_an_arrow_row_is_read_whatever_its_time(time, expected):
     assert not read.rejected
     assert each.identity(read.documents[0]) == ("r", None, expected)
     assert encode(NUMBERS, read.features).matrix.tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([True, False, None]),
+        pa.array(["1", "0.0", "N/A"]),
+        pa.array(["1", "false", None], pa.string_view()),
+        pa.array([Decimal("1.0"), Decimal("0.0"), None]),
+        pa.array([1.0, 0.0, None]).dictionary_encode(),
+        pc.run_end_encode(pa.array([1.0, 0.0, None])),
+    ],
+)
+def test_arrow_numbers_are_read_in_every_dress(values):
+    """Booleans, text, decimals and encoded numbers serve as they did in fitting."""
+    schema = FeatureSchema((Feature("a"),))
+    each = Decoder(RecordConfig(format="arrow", features_path=""))
+    message = stream(pa.table({"a": values}))
+    assert np.array_equal(each.decode([message], schema).features, [[1.0], [0.0], [np.nan]], equal_nan=True)
+    learnt = learn(each.read([message]).features * 2)
+    assert encode(learnt.schema, learnt.rows).matrix[:2].tolist() == [[1.0], [0.0]]
 
 
 @settings(max_examples=100)

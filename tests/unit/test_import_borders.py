@@ -9,9 +9,14 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("stream_detector", "consumers", "producers")
 FORBIDDEN_EVERYWHERE = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
-WITHOUT_TORCH = ("stream_detector/records/", "stream_detector/config/", "stream_detector/kafka/transaction.py")
+WITHOUT_TORCH = (
+    "stream_detector/records/",
+    "stream_detector/tables/",
+    "stream_detector/config/",
+    "stream_detector/kafka/transaction.py",
+)
 PROGRAMS = ("consumers", "producers")
-FOR_PROGRAMS = ("records", "config", "logs", "errors", "kafka")
+FOR_PROGRAMS = ("records", "tables", "config", "logs", "errors", "kafka")
 RECORD_ROAD = ("records", "features", "normaliser", "detector", "scoring", "model", "gan")
 
 

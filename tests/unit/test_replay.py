@@ -1,16 +1,22 @@
 """Replay turns a table's rows into telemetry records, and says what is wrong with a file."""
 
-import gzip
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
-from producers.replay import Selection, main, messages, rows
+from producers.replay import Selection, main, messages
+from stream_detector.config import RecordConfig
 from stream_detector.errors import DataError
+from stream_detector.features import Feature, FeatureSchema
+from stream_detector.records import Decoder, identity
+from stream_detector.tables.reading import open_table
 
 CSV = "cpu,proto,when,host,label\n1.5,tcp,2026-01-01T00:00:00Z,web,0\n,udp,,db,1\n3,,2026-01-01T00:02:00Z,web,0\n"
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1, max_size=8)
@@ -26,8 +32,12 @@ def table(tmp_path) -> Path:
 EVERYTHING = Selection()
 
 
-def records(table, selection=EVERYTHING) -> list[dict]:
-    return [json.loads(value) for _, value in messages(table, selection)]
+def rows(path):
+    return open_table(path).rows
+
+
+def records(table, selection=EVERYTHING, **record) -> list[dict]:
+    return [json.loads(value) for _, value in messages(table, selection, RecordConfig(**record))]
 
 
 def test_a_row_becomes_a_record_with_its_row_number(table):
@@ -56,59 +66,12 @@ def test_the_label_can_be_withheld_and_columns_chosen(table):
 
 def test_entity_and_time_columns_are_not_features(table):
     """The entity is also the key, so that its records stay in one partition, in order."""
-    sent = list(messages(rows(table), Selection(entity="host", time="when")))
+    sent = list(messages(rows(table), Selection(entity="host", time="when"), RecordConfig()))
     first = json.loads(sent[0][1])
 
     assert [key for key, _ in sent] == [b"web", b"db", b"web"]
     assert (first["entity"], first["time"]) == ("web", "2026-01-01T00:00:00Z")
     assert {"cpu", "proto", "label"} == set(first["features"])
-
-
-def test_a_column_of_numbers_can_be_kept_as_text(tmp_path):
-    """Codes such as ports are categories when the caller says so; leading zeros survive."""
-    path = tmp_path / "codes.csv"
-    path.write_text("port\n080\n443\n", encoding="utf-8")
-
-    assert list(rows(path)) == [{"port": 80.0}, {"port": 443.0}]
-    assert list(rows(path, text={"port"})) == [{"port": "080"}, {"port": "443"}]
-
-
-def test_one_word_makes_a_column_text(tmp_path):
-    """A column that holds a word among numbers is a category throughout, never half and half."""
-    path = tmp_path / "mixed.csv"
-    path.write_text("a\n1\nx\n2\n", encoding="utf-8")
-
-    assert list(rows(path)) == [{"a": "1"}, {"a": "x"}, {"a": "2"}]
-
-
-def test_a_compressed_file_without_header_line_can_be_named(tmp_path):
-    """`.csv.gz` is read as it is, and `--header` gives the names."""
-    path = tmp_path / "bare.csv.gz"
-    path.write_bytes(gzip.compress(b"1,tcp\n2,udp\n"))
-
-    assert list(rows(path, ["n", "p"])) == [{"n": 1.0, "p": "tcp"}, {"n": 2.0, "p": "udp"}]
-
-
-def test_parquet_and_json_lines_give_the_same_records_as_csv(tmp_path, table):
-    """The format of the file does not matter."""
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    expected = list(rows(table))
-    parquet.write_table(arrow.Table.from_pylist(expected), tmp_path / "t.parquet")
-    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in expected), encoding="utf-8")
-
-    assert records(iter(expected)) == records(rows(tmp_path / "t.parquet")) == records(rows(tmp_path / "t.jsonl"))
-
-
-def test_parquet_types_json_does_not_know_are_made_plain(tmp_path):
-    """Booleans and decimals become numbers; the detector would reject them otherwise."""
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    parquet.write_table(arrow.table({"on": [True, None], "price": [Decimal("1.50"), None]}), tmp_path / "t.parquet")
-
-    first, second = rows(tmp_path / "t.parquet")
-    assert {name: (type(value), value) for name, value in first.items()} == {"on": (float, 1.0), "price": (float, 1.5)}
-    assert second == {"on": None, "price": None}
 
 
 def test_a_record_of_the_simulator_passes_unchanged(tmp_path):
@@ -120,10 +83,53 @@ def test_a_record_of_the_simulator_passes_unchanged(tmp_path):
     assert [record] == records(rows(path))
 
 
+@pytest.mark.parametrize(
+    ("layout", "sent"),
+    [
+        ({}, {"id": "r1", "time": 7, "entity": "web", "features": {"cpu": 1.5}}),
+        ({"features_path": ""}, {"id": "r1", "time": 7, "entity": "web", "cpu": 1.5}),
+        ({"features_path": "data.now"}, {"id": "r1", "time": 7, "entity": "web", "data": {"now": {"cpu": 1.5}}}),
+    ],
+)
+def test_records_are_laid_out_as_the_worker_reads_them(layout, sent):
+    """`record.*` says where a row has its parts, and where they go: what is sent is read back."""
+    row = {"id": "r1", "time": 7, "entity": "web", "cpu": 1.5, "spare": None}
+    assert records([row], **layout) == [sent]
+    config = RecordConfig(**layout)
+    decoded = Decoder(config).decode([json.dumps(sent).encode()], FeatureSchema((Feature("cpu"),)))
+    assert decoded.features.tolist() == [[1.5]]
+    assert identity(decoded.documents[0], config)[:2] == ("r1", "web")
+
+
+def test_other_names_serve_as_well():
+    """A dotted path is made on the way out, and read from an object on the way in."""
+    paths = {"id_path": "meta.key", "entity_path": "meta.host", "features_path": "fields"}
+    assert records([{"meta": {"key": 3, "host": "h"}, "fields": {"a": 1}}], **paths) == [
+        {"meta": {"key": "3", "host": "h"}, "fields": {"a": 1}}
+    ]
+
+
+def test_what_parquet_holds_is_sent(tmp_path):
+    """Times, booleans and decimals of a Parquet file come out as JSON that the worker reads."""
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    parquet.write_table(pa.table({"time": [when], "on": [True], "price": [Decimal("1.50")]}), tmp_path / "t.parquet")
+    assert records(rows(tmp_path / "t.parquet")) == [
+        {"id": "0", "time": "2026-01-01T00:00:00+00:00", "features": {"on": True, "price": 1.5}}
+    ]
+
+
+def test_another_format_is_refused(tmp_path, table, capsys):
+    """This program writes JSON; a configuration that reads vectors is named, not fed what it cannot read."""
+    config = tmp_path / "c.yaml"
+    config.write_text("record: {format: float32}")
+    assert main([str(table), "-c", str(config), "--out", "-"]) == 2
+    assert "record.format: float32" in capsys.readouterr().err
+
+
 @given(
     st.lists(
         st.dictionaries(
-            NAMES.filter(lambda name: name != "features"),
+            NAMES.filter(lambda name: name not in {"features", "id", "time", "entity"}),
             st.none() | NAMES | st.floats(allow_nan=False, allow_infinity=False),
         ),
         max_size=5,
@@ -139,32 +145,10 @@ def test_no_value_is_lost_or_changed(table):
     assert [str(number) for number in range(len(table))] == [record["id"] for record in got]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("t.csv", b"a,b\n1\n", "line 2 has 1 cells, expected 2"),
-        ("t.csv", b"a,a\n1,2\n", "comes twice"),
-        ("t.csv", b"a\n\xff\n", "not UTF-8"),
-        ("t.csv.gz", b"no gzip", "cannot be read"),
-        ("t.jsonl", b'{"a": 1}\n[1]\n', "line 2 is a JSON list"),
-        ("t.jsonl", b"{\n", "line 1 is not JSON"),
-        ("t.parquet", b"no parquet at all", "not a Parquet file"),
-        ("t.xlsx", b"", "cannot read '.xlsx'"),
-    ],
-)
-def test_a_file_that_cannot_be_used_is_named_with_the_fault(tmp_path, name, content, says):
-    """The message holds the path and what is wrong."""
-    (tmp_path / name).write_bytes(content)
-
-    with pytest.raises(DataError, match=says) as caught:
-        list(rows(tmp_path / name))
-    assert name in str(caught.value)
-
-
 def test_a_missing_file_or_column_is_named(tmp_path, table):
     """A path or column that is not there is named, with what there is."""
     with pytest.raises(DataError, match=r"nowhere\.csv"):
-        list(rows(tmp_path / "nowhere.csv"))
+        rows(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match=r"'disk'.*cpu, proto"):
         records(rows(table), Selection(columns=("disk",)))
     with pytest.raises(DataError, match=r"'tenant'.*cpu, proto"):

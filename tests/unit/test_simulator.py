@@ -14,7 +14,7 @@ from producers.simulator import Sample, Simulation, main, simulate
 from producers.telemetry import CATEGORY, METRICS, RELEASE
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError
-from stream_detector.features import FeatureSchema
+from stream_detector.profiling import learn
 from stream_detector.records import Decoder, identity
 
 FAULTY = Simulation(seed=5, entities=3, period=200, faults=8, normal_first=1_500, records=9_000)
@@ -202,7 +202,7 @@ def test_some_values_are_missing_and_harmlessly_so():
 
 def test_the_detector_can_read_the_records(faulty):
     """What the simulator writes decodes under the default configuration, with id, entity and time."""
-    schema = FeatureSchema.inferred([s.features for s in faulty])
+    schema = learn([s.features for s in faulty]).schema
     decoded = Decoder(RecordConfig()).decode([s.to_json() for s in faulty], schema)
 
     assert not decoded.rejected

@@ -1,0 +1,105 @@
+"""Judges the rows of a table: scores, the verdict at the target alert rate, and what led to it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.config import Config
+from stream_detector.features import Encoded, encode
+from stream_detector.model import DetectorModel, as_matrix
+from stream_detector.records import identity
+from stream_detector.tables.reading import Row, Table
+from stream_detector.tables.records import features_of
+
+__all__ = ["Verdicts", "verdicts"]
+
+BATCH = 16_384  # rows judged at once
+LEADING = 3  # features that are named of a flagged row
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Rows of a table, judged, in order.
+
+    `ids` are what `record.id_path` names, or the row's number from 0. `scores` are float32 [row, 3] (inversion,
+    discriminator, anomaly) in nines, NaN for a row that cannot be used; `flagged` bool [row]; `leading` has the
+    features of flagged rows that the surprise is due to, the greatest share first; `faults` the reason of each
+    unusable row, by its position, and where it stands.
+    """
+
+    ids: list[str]
+    scores: NDArray[np.float32]
+    flagged: NDArray[np.bool_]
+    leading: list[list[dict[str, Any]]]
+    faults: dict[int, str]
+
+    def columns(self) -> dict[str, Any]:
+        """As equally long columns by name, for writing."""
+        inversion, discriminator, anomaly = self.scores.T
+        return {
+            "id": self.ids,
+            "inversion": inversion,
+            "discriminator": discriminator,
+            "anomaly": anomaly,
+            "flagged": self.flagged.tolist(),
+            "features": self.leading,
+            "fault": [self.faults.get(row, "") for row in range(len(self.ids))],
+        }
+
+
+def verdicts(model: DetectorModel, table: Table, config: Config) -> Iterator[Verdicts]:
+    """The rows of a table, judged batch by batch by `threshold.target_alert_rate`.
+
+    Raises `DataError` when a matrix without names has another width than the model, or holds infinities.
+    """
+    threshold = model.calibration.quantile(config.threshold.target_alert_rate)
+    first = 0
+    for ids, encoded in _batches(model, table, config):
+        scores = np.full((len(ids), 3), np.nan, dtype=np.float32)
+        scores[encoded.kept] = model.score(encoded.matrix).columns()
+        flagged = scores[:, 2] > threshold
+        faults = {row: f"{table.place(first + row)}: {why.message}" for row, why in encoded.rejected.items()}
+        yield Verdicts(ids, scores, flagged, _leading(model, encoded, flagged), faults)
+        first += len(ids)
+
+
+def _batches(model: DetectorModel, table: Table, config: Config) -> Iterator[tuple[list[str], Encoded]]:
+    """Ids and matrix of each batch of rows."""
+    if table.matrix is not None:
+        matrix = as_matrix(table.matrix, model.schema)
+        for start in range(0, len(matrix), BATCH):
+            part = matrix[start : start + BATCH]
+            yield [str(start + row) for row in range(len(part))], Encoded(part, list(range(len(part))), {})
+        return
+    rows, first = iter(table.rows), 0
+    while batch := list(islice(rows, BATCH)):
+        features = [features_of(row, config.record) for row in batch]
+        yield _ids(batch, first, config), encode(model.schema, features, config.record.max_string)
+        first += len(batch)
+
+
+def _ids(rows: Sequence[Row], first: int, config: Config) -> list[str]:
+    found = (identity(row, config.record)[0] for row in rows)
+    return [str(first + row) if each is None else each for row, each in enumerate(found)]
+
+
+def _leading(model: DetectorModel, encoded: Encoded, flagged: NDArray[np.bool_]) -> list[list[dict[str, Any]]]:
+    """Of each row its leading features, none where it is not flagged."""
+    leading: list[list[dict[str, Any]]] = [[] for _ in flagged]
+    chosen = [at for at, row in enumerate(encoded.kept) if flagged[row]]
+    for at, explanation in zip(chosen, model.explain(encoded.matrix[chosen]), strict=True):
+        leading[encoded.kept[at]] = [
+            {
+                "feature": each.name,
+                "value": each.value,
+                "expected": each.expected,
+                "contribution": each.contribution,
+                "direction": each.direction,
+            }
+            for each in explanation.features[:LEADING]
+        ]
+    return leading
