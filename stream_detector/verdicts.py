@@ -56,12 +56,14 @@ def verdicts(model: DetectorModel, table: Table, config: Config) -> Iterator[Ver
 
     Raises `DataError` when a matrix without names has another width than the model, or holds infinities.
     """
-    threshold = model.calibration.quantile(config.threshold.target_alert_rate)
     first = 0
     for ids, encoded in _batches(model, table, config):
-        scores = np.full((len(ids), 3), np.nan, dtype=np.float32)
-        scores[encoded.kept] = model.score(encoded.matrix).columns()
-        flagged = scores[:, 2] > threshold
+        scored = model.score(encoded.matrix)
+        scores, flagged = np.full((len(ids), 3), np.nan, dtype=np.float32), np.zeros(len(ids), dtype=bool)
+        scores[encoded.kept], flagged[encoded.kept] = (
+            scored.columns(),
+            scored.flagged(config.threshold.target_alert_rate),
+        )
         faults = {row: f"{table.place(first + row)}: {why.message}" for row, why in encoded.rejected.items()}
         yield Verdicts(ids, scores, flagged, _leading(model, encoded, flagged), faults)
         first += len(ids)

@@ -1,6 +1,9 @@
 """The command line as a user meets it: help, errors, exit codes, fit and score."""
 
 import csv
+import io
+import json
+import sys
 
 import numpy as np
 import pytest
@@ -73,6 +76,31 @@ def test_fit_then_score_a_file(command, tmp_path, normal, suffix):
     expected = DetectorModel.load(model).score(np.load(normal)["X"]).anomaly
     assert np.allclose(column(out, "anomaly"), expected, rtol=1e-6)
     assert len(column(out, "inversion")) == len(column(out, "discriminator")) == len(expected)
+
+
+def test_scores_go_through_a_pipe(command, tmp_path, monkeypatch):
+    """JSON lines in, JSON lines out: id, scores, verdict and leading features of each; an unusable row is named."""
+    config, model = tmp_path / "c.yaml", tmp_path / "m.safetensors"
+    config.write_text(QUICK)
+    rng = np.random.default_rng(0)
+    rows = [
+        {"id": f"r{n}", "features": {"a": a, "b": 2 * a + rng.normal()}} for n, a in enumerate(rng.normal(size=300))
+    ]
+    rows[7]["features"]["a"] = "broken"
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = command("fit", tmp_path / "t.jsonl", "--out", model, "-c", config)
+    assert (code, "1 odd" in out) == (0, True)
+    lines = [*rows[:9], {"id": "far", "features": {"a": 1e4, "b": -1e4}}]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(map(json.dumps, lines)).encode())))
+    stdout = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", stdout)
+    code, _, err = command("score", model, "-", "-c", config)
+    found = [json.loads(line) for line in stdout.buffer.getvalue().splitlines()]
+    assert code == 0
+    assert [each["id"] for each in found] == [each["id"] for each in lines]
+    assert (found[-1]["flagged"], found[-1]["features"][0]["feature"] in {"a", "b"}) == (True, True)
+    assert (found[7]["anomaly"], "'a' is str" in found[7]["fault"]) == (None, True)
+    assert "line 8" in err
 
 
 def column(path, name):
