@@ -28,6 +28,7 @@ COUNTERS = {
     "offsets_lost": "Offsets that retention dropped before they were read",
     "topics_recreated": "Telemetry topics created anew under the same name",
     "control_events": "Reports of drift and of changes of regime",
+    "outputs_left_out": "Alerts, dead letters, control events and comparisons that their topic took in no form",
     "swaps": "Changes of the model in force",
     "models_refused": "Models that were not fit to serve",
 }

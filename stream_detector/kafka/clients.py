@@ -12,7 +12,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as Fault
@@ -30,7 +30,9 @@ from stream_detector.errors import (
 )
 
 __all__ = [
+    "BATCH_BYTES",
     "MAX_MESSAGE_BYTES",
+    "Batching",
     "admin",
     "common",
     "plain_producer",
@@ -53,6 +55,9 @@ Client = TypeVar("Client", AdminClient, Consumer, Producer)
 MAX_MESSAGE_BYTES = 64 * 2**20
 """The largest message any client of ours sends or a topic of ours takes: a model artifact."""
 
+BATCH_BYTES = 1_000_000
+"""The largest batch of messages, unless one alone is larger; topics take 1,048,588 bytes by default."""
+
 STATISTICS_INTERVAL_MS = 20
 """A slow commit waits for the next ones; rendering them takes 40 µs."""
 LIBRDKAFKA = logging.getLogger("stream_detector.kafka.librdkafka")
@@ -66,6 +71,14 @@ REMEDIES: dict[type[KafkaError], str] = {
     OffsetsLostError: "set worker.on_offsets_lost: continue to go on behind the gap",
     KafkaError: "see the broker's log",
 }
+
+REFUSED = {
+    Fault.INVALID_RECORD: "give it a key if the topic is compacted; see the broker's log",
+    Fault.INVALID_TIMESTAMP: "check the clocks, and the topic's message.timestamp.before.max.ms and .after.max.ms",
+    Fault.MSG_SIZE_TOO_LARGE: "raise the topic's max.message.bytes",
+    Fault.RECORD_LIST_TOO_LARGE: "raise the topic's segment.bytes",
+}
+"""What to do about a message that its topic never takes as it is."""
 
 TRANSLATION: dict[int, type[KafkaError]] = {
     **dict.fromkeys(
@@ -114,6 +127,13 @@ TRANSLATION: dict[int, type[KafkaError]] = {
     ),
     **dict.fromkeys((Fault._AUTO_OFFSET_RESET, Fault.OFFSET_OUT_OF_RANGE), OffsetsLostError),
 }
+
+
+class Batching(NamedTuple):
+    """How many bytes and messages a producer puts into one batch, at most."""
+
+    bytes: int = BATCH_BYTES
+    messages: int = 10_000
 
 
 def common(kafka: KafkaConfig) -> Properties:
@@ -211,7 +231,11 @@ def worker_consumer(config: Config, *, on_error: ErrorCallback | None = None) ->
 
 
 def transactional_producer(
-    config: Config, *, on_error: ErrorCallback | None = None, on_stats: StatsCallback | None = None
+    config: Config,
+    *,
+    on_error: ErrorCallback | None = None,
+    on_stats: StatsCallback | None = None,
+    batching: Batching = Batching(),  # noqa: B008 - a value
 ) -> Producer:
     """The worker's producer, before `init_transactions()`; a later one with the same slot fences it.
 
@@ -227,6 +251,8 @@ def transactional_producer(
             "message.timeout.ms": timeout * 4 // 5,  # a lost message shows before the broker aborts the transaction
             "socket.timeout.ms": max(timeout // 2, 500),  # so does a lost request
             "message.max.bytes": MAX_MESSAGE_BYTES,  # a dead letter is its original and some headers
+            "batch.size": batching.bytes,
+            "batch.num.messages": batching.messages,
             "linger.ms": 1,  # a batch's messages come at once, and its commit waits for them
             "queue.buffering.max.kbytes": 131_072,
         }
@@ -267,7 +293,7 @@ def translate(error: Fault | KafkaException, subject: str) -> KafkaError:
     """The error of this project for one of librdkafka's; `subject` names the address, topic or group."""
     fault: Fault = error.args[0] if isinstance(error, KafkaException) else error
     kind = TRANSLATION.get(fault.code(), KafkaError)
-    return kind(f"{subject}: {fault.str()} ({fault.name()}); {REMEDIES[kind]}")
+    return kind(f"{subject}: {fault.str()} ({fault.name()}); {REFUSED.get(fault.code(), REMEDIES[kind])}")
 
 
 def reachable(kafka: KafkaConfig, timeout: float = 5.0) -> bool:

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError as Fault
 from stream_detector.errors import AuthorizationError, KafkaError
 from stream_detector.kafka.clients import translate
 
-__all__ = ["FENCED", "PURGED", "Verdict", "classify", "explained"]
+__all__ = ["FENCED", "PURGED", "Blame", "Verdict", "blame", "classify", "explained"]
 
 
 class Verdict(StrEnum):
@@ -26,6 +26,60 @@ PURGED = frozenset({Fault._PURGE_QUEUE, Fault._PURGE_INFLIGHT})
 FENCED = frozenset({Fault._FENCED, Fault.INVALID_PRODUCER_EPOCH, Fault.PRODUCER_FENCED})
 """A newer producer took the transactional id, or the broker ended the transaction for its age."""
 
+
+class Blame(StrEnum):
+    """Why a message was not taken."""
+
+    MESSAGE = "message"  # never in this form; another form may be
+    PASSING = "passing"  # the topic or the broker, as it is now
+    OURS = "ours"  # the producer's state; another producer may send it
+
+
+REFUSALS = {
+    **dict.fromkeys(
+        (
+            Fault.INVALID_RECORD,
+            Fault.INVALID_TIMESTAMP,
+            Fault.MSG_SIZE_TOO_LARGE,
+            Fault.POLICY_VIOLATION,
+            Fault.RECORD_LIST_TOO_LARGE,
+            Fault.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        ),
+        Blame.MESSAGE,
+    ),
+    **dict.fromkeys(
+        (
+            Fault._INVALID_DIFFERENT_RECORD,  # a neighbour in its batch is to blame
+            Fault._MSG_TIMED_OUT,
+            Fault._TRANSPORT,
+            Fault.KAFKA_STORAGE_ERROR,
+            Fault.LEADER_NOT_AVAILABLE,
+            Fault.NOT_ENOUGH_REPLICAS,
+            Fault.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+            Fault.NOT_LEADER_FOR_PARTITION,
+            Fault.REQUEST_TIMED_OUT,
+            Fault.THROTTLING_QUOTA_EXCEEDED,
+            Fault.TOPIC_AUTHORIZATION_FAILED,
+            Fault.UNKNOWN_TOPIC_OR_PART,
+            Fault._UNKNOWN_PARTITION,
+            Fault._UNKNOWN_TOPIC,
+        ),
+        Blame.PASSING,
+    ),
+    **dict.fromkeys(
+        (
+            Fault._STATE,
+            Fault.INVALID_PRODUCER_ID_MAPPING,
+            Fault.INVALID_TXN_STATE,
+            Fault.OUT_OF_ORDER_SEQUENCE_NUMBER,
+            Fault.UNKNOWN_PRODUCER_ID,
+            *FENCED,
+        ),
+        Blame.OURS,
+    ),
+}
+"""What a delivery report says of its message; whatever else it says may pass."""
+
 DENIALS = {
     Fault.TOPIC_AUTHORIZATION_FAILED: "READ or WRITE on the topic",
     Fault.GROUP_AUTHORIZATION_FAILED: "READ on the consumer group",
@@ -41,6 +95,11 @@ def classify(fault: Fault) -> Verdict:
     if fault.txn_requires_abort():
         return Verdict.ABORT
     return Verdict.RETRY if fault.retriable() else Verdict.FATAL
+
+
+def blame(fault: Fault) -> Blame:
+    """Who is to blame for a message that was not taken; what is unheard of may pass, and patience has its end."""
+    return REFUSALS.get(fault.code(), Blame.PASSING)
 
 
 def explained(fault: Fault, subject: str) -> KafkaError:

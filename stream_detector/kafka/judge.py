@@ -121,6 +121,11 @@ class Judge:
         self._limit.lower(size)
         log.warning("batches are too large, taking fewer records at once", messages=self.limit)
 
+    def take_at_most(self, messages: int) -> None:
+        """Takes no more at once, until it goes well for a while."""
+        if self.limit > messages:
+            self._limit.lower(2 * messages)
+
     def _scores(self, messages: Sequence[Message]) -> list[float]:
         try:
             return history(messages, self.model, self._decoder)

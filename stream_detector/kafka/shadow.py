@@ -4,11 +4,12 @@ What fails here ends the shadow, never the worker. Comparisons are sent once the
 committed, outside the transaction: one may be lost when a worker dies, none is counted twice.
 """
 
-from functools import reduce
+from functools import partial, reduce
 from itertools import groupby
 
 import structlog
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError as Fault
+from confluent_kafka import KafkaException, Message, Producer
 
 from stream_detector.comparison import Comparison
 from stream_detector.config import Config
@@ -16,6 +17,9 @@ from stream_detector.detector import Outcome
 from stream_detector.kafka import topics, window
 from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.clients import plain_producer
+from stream_detector.kafka.demands import Demands
+from stream_detector.kafka.faults import Blame, blame
+from stream_detector.kafka.forms import Outgoing
 from stream_detector.kafka.history import History, Partition
 from stream_detector.records import Arrivals, raw
 from stream_detector.scoring.threshold import RollingThreshold
@@ -28,9 +32,10 @@ log = structlog.get_logger(__name__)
 
 
 class Shadow:
-    """The candidate that a worker scores beside its model, if there is one."""
+    """The candidate that a worker scores beside its model; `left_out` comparisons had no form that their topic takes."""
 
     def __init__(self, config: Config, history: History) -> None:
+        self.left_out = 0
         self._config = config
         self._history = history
         self._candidate: Candidate | None = None
@@ -39,6 +44,8 @@ class Shadow:
         self._last: dict[Partition, int] = {}
         self._open: Comparison | None = None
         self._settled: list[Comparison] = []
+        self._demands = Demands(config.topics.shadow)
+        self._number = 0
 
     @property
     def version(self) -> str | None:
@@ -99,10 +106,38 @@ class Shadow:
 
     def _send(self, comparison: Comparison) -> None:
         self._producer = self._producer or plain_producer(self._config.kafka)
-        self._producer.produce(
-            self._config.topics.shadow, comparison.to_json(), comparison.candidate.encode(), partition=0
-        )
+        candidate, self._number = comparison.candidate, self._number + 1
+        name = f"comparison {self._number} of {candidate}"
+        self._write(self._producer, Outgoing(name, candidate.encode(), comparison.to_json()))
         self._producer.poll(0)
+
+    def _write(self, producer: Producer, message: Outgoing) -> None:
+        """Sends a message in the form that its topic takes, as far as is known."""
+        form = self._demands.form(message)
+        if form is None:
+            self.left_out += 1
+            return
+        told = partial(self._on_delivered, producer, message, form)
+        producer.produce(
+            self._config.topics.shadow,
+            form.value,
+            form.key,
+            partition=0,
+            headers=list(form.headers),
+            timestamp=form.timestamp_ms,
+            on_delivery=told,
+        )
+
+    def _on_delivered(
+        self, producer: Producer, message: Outgoing, form: Outgoing, fault: Fault | None, _report: Message
+    ) -> None:
+        if fault is None:
+            return
+        if blame(fault) is Blame.MESSAGE:
+            self._demands.learn(form, fault)
+            self._write(producer, message)
+        else:
+            log.warning("comparison lost", why=fault.str())
 
     def _catch_up(self, candidate: Candidate, arrivals: Arrivals) -> None:
         """Thresholds of partitions that do not go on where the last batch ended come from the history."""

@@ -1,11 +1,12 @@
 """What a worker waits for before it can begin."""
 
+from collections.abc import Callable
 from threading import Event
 
 from stream_detector.config import Config
 from stream_detector.health import Health
 from stream_detector.kafka import topics
-from stream_detector.kafka.clients import require_broker, slot, transactional_producer
+from stream_detector.kafka.clients import Batching, require_broker, slot, transactional_producer
 from stream_detector.kafka.identity import TopicIds
 from stream_detector.kafka.patience import Patience
 from stream_detector.kafka.transaction import Transaction
@@ -30,10 +31,15 @@ def await_topics(config: Config, health: Health, stop: Event) -> bool:
     return bool(patience.insist(look, stop))
 
 
-def transaction(config: Config, health: Health, topic_ids: TopicIds) -> Transaction:
-    """The transactions of this worker, which commit the ids of topics beside offsets; nothing is connected yet."""
+def transaction(config: Config, health: Health, topic_ids: TopicIds, batching: Callable[[], Batching]) -> Transaction:
+    """The transactions of this worker, which commit the ids of topics beside offsets; nothing is connected yet.
+
+    `batching` is asked for each producer.
+    """
     return Transaction(
-        lambda on_error, on_stats: transactional_producer(config, on_error=on_error, on_stats=on_stats),
+        lambda on_error, on_stats: transactional_producer(
+            config, on_error=on_error, on_stats=on_stats, batching=batching()
+        ),
         config.worker.transaction_timeout_ms / 1000,
         slot(config.kafka),
         health.beat,

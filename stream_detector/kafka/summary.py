@@ -40,6 +40,7 @@ class RunSummary:
     `topics_recreated` counts telemetry topics created anew under the same name. `control_events` counts reports of drift
     and of changes of regime. `model` is the version in force, `swaps` the
     changes of it (`swap_stalls`: how long each took), `models_refused` those not fit to serve.
+    `outputs_left_out` counts messages that their topic took in no form.
     """
 
     records: int = 0
@@ -58,6 +59,7 @@ class RunSummary:
     warming: int = 0
     model: str = ""
     control_events: int = 0
+    outputs_left_out: int = 0
     swaps: int = 0
     models_refused: int = 0
     swap_stalls: Stalls = Stalls()
@@ -77,10 +79,12 @@ class Tally:
     flagged: int = 0
     dead_lettered: Counter[str] = field(default_factory=Counter)
     events: int = 0
+    left_out: int = 0
 
-    def add(self, outcome: "Outcome", events: int = 0) -> None:
-        """Counts a batch, and the control events that it gave rise to."""
+    def add(self, outcome: "Outcome", events: int = 0, left_out: int = 0) -> None:
+        """Counts a batch, the control events that it gave rise to, and the messages that could not be sent."""
         self.events += events
+        self.left_out += left_out
         self.normal += outcome.normal
         self.flagged += len(outcome.alerts)
         self.dead_lettered.update(letter.reason for letter in outcome.dead_letters)
@@ -91,6 +95,7 @@ class Tally:
         self.flagged += other.flagged
         self.dead_lettered.update(other.dead_lettered)
         self.events += other.events
+        self.left_out += other.left_out
 
     @property
     def records(self) -> int:

@@ -23,11 +23,11 @@ from confluent_kafka import KafkaException, Producer
 from stream_detector.errors import FencedError
 from stream_detector.kafka.bounded import bounded
 from stream_detector.kafka.evidence import Connections, is_member
-from stream_detector.kafka.faults import FENCED, PURGED, Verdict, classify
+from stream_detector.kafka.faults import FENCED, PURGED, Blame, Verdict, blame, classify
 from stream_detector.kafka.identity import TopicIds, labelled
 from stream_detector.records import Header
 
-__all__ = ["MOVES", "Delivered", "Offsets", "State", "Transaction"]
+__all__ = ["MOVES", "NO_TIME", "Delivered", "Offsets", "State", "Transaction"]
 
 Offsets = Mapping[tuple[str, int], int]
 ErrorCallback = Callable[[Fault], None]
@@ -43,8 +43,10 @@ GRACE = 5.0  # seconds beyond its own time limit that a call of the client may t
 QUICK = 0.05  # seconds; the client repeats a request that got no answer later than this
 RECENT = 0.02  # seconds after a commit in which the broker may still be writing its markers
 SETTLED = 60.0  # seconds after a commit in which the broker has written its markers, whatever it went through
+REFUSAL = 0.05  # seconds; how late it is noticed that a message was refused
 DELIVERY = 0.2  # seconds to wait for messages to arrive; most take a few milliseconds
 SWEEP = b"stream-detector.sweep"  # the key of messages that are only written to be aborted
+NO_TIME = -1  # a timestamp that says there is none, which a topic takes whatever the time
 ANY = -1  # the client chooses the partition, by the key
 
 LOST = Fault(Fault._TRANSPORT, "a connection was lost during the transaction")  # noqa: SLF001
@@ -154,17 +156,19 @@ class Transaction:
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: list[Header],
+        headers: Sequence[Header],
         timestamp_ms: int = 0,
+        *,
         delivered: Delivered | None = None,
         partition: int = ANY,
-    ) -> None:
+    ) -> Fault | None:
         """Adds a message to the open transaction; one that cannot be sent dooms the transaction.
 
+        Not so one that the client refuses as it is: that fault is returned, and the transaction goes on.
         `timestamp_ms` 0 is now. `delivered` is told the message's own outcome, from a later call.
         """
         if self.state is not State.OPEN or self._doomed:
-            return
+            return None
         send = partial(
             self._live.produce,
             topic,
@@ -178,13 +182,8 @@ class Transaction:
         try:
             self._within_queue(send)
         except KafkaException as error:
-            self._doomed = True
-            if error.args[0].code() == Fault._STATE:  # noqa: SLF001 - it failed before; the offsets will say why
-                return
-            if self._verdict(error) is Verdict.FATAL and error.args[0].code() != Fault.MSG_SIZE_TOO_LARGE:
-                self._doubt()
-            if delivered:
-                delivered(error.args[0], None)
+            return self._unsent(error)
+        return None
 
     def commit(self, offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
         """Ends the open transaction with `offsets` (the next to read, by partition); whether it did.
@@ -199,7 +198,7 @@ class Transaction:
             # The broker takes nothing of a transaction while it writes the markers of the one before. The client
             # asks again after 20 ms for its first message, but after 100 ms for offsets.
             self._deliver()
-        if self._look_back() or not self._send_offsets(offsets, membership()):
+        if self._look_back() or not self._send_offsets(offsets, membership()) or not self._arrived():
             self._roll_back()
             return False
         self._move(State.COMMITTING)
@@ -213,13 +212,19 @@ class Transaction:
         self._ended_at = time.monotonic()
         return verdict is None
 
-    def sweep(self, topics: Sequence[str], offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
+    def sweep(
+        self,
+        topics: Sequence[str],
+        offsets: Offsets,
+        membership: Callable[[], bytes | None],
+        delivered: Delivered | None = None,
+    ) -> bool:
         """Writes to every partition of `topics` and to the group, and aborts that; whether it went well.
 
         From READY; to be done once by each new producer, before it commits. Its markers end what is left of the
         producer before it, which this one's first commit would commit: offsets that reached the group's coordinator
         only after their transaction was ended, and messages whose marker was never written, because a broker
-        that comes back passes over partitions without a leader (KAFKA-20734).
+        that comes back passes over partitions without a leader (KAFKA-20734). `delivered` is told of each message.
         """
         places = self._places(topics)
         if not places:
@@ -227,7 +232,7 @@ class Transaction:
         self.begin()
         self._look_back()
         for topic, partition in places:
-            self.produce(topic, SWEEP, None, [], partition=partition)
+            self.produce(topic, SWEEP, None, [], NO_TIME, delivered=delivered, partition=partition)
         done = self._fill(offsets, membership())
         self._roll_back()
         return done and self.state is State.READY
@@ -237,6 +242,11 @@ class Transaction:
         if self.state is State.OPEN:
             self._look_back()
             self._roll_back()
+
+    def give_up(self) -> None:
+        """READY -> DOUBTFUL: goes on with another producer."""
+        if self.state is State.READY:
+            self._doubt()
 
     @property
     def age(self) -> float:
@@ -280,6 +290,14 @@ class Transaction:
             if not len(self._live):
                 return not self._doomed
         return False
+
+    def _arrived(self) -> bool:
+        """Waits for the messages; at one that is refused it ends, while the client would wait for those behind it."""
+        deadline = time.monotonic() + self._timeout
+        while len(self._live) and not self._doomed and time.monotonic() < deadline:
+            self._served(lambda producer: producer.flush(REFUSAL))
+            self._beat()
+        return not self._doomed
 
     def _deliver(self) -> None:
         """Waits a moment for the messages to arrive."""
@@ -348,12 +366,24 @@ class Transaction:
         self.fault = fault
 
     def _on_delivery(self, delivered: Delivered | None, fault: Fault | None, message: Any) -> None:
-        if fault is None or fault.code() in PURGED:
+        if fault is not None and fault.code() in PURGED:
             return
-        self._doomed = True
-        self.fault = fault
+        if fault is not None:
+            self._doomed = True
+            self.fault = fault
         if delivered:
             delivered(fault, message)
+
+    def _unsent(self, error: KafkaException) -> Fault | None:
+        """What becomes of the transaction when the client does not take a message; its fault if that is the message's."""
+        fault: Fault = error.args[0]
+        if blame(fault) is Blame.MESSAGE:
+            return fault
+        self._doomed = True
+        # Of a state that takes no messages the offsets will say why.
+        if fault.code() != Fault._STATE and self._verdict(error) is Verdict.FATAL:  # noqa: SLF001
+            self._doubt()
+        return None
 
     def _within_queue(self, send: Callable[[], None]) -> None:
         """Sends, and waits for room when the client's queue is full."""

@@ -46,6 +46,7 @@ __all__ = ["run"]
 
 IDLE = 0.1  # seconds to wait for a first message; also how soon a stop is noticed
 AHEAD = 2  # full batches that are received and not judged: one is being scored, and another is next
+WATCHED = 1_024  # messages taken at once while some are refused, and each is sent in a batch of its own
 REPORT = 1.0  # seconds between two reports
 
 log = structlog.get_logger(__name__)
@@ -91,7 +92,7 @@ class Worker:
         self._interval = config.worker.commit_interval_ms / 1000
         self._judge = Judge(model, config)
         topic_ids: dict[str, str] = {}
-        self._transaction = transaction(config, health, topic_ids)
+        self._transaction = transaction(config, health, topic_ids, lambda: self._outbox.batching)
         self._outbox = Outbox(self._transaction, config.topics, topic_ids)
         history = None if refusals is None else History(config.threshold.window)
         self._succession = Succession(config, model.version, history, self._refusals) if history else None
@@ -152,6 +153,7 @@ class Worker:
             warming=sum(threshold.current().warming for threshold in thresholds.values()),
             model=self._judge.model.version,
             control_events=done.events,
+            outputs_left_out=done.left_out + self._shadow.left_out,
             swaps=sum(self._stalls.counts),
             models_refused=len(self._refusals),
             swap_stalls=self._stalls,
@@ -258,15 +260,15 @@ class Worker:
             if self._succession:
                 self._shadow.judge(messages, outcome, self._judge.model.version)
                 self._source.assignment.history.add(messages, self._source.assignment.thresholds)
-            self._outbox.send(outcome)
+            left_out = self._outbox.send(outcome)
             events = self._drift.events(outcome, self._source.assignment.thresholds, self._judge.model.version)
-            self._outbox.report(events)
+            left_out += self._outbox.report(events)
         except (StreamDetectorError, KafkaException):
             raise
         except Exception as error:  # noqa: BLE001 - whatever foreign bytes can make a step raise
             self._judge.isolate(messages, error)
             return False
-        self._ledger.open.add(outcome, len(events))
+        self._ledger.open.add(outcome, len(events), left_out)
         self._urgent = self._urgent or bool(outcome.alerts)
         return True
 
@@ -297,6 +299,7 @@ class Worker:
         self._shadow.settle()
         self._urgent = False
         self._health.committed()
+        self._outbox.settle()
         self._patience.succeeded()
 
     def _abandon(self) -> None:
@@ -319,9 +322,12 @@ class Worker:
             self._health.beat()
 
     def _failed(self) -> None:
-        """Reports why there was no commit, and waits a little longer each time."""
+        """Tries other forms of refused messages at once; else says why there was no commit, and waits a little longer."""
+        if self._outbox.heed():
+            self._judge.take_at_most(WATCHED)
+            return
         fault = self._transaction.fault
-        subject = ", ".join((self._subject, *map(repr, self._outbox.used)))
+        subject = ", ".join(filter(None, (self._subject, self._outbox.subject)))
         self._patience.failed(
             explained(fault, subject) if fault else KafkaError(f"{subject}: not a member of the group now")
         )
