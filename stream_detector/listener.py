@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from stream_detector.config import MetricsConfig
 from stream_detector.errors import ConfigError
+from stream_detector.foreign import printable, without_credentials
 from stream_detector.health import Health
 
 __all__ = ["listen"]
@@ -73,7 +74,7 @@ def _ready(health: Health) -> tuple[str, list[str]]:
 
 
 def _text(start: StartResponse, status: str, lines: list[str]) -> Iterable[bytes]:
-    body = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+    body = "".join(f"{printable(without_credentials(line), None)}\n" for line in lines).encode()
     kind = ("Content-Type", "text/plain; charset=utf-8")
     start(status, [kind, ("Content-Length", str(len(body))), ("Cache-Control", "no-store")])
     return [body]

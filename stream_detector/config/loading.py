@@ -64,7 +64,7 @@ def _explain(error: ValidationError, document: Document) -> Iterator[str]:
 
 
 def _line(document: Document, key: Key, what: str) -> str:
-    where = _variable(key) or document.where(key)
+    where = _variable(key, document) or document.where(key)
     name = ".".join(named(key, document)) or "configuration"
     return f"{where}: {name}: {without_credentials(document.without_filled(what))}"
 
@@ -91,14 +91,14 @@ def _suggestion(key: Key) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"
 
 
-def _variable(key: Key) -> str | None:
-    """The environment variable that a value came from, as a place."""
+def _variable(key: Key, document: Document) -> str | None:
+    """The environment variable that a value, or what is within it, came from, as a place."""
     given = {name.upper(): name for name in os.environ}
-    for end in range(len(key), 0, -1):
-        name = ENVIRONMENT_PREFIX + "__".join(str(part).upper() for part in key[:end])
-        if name in given:
-            return f"environment: {printable(given[name])}"
-    return None
+    names = [ENVIRONMENT_PREFIX + "__".join(str(part).upper() for part in key[:end]) for end in range(len(key), 0, -1)]
+    found = [given[name] for name in names if name in given]
+    if names and key not in document.lines:
+        found += [each for name, each in given.items() if name.startswith(names[0] + "__")]
+    return f"environment: {printable(found[0])}" if found else None
 
 
 def _environment_faults() -> Iterator[str]:

@@ -339,6 +339,7 @@ class Worker:
         self._reported_at = now
         self._source.tell()
         self._health.remark("model", self._refusals.standing)
+        self._health.remark("pointer", self._succession.trouble if self._succession else None)
         if self._observer:
             self._observer.observe(self.summary())
         self._shadow.send()
