@@ -1,5 +1,6 @@
 """From normal records to a fitted model."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stream_detector.assembling import assembled
+from stream_detector.assembling import Assembly, assembled
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema
 from stream_detector.gan.detection import Probe
@@ -25,6 +26,8 @@ from stream_detector.scoring.calibration import Calibration
 from stream_detector.scoring.opinions import DetectorOpinions
 
 __all__ = ["HeldOut", "fit"]
+
+log = logging.getLogger(__name__)
 
 FEWEST = 40  # records; below, there is nothing to hold out and calibrate on
 FEWEST_HELD_OUT = 10  # records to calibrate on: one for each scorer that must not know it
@@ -50,6 +53,8 @@ def fit(
     progress: Progress | None = None,
     run: RunDirectory | None = None,
     held_out: HeldOut | None = None,
+    *,
+    trim: bool = False,
 ) -> DetectorModel:
     """Fit a model to normal records.
 
@@ -59,7 +64,9 @@ def fit(
     and the model's lineage tells (`features`, `not_features`). `progress` is called with (step, steps, message). The
     same records, config and seed give the same model version on the same CPU and thread count. With
     `run`, the training is measured, plotted and kept there, and one that was interrupted goes on.
-    Without `held_out`, a random share of X is held out for both its purposes.
+    Without `held_out`, a random share of X is held out for both its purposes. With `trim`, records
+    that lie far beyond all others have no part in memory and calibration; the lineage's `far_tail`
+    says what share of the held-out ones did, with and without.
     Raises `DataError` when there are fewer than 40 records, or 10 to calibrate on, or they cannot
     be read, `ModelError` when the generator has collapsed.
     """
@@ -78,11 +85,14 @@ def fit(
     tracker = _tracker(Probe.make(normaliser, data, parts.learn, parts.selection, seed), config, seed, run)
     train(data, config.model, seed, pick_device(device), progress, tracker)
     gan, metrics = tracker.best(), tracker.figures()
-    scorer, raw = assembled(normaliser, gan, parts.learn, parts.calibration, config)
-    calibration = Calibration.fit(raw, WEIGHTS[config.model.mode])
+    made = assembled(normaliser, gan, parts.learn, parts.calibration, config, trim=trim)
+    calibration = Calibration.fit(made.raw, WEIGHTS[config.model.mode])
     metrics = {**metrics, "records": float(len(parts.learn)), "held_out": float(len(parts.calibration))}
-    model = DetectorModel.made(scorer, calibration, config, metrics, parts.calibration, seed)
-    model = model.with_lineage(described(learnt, matrix))
+    model = DetectorModel.made(made.scorer, calibration, config, metrics, made.held, seed)
+    far_tail = {"left_out": made.left_out, "share": round(made.far, 4)}
+    model = model.with_lineage({**described(learnt, matrix), "far_tail": far_tail})
+    if made.far:
+        log.warning(_far_tail_told(made))
     if run is not None:
         _keep(model, run)
     return model
@@ -126,6 +136,13 @@ def _tracker(probe: Probe, config: ModelConfig, seed: int, run: RunDirectory | N
     opinions, schedule = DetectorOpinions(config.inversion.prior), [built + step for step in measured_steps(judging)]
     rule = Rule(built + judging // WARM, SLACK)
     return Tracker(probe, opinions, "discriminator", schedule, seed, run, near_records, rule)
+
+
+def _far_tail_told(made: Assembly) -> str:
+    told = f"{made.far:.1%} of the held-out records lie far beyond all others, as anomalies do; "
+    if made.left_out:
+        return f"{told}{made.left_out:,} such records have no part in the model's memory and calibration"
+    return f"{told}they were taken for normal, and records like them will not be flagged: leave them out with trim"
 
 
 def _keep(model: DetectorModel, run: RunDirectory) -> None:

@@ -35,6 +35,13 @@ def fit(
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Do nothing when a current model exists; nobody approves what is made.")
     ] = False,
+    trim: Annotated[
+        bool | None,
+        typer.Option(
+            "--trim/--no-trim",
+            help="Leave records out that lie far beyond all others, as anomalies do. Default: with --from-topic.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the configuration's seed.")] = None,
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", help="Folder in which the training keeps a run directory of its own.")
@@ -57,9 +64,9 @@ def fit(
     chosen, run = _run(configuration, seed, run_dir, resume)
     with progress_bar() as progress:
         if file is not None:
-            model = fit_file(file, configuration, chosen, progress, run)
+            model = fit_file(file, configuration, chosen, progress, run, trim=bool(trim))
         else:
-            model = fit_topics(configuration, records, chosen, progress, run)
+            model = fit_topics(configuration, records, chosen, progress, run, trim=trim is not False)
     show_features(model.lineage)
     if run is not None:
         console.print(f"run directory: {printable(run.path)}", soft_wrap=True)

@@ -28,14 +28,14 @@ POLL_SECONDS = 1.0
 
 
 def fit_file(
-    path: Path, config: Config, seed: int, progress: Progress, run: RunDirectory | None = None
+    path: Path, config: Config, seed: int, progress: Progress, run: RunDirectory | None = None, *, trim: bool = False
 ) -> DetectorModel:
     """A model of the normal records in a table, `-` is standard input; raises `DataError` when they cannot be used."""
     declared = config.declared_schema
     table = open_table(path, categories(declared))
     if table.matrix is not None:
         progress(0, 1, f"{table.source}: {len(table.matrix):,} records")
-        return fit(table.matrix, declared, _model_config(config), seed, config.worker.device, progress, run)
+        return fit(table.matrix, declared, _model_config(config), seed, config.worker.device, progress, run, trim=trim)
     rows = list(table.rows)
     progress(0, 1, f"{table.source}: {len(rows):,} records")
     records = [features_of(row, config.record) for row in rows]
@@ -43,11 +43,11 @@ def fit_file(
     learnt, unusable = _usable(learn(records, declared, out, table.place), config)
     _require_usable(unusable, len(rows), table.source)
     learnt = replace(learnt, origin={"read": list(table.remarks), "unusable": len(unusable)})
-    return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run)
+    return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run, trim=trim)
 
 
 def fit_topics(
-    config: Config, count: int, seed: int, progress: Progress, run: RunDirectory | None = None
+    config: Config, count: int, seed: int, progress: Progress, run: RunDirectory | None = None, *, trim: bool = True
 ) -> DetectorModel:
     """A model of the newest `count` records of the telemetry topics, waiting until there are as many.
 
@@ -67,7 +67,7 @@ def fit_topics(
     unusable += unreadable
     _require_usable(unusable, len(messages), where)
     learnt = replace(learnt, origin={"offsets": _offsets(messages), "unusable": len(unusable)})
-    return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run)
+    return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run, trim=trim)
 
 
 def new_run(parent: Path, config: Config, seed: int) -> RunDirectory:

@@ -147,7 +147,8 @@ def learn(
     refuse_stuck(constant, schema, standing.champion)
     settings = ModelConfig(model=config.model, inversion=config.inversion)
     held_out = HeldOut(selection, calibration)
-    model = fit(train, schema, settings, config.seed, config.worker.device, progress, run, held_out)
+    first = standing.champion is None  # nobody has said yet what is doubtful
+    model = fit(train, schema, settings, config.seed, config.worker.device, progress, run, held_out, trim=first)
     return model.with_lineage({**model.lineage, **_lineage(plan, window, parts, constant, config)}), holdout
 
 
