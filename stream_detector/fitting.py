@@ -1,7 +1,6 @@
 """From normal records to a fitted model."""
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from stream_detector.assembling import Assembly, assembled
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema
+from stream_detector.frames import Records, as_numbers, as_rows
 from stream_detector.gan.detection import Probe
 from stream_detector.gan.generated import near_records
 from stream_detector.gan.rebuilding import latent_width
@@ -19,7 +19,7 @@ from stream_detector.gan.settings import ModelConfig
 from stream_detector.gan.sweet_spot import Rule
 from stream_detector.gan.tracker import Tracker, measured_steps
 from stream_detector.gan.training import Progress, TrainingSet, train
-from stream_detector.model import WEIGHTS, DetectorModel, Records, as_matrix, pick_device
+from stream_detector.model import WEIGHTS, DetectorModel, as_matrix, pick_device
 from stream_detector.normaliser import Normaliser
 from stream_detector.profiling import Learnt, described, learn
 from stream_detector.scoring.calibration import Calibration
@@ -59,7 +59,8 @@ def fit(
     """Fit a model to normal records.
 
     X: float [record, feature] (NaN = missing, codes for categories), a list of mappings from feature
-    name to number, string or None, or what was learnt of such before. Without a schema, columns of a
+    name to number, string or None, a DataFrame (pandas, polars, Arrow) or structured array, whose columns
+    are taken by name, or what was learnt of such before. Without a schema, columns of a
     matrix are numeric and named x0, x1, …; what the columns of mappings are, most of their values say,
     and the model's lineage tells (`features`, `not_features`). `progress` is called with (step, steps, message). The
     same records, config and seed give the same model version on the same CPU and thread count. With
@@ -155,15 +156,15 @@ def _keep(model: DetectorModel, run: RunDirectory) -> None:
 
 def _read(X: Records | Learnt, schema: FeatureSchema | None) -> tuple[NDArray[np.float32], Learnt]:
     """The records as a matrix, and what its features are; odd values of mappings are missing."""
-    if isinstance(X, Sequence) and X and isinstance(X[0], Mapping):
-        X = learn(X, schema)  # type: ignore[arg-type]
+    if not isinstance(X, Learnt) and (rows := as_rows(X)) is not None:
+        X = learn(rows, schema)
     if isinstance(X, Learnt):
         return as_matrix(X.rows, X.schema), X
     if schema is None:
-        table = np.asarray(X, dtype=np.float64)
-        if table.ndim != 2 or not table.shape[1]:
-            raise DataError(f"records have shape {list(table.shape)}; give [record, feature]")
-        schema = FeatureSchema.numbered(table.shape[1])
+        X = as_numbers(X)
+        if not X.shape[1]:
+            raise DataError(f"records have shape {list(X.shape)}; give [record, feature]")
+        schema = FeatureSchema.numbered(X.shape[1])
     return as_matrix(X, schema), Learnt(schema, ())
 
 

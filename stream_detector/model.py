@@ -1,6 +1,6 @@
 """The fitted model: score, explain, save, load. Immutable once made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
 from stream_detector.features import FeatureSchema, Kind, encode
+from stream_detector.frames import Records, as_numbers, as_rows, is_float32
 from stream_detector.gan.settings import Mode, ModelConfig
 from stream_detector.golden import Golden
 from stream_detector.scoring.calibration import Calibration, Weights, significant
@@ -21,9 +22,7 @@ from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.explanation import Explanation, explain
 from stream_detector.scoring.scorer import Scorer
 
-__all__ = ["DetectorModel", "Records", "Scores", "as_matrix", "pick_device", "scored"]
-
-Records = ArrayLike | Sequence[Mapping[str, Any]]
+__all__ = ["DetectorModel", "Scores", "as_matrix", "pick_device", "scored"]
 
 WEIGHTS: Mapping[
     Mode, Weights
@@ -105,8 +104,9 @@ class DetectorModel:
     def score(self, X: Records) -> Scores:
         """How anomalous records are.
 
-        X: float32 [record, feature] in the input's units (category codes, NaN = missing), or a
-        list of mappings from feature name to number, string or None. A record scores the same to
+        X: float32 [record, feature] in the input's units (category codes, NaN = missing), a list of
+        mappings from feature name to number, string or None, or a DataFrame (pandas, polars, Arrow)
+        or structured array, whose columns are taken by name. A record scores the same to
         the bit in any batch and order. Raises `DataError` on another width, on infinities and on
         mappings that do not fit the schema.
         """
@@ -188,13 +188,13 @@ def scored(calibration: Calibration, config: ModelConfig, raw: NDArray[np.float6
 
 def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:
     """Records as float32 [record, feature] of `schema`; raises `DataError` as `DetectorModel.score`."""
-    if isinstance(X, Sequence) and (not X or isinstance(X[0], Mapping)):
-        encoded = encode(schema, X)  # type: ignore[arg-type]
+    if (rows := as_rows(X)) is not None:
+        encoded = encode(schema, rows)
         for position, rejection in encoded.rejected.items():
             raise DataError(f"record {position}: {rejection.message}")
         return encoded.matrix
     with np.errstate(over="ignore"):
-        matrix = np.ascontiguousarray(X, dtype=np.float32)
+        matrix = np.ascontiguousarray(X if is_float32(X) else as_numbers(X), dtype=np.float32)
     if matrix.ndim != 2 or matrix.shape[1] != len(schema.features):
         raise DataError(f"records have shape {list(matrix.shape)}; give [record, {len(schema.features)}]")
     if np.isinf(matrix).any():

@@ -81,6 +81,8 @@ def learn(
     holds nothing of its kind, or has more than 1,000 categories.
     """
     counts = Counter(chain.from_iterable(rows))
+    if strange := [name for name in counts if not isinstance(name, str)]:
+        raise DataError(f"column {strange[0]!r:.40} is called by no text; names of features are text")
     known = {feature.name: feature for feature in declared.features} if declared else {}
     judged = [
         _declared(known[name], rows, where)
