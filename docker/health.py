@@ -33,6 +33,8 @@ def ask(path: str, at: int) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
+    except OSError as error:
+        return 0, f"no answer at port {at}: {error}\n"
 
 
 def main() -> int:

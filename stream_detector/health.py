@@ -7,6 +7,7 @@ from math import nan
 __all__ = ["Health"]
 
 STARTING = 600.0  # seconds that one step of the start may take: scoring may have to be compiled
+START = "start"  # the kind of trouble that is none but itself
 BEHIND = 8.0  # seconds that records may wait for a commit
 
 Teller = Callable[[str | None], None]
@@ -30,7 +31,7 @@ class Health:
         self._behind_since: float | None = None
         self._troubles: dict[str, tuple[str, float]] = {}
         self._remarks: dict[str, str] = {}
-        self.trouble("start", "starting")
+        self.trouble(START, "starting")
 
     def beat(self) -> None:
         """The loop turned, or waits in a call that ends by itself."""
@@ -40,11 +41,11 @@ class Health:
         """The start is over: from here on the loop turns."""
         self.beat()
         self._starting = False
-        self.trouble("start", None)
+        self.trouble(START, None)
 
     def ended(self) -> None:
         """The worker is done, well or not."""
-        self.trouble("start", "the worker has ended")
+        self.trouble(START, "the worker has ended")
 
     def trouble(self, kind: str, why: str | None) -> None:
         """Notes why the worker is not ready; None ends the trouble of that kind."""
@@ -112,4 +113,7 @@ class Health:
         behind = self._behind_since
         if behind is not None and now - behind > BEHIND:
             found.append((f"records are waiting, and nothing was committed for {now - behind:.0f} s", behind))
-        return found + list(self._troubles.values())
+        troubles = dict(self._troubles)
+        start = troubles.pop(START, None)
+        found += troubles.values()
+        return [start] if start and not found else found  # to start is a reason only where there is no better one

@@ -40,6 +40,10 @@ class Connections:
         self.shaken = before is not None and self._known != before
         return self.shaken
 
+    def were_lost(self) -> bool:
+        """Whether a connection was lost since the last look; no look itself."""
+        return self._known is not None and _faults(self._stats) != self._known
+
     def forgive(self) -> None:
         """What was lost until now does not count."""
         self._known = _faults(self._stats)

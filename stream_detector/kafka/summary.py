@@ -111,6 +111,19 @@ class Ledger:
         self.commits = self.aborts = 0
         self._doubt: tuple[Mapping[tuple[str, int], int], Tally] | None = None
 
+    def summary(self) -> RunSummary:
+        """What is committed; the rest is for others to fill in."""
+        done = self.done
+        return RunSummary(
+            records=done.records,
+            normal=done.normal,
+            flagged=done.flagged,
+            dead_lettered=dict(done.dead_lettered),
+            commits=self.commits,
+            aborts=self.aborts,
+            control_events=done.events,
+        )
+
     def settle(self) -> None:
         """The open transaction is committed."""
         self._count(self.open)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from threading import Event
 
 import structlog
@@ -101,14 +102,11 @@ class Worker:
         self._shadow = Shadow(config, self._source.assignment.history)
         self._patience = Patience.of(config.worker, "committing", health)
         self._subject = f"transactional id {transactional_id(config.kafka)!r}, group {config.kafka.group_id!r}"
-        self._config = config
-        self._ledger = Ledger()
+        self._config, self._ledger = config, Ledger()
         self._ahead: deque[Batch] = deque()
         self._committing = ThreadPoolExecutor(1, "committing")  # begins with the first thing that is submitted
         self._urgent = self._swept = False
-        self._producers = 0
-        self._stalls = Stalls()
-        self._reported_at = 0.0
+        self._producers, self._stalls, self._reported_at = 0, Stalls(), 0.0
         self._pace = Pace(config.worker.transaction_timeout_ms / 1000)
 
     def work(self, stop: Event, *, until_end: bool) -> RunSummary:
@@ -135,14 +133,9 @@ class Worker:
 
     def summary(self) -> RunSummary:
         """What is committed so far."""
-        source, thresholds, done = self._source, self._source.assignment.thresholds, self._ledger.done
-        return RunSummary(
-            records=done.records,
-            normal=done.normal,
-            flagged=done.flagged,
-            dead_lettered=dict(done.dead_lettered),
-            commits=self._ledger.commits,
-            aborts=self._ledger.aborts,
+        source, thresholds = self._source, self._source.assignment.thresholds
+        return replace(
+            self._ledger.summary(),
             recreations=max(0, self._producers - 1),
             restores=source.restores,
             rebalances=source.rebalances,
@@ -152,8 +145,7 @@ class Worker:
             partitions=len(thresholds),
             warming=sum(threshold.current().warming for threshold in thresholds.values()),
             model=self._judge.model.version,
-            control_events=done.events,
-            outputs_left_out=done.left_out + self._shadow.left_out,
+            outputs_left_out=self._ledger.done.left_out + self._shadow.left_out,
             swaps=sum(self._stalls.counts),
             models_refused=len(self._refusals),
             swap_stalls=self._stalls,
@@ -188,23 +180,32 @@ class Worker:
         """A producer in doubt is replaced, then partitions without a start are given one."""
         if self._patience.waiting:
             return
-        if self._transaction.state is State.DOUBTFUL:
-            self._source.displace(self._source.assignment.placed)
-            if not self._transaction.take_over():
-                self._failed()
-                return
-            self._producers += 1
-            self._swept = False
+        retired = self._transaction.retire()
+        if self._transaction.state is State.DOUBTFUL and not self._take_over(retired):
+            return
         self._resolve_doubt()
         if self._sweep():
             self._source.place()
 
+    def _take_over(self, retired: bool) -> bool:  # noqa: FBT001 - what became of the producer before
+        """Makes another producer; of one that retired nothing is in doubt, so that partitions stay as they are."""
+        if not retired:
+            self._source.displace(self._source.assignment.placed)
+        self._swept = False
+        if self._transaction.take_over():
+            self._producers += 1
+            return True
+        self._source.displace(self._source.assignment.placed)
+        self._failed()
+        return False
+
     def _sweep(self) -> bool:
         """Makes sure that nothing is left of producers before this one, once by each; whether nothing is."""
-        unplaced = self._source.assignment.unplaced
-        if not self._swept and unplaced:
-            self._swept = self._outbox.sweep(written(self._config), {unplaced[0]: 0}, self._source.membership)
+        owned = self._source.assignment.owned
+        if not self._swept and owned:
+            self._swept = self._outbox.sweep(written(self._config), {owned[0]: 0}, self._source.membership)
             if not self._swept:
+                self._source.displace(self._source.assignment.placed)
                 self._failed()
         return self._swept
 
@@ -242,8 +243,7 @@ class Worker:
 
     def _process(self, batch: Batch) -> None:
         """Judges a batch and puts what it gives into the transaction, which begins with it."""
-        messages = self._source.assignment.take(batch.held)
-        if not messages:
+        if not (messages := self._source.assignment.take(batch.held)):
             return
         self._begin()
         started = time.monotonic()

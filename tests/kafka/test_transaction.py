@@ -123,6 +123,7 @@ STEPS = {
     "abort": lambda t: t.abort(),
     "sweep": lambda t: t.sweep(["alerts"], {PLACE: 0}, lambda: MEMBER) if t.state is State.READY else None,
     "attend": lambda t: t.attend(),
+    "retire": lambda t: t.retire(),
 }
 
 
@@ -313,6 +314,37 @@ def test_a_producer_that_is_not_ready_yet_is_asked_again():
     assert not made.take_over()
     assert made.take_over()
     assert len(made.producers) == 1
+
+
+def test_a_producer_that_lost_a_connection_at_rest_retires_before_the_next_transaction(monkeypatch):
+    """Nothing has to be aborted then; without a loss it stays, and what was lost after a minute's rest is no matter."""
+    monkeypatch.setattr(transaction_module, "LOOK", 0.0)
+    made = ready()
+    made.begin()
+    assert made.commit({PLACE: 5}, lambda: MEMBER)
+    assert not made.retire()
+    made.producers[0].disconnects = 1
+    made.attend()
+    monkeypatch.setattr(transaction_module, "SETTLED", 0.0)
+    assert not made.retire()
+    monkeypatch.setattr(transaction_module, "SETTLED", 60.0)
+    assert made.retire()
+    assert made.state is State.DOUBTFUL
+    assert made.take_over()
+    assert not made.retire()
+    assert "abort" not in [name for _, name, _ in made.events]
+
+
+def test_a_producer_retires_after_a_long_rest_and_never_within_a_transaction(monkeypatch):
+    """Before the broker forgets it; an open transaction is left to its end."""
+    monkeypatch.setattr(transaction_module, "LOOK", 0.0)
+    made = ready()
+    assert not made.retire()
+    monkeypatch.setattr(transaction_module, "LONG_REST", 0.0)
+    made.begin()
+    assert not made.retire()
+    made.abort()
+    assert made.retire()
 
 
 def test_a_connection_lost_since_the_last_commit_costs_the_transaction_and_the_producer():
