@@ -8,9 +8,15 @@ from small_models import correlated, numeric
 
 from stream_detector.config import Config
 from stream_detector.errors import ModelError
+from stream_detector.kafka.candidate import Candidate
+from stream_detector.kafka.history import History, Past
 from stream_detector.kafka.judge import Judge
+from stream_detector.kafka.restore import restored
+from stream_detector.kafka.shadow import Shadow
+from stream_detector.records import Arrivals
 from stream_detector.scoring.threshold import RollingThreshold
 
+POISON = 345.0  # far from any other record
 BUG = ArithmeticError("a device's or a model's bug")
 
 
@@ -64,6 +70,32 @@ class Faulty:
         self._model.verify()
 
 
+class Allergic:
+    """A real model that fails on one record, where it is scored or where it is explained."""
+
+    def __init__(self, stage):
+        self._model, self._stage = numeric(), stage
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def score(self, X):
+        return self._checked("score", X)
+
+    def explain(self, X):
+        return self._checked("explain", X)
+
+    def _checked(self, stage, X):
+        if stage == self._stage and (X[:, 0] == POISON).any():
+            raise BUG
+        return getattr(self._model, stage)(X)
+
+
+def poisoned(count, at):
+    messages = log(count)
+    return [*messages[:at], Stored(at, orjson.dumps({"features": {"x0": POISON}})), *messages[at + 1 :]]
+
+
 def log(count):
     rows = [
         {f"x{column}": float(value) for column, value in enumerate(row)} for row in correlated(count, seed=5)[:, :5]
@@ -84,7 +116,7 @@ def test_a_broken_device_is_no_fault_of_the_records():
         judge.scores(log(4))
 
 
-@pytest.mark.parametrize("failures", [1, 2, 3])
+@pytest.mark.parametrize("failures", [1, 2, 3, 4])  # of the batch, of all, of a half, of one alone
 def test_a_failure_that_passes_costs_no_record(failures):
     """The batch is taken again, and every record judged."""
     judge = Judge(Faulty(failures), Config())
@@ -106,3 +138,40 @@ def test_what_fails_alone_twice_is_set_aside():
     assert outcome.records == 3
     with pytest.raises(ArithmeticError):
         judge.isolate([one], BUG)  # its dead letter fails as well: nothing is left to try
+
+
+@pytest.mark.parametrize("stage", ["score", "explain"])
+def test_a_threshold_rebuilt_around_a_poisonous_record_is_the_running_one(stage):
+    """Whether or not the record has a score, a restart finds the window that the worker had."""
+    messages = poisoned(60, at=30)
+    judge = Judge(Allergic(stage), Config())
+    assert judged(judge, messages) is None
+    running = RollingThreshold(judge.limits)
+    outcome = judge.judge(messages, {("telemetry", 0): running})
+    assert [letter.offset for letter in outcome.dead_letters] == [30]
+    rebuilt = restored(judge.limits, [messages[40:], messages[:40]], Judge(Allergic(stage), Config()).scores)
+    assert (rebuilt.seen, rebuilt.current()) == (running.seen, running.current())
+    assert running.seen == (59 if stage == "score" else 60)
+
+
+@pytest.mark.parametrize("stage", ["score", "explain"])
+def test_a_record_that_a_candidate_fails_on_does_not_end_its_shadow(stage):
+    """The batch in which it was found is not compared; the next ones are, by thresholds that know of it."""
+    place, champion, candidate = (
+        ("telemetry", 0),
+        Judge(numeric(), Config()),
+        Candidate(Judge(Allergic(stage), Config())),
+    )
+    thresholds = {place: RollingThreshold(champion.limits)}
+    history = History(window=100)
+    history.begin(place, Past(whole=True), thresholds[place])
+    shadow = Shadow(Config(), history)
+    shadow.change(candidate)
+    messages = poisoned(60, at=30)
+    for start in (0, 20, 40):
+        part = Arrivals.of(messages[start : start + 20])
+        shadow.judge(part, champion.judge(part, thresholds), "champion")
+        history.add(part, thresholds)
+    assert shadow.version == candidate.judge.model.version
+    assert shadow._open.records == 40
+    assert shadow._thresholds[place].seen == (59 if stage == "score" else 60)
