@@ -1,0 +1,8 @@
+"""Programs that subscribe to what the detector writes."""
+
+import sys
+
+from stream_detector.program import loading
+
+if sys.argv[:1] == ["-m"]:  # one of them is being started by `python -m`, and what it needs is loaded next
+    loading()

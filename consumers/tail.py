@@ -5,20 +5,18 @@ group and commits nothing, so that any number of people may look at once.
 """
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 
 from consumers.alert_view import view
+from stream_detector import program
 from stream_detector.config import load_config
-from stream_detector.errors import ConfigError, StreamDetectorError
+from stream_detector.errors import ConfigError
 from stream_detector.kafka.follow import follow
 from stream_detector.kafka.properties import faults
-from stream_detector.logs import Terminal, answer_in_json, never_fail_to_encode, report
+from stream_detector.logs import Terminal, answer_in_json
 from stream_detector.records import Alert, Message, alert_from_json, printable, raw
 
 __all__ = ["alerts", "main"]
@@ -36,16 +34,7 @@ def alerts(messages: Iterable[Message]) -> Iterator[Alert]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        _run(_parser().parse_args(argv))
-    except StreamDetectorError as error:
-        return report(error)
-    except BrokenPipeError:  # whoever read has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own last flush must not fail
-    except KeyboardInterrupt:
-        pass
-    return 0
+    return program.run(lambda: _run(_parser().parse_args(argv)), terminated=0)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -62,17 +51,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _show(shown: Iterator[Alert], *, as_json: bool) -> None:
-    never_fail_to_encode()
     console = Terminal()
     for alert in shown:
         if as_json:
             answer_in_json(alert.to_json())
         else:
             console.print(view(alert))
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,26 +4,23 @@ What the producing programs share: where records go, how fast, and how the end i
 """
 
 import argparse
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stream_detector.config import Config, KafkaConfig, load_config
-from stream_detector.errors import ConfigError, DataError, KafkaError, StreamDetectorError
+from stream_detector.errors import ConfigError, KafkaError, WriteError
 from stream_detector.kafka.clients import plain_producer, require_broker, translate
 from stream_detector.kafka.properties import faults
 from stream_detector.kafka.topics import require
-from stream_detector.logs import Terminal, report
+from stream_detector.logs import Terminal
 from stream_detector.records import printable
 
-__all__ = ["Message", "add_target", "feed", "program", "publish", "settings"]
+__all__ = ["Message", "add_target", "feed", "publish", "settings"]
 
 Message = tuple[bytes | None, bytes]  # key, value
 Delivered = Callable[[Any, object], None]
@@ -110,13 +107,15 @@ def _produce(producer: Any, topic: str, key: bytes | None, value: bytes, deliver
 
 
 def _write(messages: Iterable[Message], path: Path) -> None:
+    lines = (value + b"\n" for _, value in messages)
+    if str(path) == "-":
+        sys.stdout.buffer.writelines(lines)
+        return
     try:
-        with sys.stdout.buffer if str(path) == "-" else path.open("wb") as file:
-            file.writelines(value + b"\n" for _, value in messages)
-    except BrokenPipeError:  # whoever read has enough; Python's own last flush must not fail
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with path.open("wb") as file:
+            file.writelines(lines)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); check the path given with --out") from None
+        raise WriteError(f"{path}: cannot be written ({error.strerror}); check the path given with --out") from None
 
 
 def _paced(messages: Iterable[Message], rate: float | None) -> Iterator[Message]:
@@ -153,19 +152,3 @@ def _bar(messages: Iterable[Message], console: Terminal, total: int | None) -> I
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(messages, total=total, update_period=0.2)
-
-
-def program(run: Callable[[], None]) -> int:
-    """Runs a program to its exit code: one clear line for an error, a quiet end for Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        run()
-    except StreamDetectorError as error:
-        return report(error)
-    except KeyboardInterrupt:
-        return 0
-    return 0
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from producers.feed import Message, add_target, feed, program, settings
+from producers.feed import Message, add_target, feed, settings
+from stream_detector import program
 from stream_detector.config import RecordConfig
 from stream_detector.errors import DataError
 from stream_detector.records import telemetry_to_json, value_at
@@ -72,7 +73,7 @@ def _require(row: Row, column: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
-    return program(lambda: _run(_parser().parse_args(argv)))
+    return program.run(lambda: _run(_parser().parse_args(argv)), terminated=0)
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -17,8 +17,9 @@ from typing import IO
 import numpy as np
 
 from producers.faults import Fault, distort, plan, record_id
-from producers.feed import add_target, feed, program, settings
+from producers.feed import add_target, feed, settings
 from producers.telemetry import CATEGORY, METRICS, Fleet, State
+from stream_detector import program
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError
 from stream_detector.records import telemetry_to_json
@@ -146,7 +147,7 @@ def _reported(features: dict[str, float | str], missing: frozenset[str]) -> dict
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
-    return program(lambda: _run(_parser().parse_args(argv)))
+    return program.run(lambda: _run(_parser().parse_args(argv)), terminated=0)
 
 
 def _run(arguments: argparse.Namespace) -> None:

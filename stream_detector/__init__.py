@@ -8,6 +8,8 @@ that only read alerts or feed telemetry start without it.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from stream_detector import host as host  # it notes when this process is forked: from here on
+
 if TYPE_CHECKING:
     from stream_detector.features import Feature, FeatureSchema, Kind
     from stream_detector.fitting import fit

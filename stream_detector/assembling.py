@@ -84,9 +84,8 @@ def _bare(normaliser: Normaliser, gan: Gan, kept: Matrix, config: ModelConfig) -
     """A scorer that has learnt nothing of held-out records yet."""
     memory = remembered(normaliser, gan, kept)
     hidden = gan.discriminator.weights[-1].shape[:2]
-    unknown = FeatureSpread(torch.zeros(hidden[0], 1, hidden[1]), torch.zeros(*hidden, hidden[1])).to(
-        memory.records.device
-    )
+    zeros = memory.records.new_zeros
+    unknown = FeatureSpread(zeros(hidden[0], 1, hidden[1]), zeros(*hidden, hidden[1]))
     screen = Screen.everyone(len(config.model.views))
     return Scorer(normaliser, gan, kept, memory, unknown, gan.gauge.spread, screen, config.search)
 

@@ -18,7 +18,8 @@
     ├── EmbeddedBrokerError          6   the local broker could not be had or started
     ├── GateRefusedError             7   a candidate model that must not replace the champion
     ├── ReplayMismatchError          8   a judgement that comes out otherwise when it is repeated
-    └── NotRetainedError             9   an alert, record or model that its topic does not hold (any more)
+    ├── NotRetainedError             9   an alert, record or model that its topic does not hold (any more)
+    └── WriteError                  10   a file, or standard output, that cannot be written
 
 A message names the key, topic or file, the value seen, and what to do. Bad *input* is not an
 exception: a record that cannot be used is a `Rejection` value and ends as a dead letter.
@@ -44,6 +45,7 @@ __all__ = [
     "SchemaRegistryError",
     "StreamDetectorError",
     "TopicMissingError",
+    "WriteError",
 ]
 
 
@@ -139,3 +141,9 @@ class NotRetainedError(StreamDetectorError):
     """An alert, record or model is not on its topic: never there, or deleted by retention."""
 
     exit_code = 9
+
+
+class WriteError(StreamDetectorError):
+    """A file, or standard output, cannot be written: a full disk, a missing right, no file at all."""
+
+    exit_code = 10

@@ -19,6 +19,7 @@ from stream_detector.gan.settings import ModelConfig
 from stream_detector.gan.sweet_spot import Rule
 from stream_detector.gan.tracker import Tracker, measured_steps
 from stream_detector.gan.training import Progress, TrainingSet, train
+from stream_detector.host import undisturbed
 from stream_detector.model import WEIGHTS, DetectorModel, as_matrix, pick_device
 from stream_detector.normaliser import Normaliser
 from stream_detector.profiling import Learnt, described, learn
@@ -44,6 +45,7 @@ class HeldOut:
     calibration: Records
 
 
+@undisturbed()
 def fit(
     X: Records | Learnt,
     schema: FeatureSchema | None = None,

@@ -8,8 +8,9 @@ what stands before the `@` of an address.
 import logging
 import re
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from rich.console import Console
@@ -36,6 +37,21 @@ class Terminal(Console):
         return super().render_str(printable_lines(text), **options)
 
 
+class _Steadfast:
+    """A stream for logs: a full disk, or a reader that has left, loses lines and ends no program."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(config: LogConfig) -> None:
     """Sets up structlog for the process."""
     as_json = config.format == "json" or (config.format == "auto" and not sys.stderr.isatty())
@@ -49,7 +65,7 @@ def configure(config: LogConfig) -> None:
             *(_rendered_in_json() if as_json else (_make_printable, structlog.dev.ConsoleRenderer())),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Steadfast(sys.stderr))),
         cache_logger_on_first_use=False,
     )
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
 from stream_detector.features import FeatureSchema, Kind, encode
+from stream_detector.files import write_file
 from stream_detector.frames import Records, as_numbers, as_rows, is_float32
 from stream_detector.gan.settings import Mode, ModelConfig
 from stream_detector.golden import Golden
+from stream_detector.host import AS_NUMPY_HAS_IT
 from stream_detector.scoring.calibration import Calibration, Weights, significant
 from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.explanation import Explanation, explain
@@ -91,6 +93,10 @@ class DetectorModel:
 
         return cls(scorer, calibration, config, metrics, {}, Golden.of(normal, score, seed))
 
+    def __repr__(self) -> str:
+        records = sum(self.metrics.get(part, 0) for part in ("records", "held_out"))
+        return f"<DetectorModel {self.version[:12]}: {len(self.schema.features)} features, fitted on {records:,.0f} records>"
+
     @property
     def schema(self) -> FeatureSchema:
         """The features that the model was fitted on, with their vocabularies."""
@@ -101,6 +107,7 @@ class DetectorModel:
         """SHA-256 of the artifact's bytes, hexadecimal."""
         return sha256(self.to_bytes()).hexdigest()
 
+    @np.errstate(**AS_NUMPY_HAS_IT)
     def score(self, X: Records) -> Scores:
         """How anomalous records are.
 
@@ -134,6 +141,7 @@ class DetectorModel:
         """Scores the golden batch; raises `ModelFormatError` when the scores are not those it was made with."""
         self.golden.verify(lambda records: self.score(records).columns())
 
+    @np.errstate(**AS_NUMPY_HAS_IT)
     def explain(self, X: Records) -> list[Explanation]:
         """What is unlike normal about each record, feature by feature; X as for `score`."""
         matrix = as_matrix(X, self.schema)
@@ -161,11 +169,11 @@ class DetectorModel:
         return model.to(device)
 
     def save(self, path: str | Path) -> None:
-        """Write the artifact to `path`; an older file there is replaced in one step."""
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_bytes(self.to_bytes())
-        partial.replace(target)
+        """Writes the artifact to `path`; an older file there is replaced in one step.
+
+        Raises `WriteError` when it cannot be written; the older file is then as it was.
+        """
+        write_file(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> "DetectorModel":

@@ -1,6 +1,7 @@
 """Fixtures that several test directories share; imports stay inside, so that unit tests start fast."""
 
 import os
+import signal
 import sys
 import uuid
 from dataclasses import dataclass
@@ -83,8 +84,10 @@ def command(
 
         monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, args)])
         monkeypatch.setenv("COLUMNS", "200")
+        before = signal.getsignal(signal.SIGINT)
         with pytest.raises(SystemExit) as ended:
             main()
+        signal.signal(signal.SIGINT, before)
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 

@@ -3,52 +3,9 @@
 import os
 import sys
 
-import typer
-
-from stream_detector.cli.backtest import backtest
-from stream_detector.cli.explain import explain, replay
-from stream_detector.cli.feedback import feedback
-from stream_detector.cli.fit import fit, score
-from stream_detector.cli.inspect import status, validate
-from stream_detector.cli.models import models
-from stream_detector.cli.report import report
-from stream_detector.cli.retrain import retrain
-from stream_detector.cli.run import broker, demo, run
-from stream_detector.cli.study import study
-from stream_detector.cli.topics import topics
-from stream_detector.errors import StreamDetectorError
-from stream_detector.logs import never_fail_to_encode
-from stream_detector.logs import report as report_error
+from stream_detector import program
 
 __all__ = ["main"]
-
-app = typer.Typer(
-    help="Streaming anomaly detection for Kafka: telemetry topics in, explained alerts out, exactly once.",
-    epilog="Exit codes: 0 done, 2 configuration or usage, 3 data, 4 model, 5 Kafka, 6 embedded broker, 7 gate refused, "
-    "8 replay differs, 9 no longer retained, 130 interrupted, 1 anything else.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (
-    demo,
-    fit,
-    score,
-    run,
-    retrain,
-    validate,
-    status,
-    explain,
-    replay,
-    backtest,
-    feedback,
-    broker,
-    study,
-    report,
-):
-    app.command()(command)
-app.add_typer(models, name="models")
-app.add_typer(topics, name="topics")
 
 
 def main() -> None:
@@ -56,17 +13,14 @@ def main() -> None:
 
     Of several processes that `torchrun` starts, one runs it, and the others help it train.
     """
-    never_fail_to_encode()
-    try:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            _together()
-        else:
-            app()
-    except StreamDetectorError as error:
-        sys.exit(report_error(error))
+    program.loading()
+    from stream_detector.cli.app import app
+
+    sys.exit(program.run(_together if int(os.environ.get("WORLD_SIZE", "1")) > 1 else app))
 
 
 def _together() -> None:
+    from stream_detector.cli.app import app
     from stream_detector.gan.distributed import leading
     from stream_detector.gan.training import follow
 

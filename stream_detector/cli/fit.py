@@ -10,6 +10,7 @@ from stream_detector.cli.common import ConfigOption, console, operator, prepare_
 from stream_detector.cli.features import show_features
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
+from stream_detector.files import check_target
 from stream_detector.foreign import printable
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def fit(
     if out is None and not publish and run_dir is None and resume is None:
         raise ConfigError("say where the model goes: --out MODEL, --publish, --run-dir FOLDER, or several of them")
     configuration = settings(config)
+    if out is not None:
+        check_target(out)
     if if_missing and _published(configuration):
         return
     prepare_scoring(configuration)

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, WhyOption, answers, console, operator, settings
 from stream_detector.config import Config
-from stream_detector.errors import ConfigError, ModelNotFoundError
+from stream_detector.errors import ModelNotFoundError
+from stream_detector.files import check_target, write_file
 from stream_detector.foreign import printable
 from stream_detector.logs import answer_in_json
 
@@ -88,11 +89,9 @@ def export(version: VersionArgument, file: Path, config: ConfigOption = None) ->
     from stream_detector.kafka import registry
 
     configuration = settings(config)
+    check_target(file)
     artifact = registry.fetch(configuration, resolved(configuration, version))
-    try:
-        file.write_bytes(artifact)
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be written ({error.strerror}); give another file") from None
+    write_file(file, artifact)
     _say(f"wrote {printable(file)}: {len(artifact):,} bytes")
 
 

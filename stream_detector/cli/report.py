@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stream_detector.cli.common import console
-from stream_detector.errors import ConfigError
+from stream_detector.files import check_target, write_file
 from stream_detector.foreign import printable
 
 __all__ = ["report"]
@@ -21,9 +21,8 @@ def report(
     from stream_detector.gan.run_directory import RunDirectory
 
     target = out or run / "report.html"
-    text = page(RunDirectory.open(run))
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{target}: cannot be written ({error.strerror}); give another file with --out") from None
+    opened = RunDirectory.open(run)
+    check_target(target)
+    text = page(opened)
+    write_file(target, text.encode())
     console.print(f"wrote {printable(target)}", soft_wrap=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from stream_detector.gan.draws import gaussian
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.settings import ModelSettings
 from stream_detector.gan.state import TrainingState, Watch
@@ -38,7 +39,7 @@ def train_adversarially(
     state = TrainingState(gan, average, optimisers, rng)
     for step in range(watch.begin(state), settings.steps):
         rows = torch.randint(0, data.views.shape[1], (sizes.members, settings.batch), generator=rng)
-        latent = torch.randn(sizes.members, settings.batch, sizes.latent, generator=rng)
+        latent = gaussian((sizes.members, settings.batch, sizes.latent), rng)
         real, context = data.views[0][rows], data.context[rows]
         fake = gan.generate(latent, context)
         judged = softplus(_verdict(gan, real, context)).mean() + softplus(-_verdict(gan, fake.detach(), context)).mean()

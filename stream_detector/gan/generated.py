@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_detector.gan.detection import Probe
+from stream_detector.gan.draws import gaussian
 from stream_detector.gan.goodness import JointFit, feature_fit, joint_fit
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.rebuilding import blurred
@@ -75,7 +76,7 @@ def standard_normal(gan: Gan, probe: Probe, rng: torch.Generator) -> tuple[Tenso
     first = gan.generator.weights[0]
     rows = len(probe.held)
     context = probe.records.context[:rows].expand(len(first), -1, -1)
-    latent = torch.randn(len(first), rows, first.shape[1] - context.shape[2], generator=rng)
+    latent = gaussian((len(first), rows, first.shape[1] - context.shape[2]), rng)
     return latent.to(first.device), context.to(first.device)
 
 

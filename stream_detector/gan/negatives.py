@@ -5,14 +5,13 @@ random features, teaches it where normal ends (deep noise evaluation, Dai et al.
 Fence GAN, Ngo et al. 2019); swapped values teach it which features belong together.
 """
 
-from math import log
-
 import torch
 from torch import Tensor
 
+from stream_detector.gan.draws import gaussian, log_uniform, uniform
 from stream_detector.gan.networks import LEVELS
 
-__all__ = ["DISPLACEMENTS", "corrupted", "displacement", "log_uniform"]
+__all__ = ["DISPLACEMENTS", "corrupted", "displacement"]
 
 DISPLACEMENTS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # told apart; root mean square, in standard deviations
 assert len(DISPLACEMENTS) == LEVELS
@@ -25,12 +24,12 @@ def corrupted(records: Tensor, others: Tensor, spread: Tensor, rng: torch.Genera
     """Records [row, column], each moved: noised, with values or parts of the way to another record's
     values on random columns, or moved away from another record.
     """
-    rows, columns = records.shape
-    share = _uniform(rows, rng)
-    share = torch.where(_uniform(rows, rng) < WHOLE, 1.0, share)
-    mask = torch.rand(rows, columns, generator=rng) < share
-    noise = torch.randn(rows, columns, generator=rng) * log_uniform((rows, 1), NOISE, rng) * spread
-    kind, part = _uniform(rows, rng), _uniform(rows, rng)
+    each = (len(records), 1)
+    share = uniform(each, rng)
+    share = torch.where(uniform(each, rng) < WHOLE, 1.0, share)
+    mask = uniform(records.shape, rng) < share
+    noise = gaussian(records.shape, rng) * log_uniform(each, NOISE, rng) * spread
+    kind, part = uniform(each, rng), uniform(each, rng)
     towards = others - records
     moves = torch.where(kind < KINDS[2], -part * towards, noise * mask)
     moves = torch.where(kind < KINDS[1], part * towards * mask, moves)
@@ -40,12 +39,3 @@ def corrupted(records: Tensor, others: Tensor, spread: Tensor, rng: torch.Genera
 def displacement(moved: Tensor, records: Tensor, spread: Tensor) -> Tensor:
     """Root mean square displacement [row] of records [row, column], in standard deviations."""
     return ((moved - records) / spread).square().mean(-1).sqrt()
-
-
-def log_uniform(shape: tuple[int, ...], bounds: tuple[float, float], rng: torch.Generator) -> Tensor:
-    """Numbers between two bounds, each order of magnitude equally likely."""
-    return torch.empty(shape).uniform_(log(bounds[0]), log(bounds[1]), generator=rng).exp_()
-
-
-def _uniform(rows: int, rng: torch.Generator) -> Tensor:
-    return torch.rand(rows, 1, generator=rng)

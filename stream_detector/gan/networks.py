@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu, pad
 
+from stream_detector.gan.draws import gaussian
+
 __all__ = ["ARCHITECTURES", "LANE", "LEVELS", "Gan", "Gauge", "Network", "Sizes", "tensor_shapes"]
 
 LEAK = 0.1
@@ -95,13 +97,13 @@ class Network:
         shapes = _layers(widths)
         gains = [sqrt(2.0)] * (len(shapes) - 1) + [gain]
         weights = [
-            torch.randn(members, fan_in, fan_out, generator=rng) * (size / sqrt(fan_in))
+            gaussian((members, fan_in, fan_out), rng) * (size / sqrt(fan_in))
             for (fan_in, fan_out), size in zip(shapes, gains, strict=True)
         ]
         weights[-1][:, :, widths[-1] :] = 0
         if skip is not None:  # inputs that it does not name, such as context, start without one
             skip = pad(skip, (0, shapes[-1][1] - skip.shape[2], 0, widths[0] - skip.shape[1])).contiguous()
-        biases = tuple(torch.zeros(members, 1, fan_out) for _, fan_out in shapes)
+        biases = tuple(torch.zeros(members, 1, fan_out, dtype=torch.float32) for _, fan_out in shapes)
         return cls(tuple(weights), biases, widths[-1], skip, residual)
 
     def features(self, batch: Tensor) -> Tensor:
@@ -218,7 +220,10 @@ class Gan:
             Network.random(sizes.encoder, sizes.members, rng, small, axes, residual=deep),
             Network.random(sizes.generator, sizes.members, rng, small, back, residual=deep),
             Network.random(sizes.discriminator, sizes.discriminators, rng, gain, residual=deep),
-            Gauge(torch.ones(sizes.views, 1, sizes.columns), *torch.zeros(2, sizes.views, 1, 1)),
+            Gauge(
+                torch.ones(sizes.views, 1, sizes.columns, dtype=torch.float32),
+                *torch.zeros(2, sizes.views, 1, 1, dtype=torch.float32),
+            ),
         )
 
     def encode(self, records: Tensor, context: Tensor) -> Tensor:

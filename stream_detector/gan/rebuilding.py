@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
-from stream_detector.gan.negatives import log_uniform
+from stream_detector.gan.draws import gaussian, log_uniform, uniform
 from stream_detector.gan.networks import Network, Sizes
 from stream_detector.gan.schedule import Descent, average_into, decay
 from stream_detector.gan.settings import ModelSettings
@@ -117,10 +117,10 @@ class Rebuilding:
     def _noise(self, records: Tensor) -> Tensor:
         """What is added to a batch: noise on random columns, or for some records the way to another one's values."""
         rng, shape = self._state.rng, (*records.shape[:2], 1)
-        touched = torch.rand(records.shape, generator=rng) < 1.5 * torch.rand(shape, generator=rng)
-        noise = torch.randn(records.shape, generator=rng) * log_uniform(shape, NOISE, rng) * touched
-        foreign = torch.rand(records.shape, generator=rng) < MOST_FOREIGN * torch.rand(shape, generator=rng)
-        swapped = torch.rand(shape, generator=rng) < SWAPPED
+        touched = uniform(records.shape, rng) < 1.5 * uniform(shape, rng)
+        noise = gaussian(records.shape, rng) * log_uniform(shape, NOISE, rng) * touched
+        foreign = uniform(records.shape, rng) < MOST_FOREIGN * uniform(shape, rng)
+        swapped = uniform(shape, rng) < SWAPPED
         others = records[:, torch.randperm(records.shape[1], generator=rng)]
         device = records.device
         towards = (others - records) * foreign.to(device)
@@ -136,7 +136,7 @@ def blurred(latents: Tensor, rng: torch.Generator) -> Tensor:
     half of their spread. The prior of a generator is where normal records' latents lie.
     """
     shape = (*latents.shape[:2], 1)
-    blur = torch.randn(latents.shape, generator=rng) * torch.rand(shape, generator=rng)
+    blur = gaussian(latents.shape, rng) * uniform(shape, rng)
     return latents + BLUR * blur.to(latents.device) * latents.std(1, keepdim=True)
 
 

@@ -163,7 +163,7 @@ def rebuilding_residual(gan: Gan, records: Tensor, context: Tensor, present: Ten
 def _reached(moved: Tensor, original: Tensor, spread: Tensor, shown: Tensor) -> Tensor:
     """Which displacements are exceeded [view, row, level], 0 or 1; what is not shown does not count."""
     size = displacement(moved * shown, original * shown, spread)
-    return (size.unsqueeze(2) > torch.tensor(DISPLACEMENTS, device=size.device)).float()
+    return (size.unsqueeze(2) > torch.tensor(DISPLACEMENTS, device=size.device, dtype=torch.float32)).float()
 
 
 def _blockwise(made: Callable[[slice], Tensor], count: int) -> Tensor:

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from stream_detector.errors import ConfigError, DataError
 from stream_detector.features import FeatureSchema
+from stream_detector.files import replacing, write_file
 
 __all__ = ["RunDirectory", "Tables", "fingerprint"]
 
@@ -127,9 +128,8 @@ class RunDirectory:
 
         folder = self._folder("results")
         for name, rows in tables.items():
-            partial = folder / f".{name}.partial"
-            parquet.write_table(pa.Table.from_pylist(rows), partial)
-            partial.replace(folder / f"{name}.parquet")
+            with replacing(folder / f"{name}.parquet") as partial:
+                parquet.write_table(pa.Table.from_pylist(rows), partial)
 
     def load_tables(self, last_step: int | None = None) -> Tables:
         """The tables in results/, without rows after `last_step`."""
@@ -146,7 +146,7 @@ class RunDirectory:
 
     def save_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write NAME.json."""
-        _write(self.path / f"{name}.json", json.dumps(value, indent=1, allow_nan=False).encode())
+        write_file(self.path / f"{name}.json", json.dumps(value, indent=1, allow_nan=False).encode())
 
     def load_json(self, name: str) -> dict[str, Any] | None:
         """What NAME.json holds; None when there is none."""
@@ -161,11 +161,11 @@ class RunDirectory:
 
     def save_text(self, name: str, text: str) -> None:
         """Write the file NAME."""
-        _write(self.path / name, text.encode())
+        write_file(self.path / name, text.encode())
 
     def save_plot(self, name: str, image: bytes) -> None:
         """Write plots/NAME.png."""
-        _write(self._folder("plots") / f"{name}.png", image)
+        write_file(self._folder("plots") / f"{name}.png", image)
 
     @property
     def events(self) -> Path:
@@ -181,7 +181,7 @@ class RunDirectory:
         return folder
 
     def _describe(self, description: Mapping[str, Any]) -> None:
-        _write(self.path / DESCRIPTION, yaml.safe_dump(dict(description), sort_keys=False).encode())
+        write_file(self.path / DESCRIPTION, yaml.safe_dump(dict(description), sort_keys=False).encode())
 
 
 def fingerprint(matrix: NDArray[np.float32], schema: FeatureSchema) -> str:
@@ -228,12 +228,11 @@ def _environment() -> dict[str, str | int]:
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-    except SafetensorError as error:  # as for any other file that cannot be written
-        raise OSError(f"{path}: cannot be written ({error})") from None
-    partial.replace(path)
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        except SafetensorError as error:  # as for any other file that cannot be written
+            raise OSError(str(error)) from None
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], int]:
@@ -248,9 +247,3 @@ def _load(path: Path) -> tuple[dict[str, Tensor], int]:
     except (SafetensorError, OSError):
         pass
     raise ConfigError(f"{path}: is damaged, or no checkpoint of a run; start a new run")
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -1,9 +1,10 @@
 """Where compiled code is kept between runs.
 
 It is kept beside the source, or in the user's cache folder. Where neither can be written to, as in a
-container, numba would refuse to compile at all. What it keeps is trusted like the code itself, so a
-folder that another user could have made is not used. Numba asks only whether a function's own file has
-changed, not those of the functions that it has drawn in, so every edition of the sources has a folder.
+container, numba would refuse to compile at all: then a private folder serves, with a copy of what is
+compiled already. What is kept is trusted like the code itself, so a folder that another user could have
+made is not used. Numba asks only whether a function's own file has changed, not those of the functions
+that it has drawn in, so every edition of the sources has a folder.
 """
 
 import atexit
@@ -13,6 +14,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from stream_detector.errors import ConfigError
+
 __all__ = ["settle"]
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -21,18 +24,25 @@ SOURCES = (Path(__file__).parent, Path(__file__).parents[1] / "gan")
 
 
 def settle() -> None:
-    """Names a folder that can be written to, with what is compiled already; before numba is loaded."""
+    """Names a folder that can be written to, with what is compiled already; before numba is loaded.
+
+    Raises `ConfigError` when nothing can be written anywhere.
+    """
     given = os.environ.get(VARIABLE)
     if given and _writable(Path(given)):
         return
-    home = None if given else next((folder for folder in (BESIDE, _users()) if _writable(folder)), None)
-    if home:
-        os.environ[VARIABLE] = str(home / f"compiled-{_edition()}")
-        return
-    folder = Path(tempfile.mkdtemp(prefix="stream-detector-compiled-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if given and Path(given).is_dir():
-        shutil.copytree(given, folder, dirs_exist_ok=True)
+    readable: list[Path] = [Path(given)] if given else []
+    folder = None
+    for home in () if given else (BESIDE, *_users()):
+        edition = home / f"compiled-{_edition()}"
+        if _writable(home):
+            folder = edition
+            break
+        readable.append(edition)
+    folder = folder or _private()
+    finished = next((edition for edition in readable if _compiled(edition)), None)
+    if finished and not _compiled(folder):
+        _take(finished, folder)
     os.environ[VARIABLE] = str(folder)
 
 
@@ -42,8 +52,45 @@ def _edition() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def _users() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+def _users() -> list[Path]:
+    """The user's own cache folder; a user may have none: no HOME, and no entry in passwd."""
+    try:
+        return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"]
+    except RuntimeError:
+        return []
+
+
+def _private() -> Path:
+    """A folder of this process alone, gone when it ends."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="stream-detector-compiled-"))
+    except OSError as error:
+        raise ConfigError(
+            f"scoring is compiled, and no folder for that can be written ({error.strerror or error}); "
+            f"name one by {VARIABLE} or TMPDIR"
+        ) from None
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _compiled(folder: Path) -> bool:
+    """Whether numba has kept something there."""
+    return next(folder.rglob("*.nbi"), None) is not None
+
+
+def _take(finished: Path, folder: Path) -> None:
+    """Copies what is compiled in one step, since another process may do so, too; without it, it is compiled again."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            shutil.copytree(finished, partial, dirs_exist_ok=True)
+            partial.chmod(0o700)
+            partial.replace(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError:
+        return
 
 
 def _writable(folder: Path) -> bool:

@@ -124,7 +124,7 @@ def _least(values: Tensor, count: int) -> Tensor:
 @lru_cache(maxsize=4)
 def _room(rows: int, slots: int, device: torch.device, thread: int) -> Tensor:  # noqa: ARG001 - a thread's own
     with torch.inference_mode(mode=False):
-        return torch.empty(rows, slots, device=device)
+        return torch.empty(rows, slots, device=device, dtype=torch.float32)
 
 
 def _distances(query: Tensor, keys: Tensor) -> Tensor:

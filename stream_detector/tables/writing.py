@@ -2,8 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from stream_detector.errors import DataError
+from stream_detector.files import check_target, replacing
 from stream_detector.tables.reading import STANDARD
 
 __all__ = ["require_writable", "write_batches"]
@@ -22,34 +22,25 @@ Batch = Mapping[str, Any]
 
 
 def require_writable(path: Path) -> None:
-    """Raises `DataError` when `path` is no name of a table that can be written, or its folder is not there."""
+    """Raises `DataError` when `path` is no name of a table that can be written, `WriteError` when no file can be there."""
     if path != STANDARD and path.suffix not in WRITERS:
         raise DataError(f"{path}: cannot write {path.suffix!r}; give {', '.join(WRITERS)}, or - for standard output")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: there is no folder {path.parent}; make it, or give another")
+    if path != STANDARD:
+        check_target(path)
 
 
 def write_batches(path: Path, batches: Iterable[Batch]) -> None:
     """Writes the batches one after the other, as the path's suffix says; `-` is JSON lines on standard output.
 
-    Raises `DataError` as `require_writable`, and when the file cannot be written.
+    A file is there when the last batch is. Raises as `require_writable`, and `WriteError` when it cannot be written.
     """
     require_writable(path)
     if path == STANDARD:
         _write_json(sys.stdout.buffer, batches)
         sys.stdout.buffer.flush()
         return
-    with _opened(path) as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         WRITERS[path.suffix](file, batches)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        with path.open("wb") as file:
-            yield file
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}); check the path and the disk") from None
 
 
 def _write_json(file: IO[bytes], batches: Iterable[Batch]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stream_detector.errors import ConfigError
 from stream_detector.scoring import cache
 
 
@@ -64,6 +65,60 @@ def test_what_an_image_brings_is_taken_along(bare, tmp_path, monkeypatch):
     folder = Path(os.environ["NUMBA_CACHE_DIR"])
     assert folder != tmp_path / "image"
     assert (folder / "inner" / "kernel.nbi").read_text() == "compiled"
+
+
+def test_what_is_compiled_beside_read_only_code_is_used(bare, tmp_path, monkeypatch):
+    """Code installed for all, compiled once by who installed it: nobody else has to compile it again."""
+    monkeypatch.setattr(cache, "BESIDE", tmp_path / "code")
+    bare.add(tmp_path / "code")
+    finished = tmp_path / "code" / f"compiled-{cache._edition()}" / "inner"
+    finished.mkdir(parents=True)
+    (finished / "kernel.nbi").write_text("compiled")
+    cache.settle()
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    assert tmp_path / "code" not in folder.parents
+    assert (folder / "inner" / "kernel.nbi").read_text() == "compiled"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_it_is_copied_to_the_users_folder_once(bare, tmp_path, monkeypatch):
+    """Where the home can be written to, the copy stays there; what the user has compiled since is not replaced."""
+    monkeypatch.setattr(cache, "BESIDE", tmp_path / "code")
+    bare.clear()
+    bare.add(tmp_path / "code")
+    name = f"compiled-{cache._edition()}"
+    (tmp_path / "code" / name).mkdir(parents=True)
+    (tmp_path / "code" / name / "kernel.nbi").write_text("compiled")
+    cache.settle()
+    kept = tmp_path / "home" / ".cache" / "numba" / name
+    assert os.environ.pop("NUMBA_CACHE_DIR") == str(kept)
+    (kept / "kernel.nbi").write_text("compiled since")
+    cache.settle()
+    assert (kept / "kernel.nbi").read_text() == "compiled since"
+    assert [each.name for each in kept.parent.iterdir()] == [name]
+
+
+def test_who_has_no_home_and_no_name_can_score(bare, monkeypatch):
+    """A container's user may have neither HOME nor an entry in passwd."""
+
+    def unknown(_uid):
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    cache.settle()
+    assert Path(os.environ["NUMBA_CACHE_DIR"]).is_dir()
+
+
+def test_where_nothing_at_all_can_be_written_one_line_says_so(bare, monkeypatch):
+    """Not even a temporary folder: the error names what to set."""
+
+    def refused(**_):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(cache.tempfile, "mkdtemp", refused)
+    with pytest.raises(ConfigError, match="NUMBA_CACHE_DIR or TMPDIR"):
+        cache.settle()
 
 
 def test_the_folder_is_settled_before_numba_is_loaded():

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from stream_detector.cli import app
+from stream_detector.cli.app import app
 from stream_detector.model import DetectorModel
 
 QUICK = "model: {steps: 60}\n"

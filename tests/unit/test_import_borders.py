@@ -16,7 +16,7 @@ WITHOUT_TORCH = (
     "stream_detector/kafka/transaction.py",
 )
 PROGRAMS = ("consumers", "producers")
-FOR_PROGRAMS = ("records", "tables", "config", "logs", "errors", "kafka")
+FOR_PROGRAMS = ("records", "tables", "config", "logs", "errors", "program", "kafka")
 RECORD_ROAD = ("records", "features", "normaliser", "detector", "scoring", "model", "gan")
 
 

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
-from stream_detector.cli import app
+from stream_detector.cli.app import app
 from stream_detector.errors import ConfigError
 from stream_detector.gan.plots import TITLES
 from stream_detector.gan.report import report

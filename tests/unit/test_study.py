@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from stream_detector.cli import app
+from stream_detector.cli.app import app
 from stream_detector.errors import ConfigError
 from stream_detector.gan.run_directory import RunDirectory
 from stream_detector.gan.study import StudySettings, study

@@ -31,8 +31,8 @@ class Buffers:
     ) -> None:
         self.load = load = tile * TILES
         self._tile, self._nobody, self._pinned = tile, nobody, pinned
-        self._staged = torch.zeros(load, features, pin_memory=pinned)
-        self._records = torch.zeros(load + 1, features, device=device)
+        self._staged = torch.zeros(load, features, pin_memory=pinned, dtype=torch.float32)
+        self._records = torch.zeros(load + 1, features, device=device, dtype=torch.float32)
         self._own = torch.full((load + 1,), nobody, device=device)
         self._beyond = torch.zeros(load + 1, dtype=torch.bool, device=device)
         self._scores = torch.zeros(scores, load + 1, dtype=dtype, device=device)

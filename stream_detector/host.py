@@ -1,0 +1,57 @@
+"""What the program around us has set, or done, kept from what is computed here.
+
+Torch's default type needs nothing here: every tensor is made with its own. This module is loaded with
+the package, before a process may be forked; what it needs is loaded when it is needed.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["AS_NUMPY_HAS_IT", "undisturbed"]
+
+AS_NUMPY_HAS_IT: Mapping[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+"""Numpy's own handling of float errors, for `numpy.errstate`."""
+
+
+class _Process:
+    """Whether this one was forked from another, which may have started torch's threads: they are not copied."""
+
+    forked = False
+
+
+def _forked() -> None:
+    _Process.forked = True
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Training works in the block, whatever gradient mode, handling of float errors and threads the caller has.
+
+    In a forked process torch has one thread: with more it would wait for ever for those of its parent.
+    """
+    import numpy as np  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    threads = torch.get_num_threads()
+    alone = _Process.forked and threads > 1
+    if alone:
+        _say_why()
+        torch.set_num_threads(1)
+    try:
+        with torch.inference_mode(mode=False), torch.enable_grad(), np.errstate(**AS_NUMPY_HAS_IT):
+            yield
+    finally:
+        if alone:
+            torch.set_num_threads(threads)
+
+
+def _say_why() -> None:
+    import structlog  # noqa: PLC0415
+
+    why = "this process was forked, and torch's threads were not; start it by the method 'spawn' to train with more"
+    structlog.get_logger(__name__).warning("training with one thread", why=why)
