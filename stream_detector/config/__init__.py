@@ -2,7 +2,7 @@
 
 Environment variables override the file: `STREAM_DETECTOR_<SECTION>__<KEY>`, for example
 `STREAM_DETECTOR_KAFKA__BOOTSTRAP_SERVERS`. Secrets belong there, or in a file named by
-`kafka.properties`, never in the YAML. Unknown keys are errors, with a suggestion.
+`kafka.properties`, or come by `${NAME}`. Whatever is wrong is told by file, line and key, and shows no secret.
 """
 
 from stream_detector.config.document import Key

@@ -9,6 +9,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stream_detector.foreign import printable
 from stream_detector.gan.detection import roc
 from stream_detector.gan.run_directory import RunDirectory, Tables
 
@@ -253,4 +254,5 @@ def _moment(step: int, chosen: int | None) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
+    shown = printable(name if len(name) <= 24 else f"{name[:23]}…")
+    return shown.replace("$", r"\$")  # or it would be read as mathematics

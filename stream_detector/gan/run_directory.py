@@ -62,7 +62,7 @@ class RunDirectory:
         text = json.dumps(configuration, sort_keys=True)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         name = f"{stamp}-seed{seed}-{sha256(text.encode()).hexdigest()[:8]}"
-        path = _new_folder(Path(parent), name)
+        path = _new_folder(_encodable(Path(parent)), name)
         run = cls(path)
         run._describe({"configuration": dict(configuration), "seed": seed, "environment": _environment()})
         return run
@@ -182,6 +182,14 @@ class RunDirectory:
 
     def _describe(self, description: Mapping[str, Any]) -> None:
         write_file(self.path / DESCRIPTION, yaml.safe_dump(dict(description), sort_keys=False).encode())
+
+
+def _encodable(folder: Path) -> Path:
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{folder}: the name of a run's folder must be text in UTF-8; choose another") from None
+    return folder
 
 
 def fingerprint(matrix: NDArray[np.float32], schema: FeatureSchema) -> str:

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from foreign_text import HOSTILE, hidden
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.table import Table
@@ -17,20 +18,6 @@ from stream_detector.logs import Terminal, report
 
 ROOT = Path(__file__).parents[2]
 ANY = st.text(st.characters(exclude_categories=()))
-HOSTILE = "\x1b]0;x\x07[/b]\x9b2J\u202e\u2066\u200b\ufeff\ud800\U000e0041:boom:\r"
-
-
-def hidden(text):
-    """Characters that a terminal obeys, that end a line, that turn the direction, or that nobody sees."""
-    unseen = {*"\u034f\u115f\u1160\u3164\uffa0\xad\u180e\u061c\ufeff", *map(chr, range(0x200B, 0x2010))}
-    return [
-        c
-        for c in text
-        if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}
-        or unicodedata.bidirectional(c) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-        or c in unseen
-        or 0xE0000 <= ord(c) < 0xE1000
-    ]
 
 
 @example(HOSTILE)
