@@ -184,6 +184,8 @@ class RecordConfig(Section):
     """Longest category, id or entity, characters."""
     max_rows: int = Field(65_536, ge=1, le=1_000_000)
     """Most records in one Arrow message."""
+    max_inflated_bytes: int = Field(67_108_864, ge=1_024, le=8_589_934_592)
+    """Most bytes of one Arrow message when it is decompressed, and most values of one of its columns."""
     registry_url: Annotated[str, AfterValidator(_registries)] | None = Field(None, repr=False)
     """The Schema Registry's address, for avro."""
     registry_properties: dict[str, str | int | bool] = Field(default_factory=dict, repr=False)

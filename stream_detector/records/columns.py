@@ -5,6 +5,7 @@ columns themselves), and `id_path`, `time_path` and `entity_path` name columns. 
 unit of what cannot be used: one bad row makes it a dead letter, as its bytes cannot be divided.
 """
 
+import struct
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -17,6 +18,7 @@ from pyarrow import compute, ipc
 
 from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Feature, FeatureSchema, Kind, Rejection
+from stream_detector.records.claims import UTF8_BYTES, Claims, claims, longest, viewed
 from stream_detector.records.documents import Document, OnDemand, Rows, unfit
 from stream_detector.tables.arrow import rows_of
 from stream_detector.values import number
@@ -25,6 +27,9 @@ __all__ = ["decode_columns", "read_columns"]
 
 SCALES = {"d": (86_400_000, 1), "s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
 """From a unit of time to milliseconds: times this, over that."""
+
+Identity = tuple[int, dict[str, Any]]
+"""How many rows, and their columns by path."""
 
 Floats = NDArray[np.float64]
 ColumnBatch = tuple[NDArray[np.float32], list[int], list[int], Sequence[Document], dict[int, Rejection]]
@@ -39,7 +44,7 @@ def decode_columns(values: Sequence[bytes | None], schema: FeatureSchema, config
     with its identity alone, and the reasons of messages that cannot be used.
     """
     blocks: list[NDArray[np.float32]] = []
-    tables: list[Any] = []
+    identities: list[Identity] = []
     rejected: dict[int, Rejection] = {}
     positions: list[int] = []
     rows: list[int] = []
@@ -52,9 +57,9 @@ def decode_columns(values: Sequence[bytes | None], schema: FeatureSchema, config
             continue
         positions += [position] * table.num_rows
         rows += range(table.num_rows)
-        tables.append(table)
+        identities.append(_identity(table, config))
     matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
-    return matrix, positions, rows, _heads(tables, config), rejected
+    return matrix, positions, rows, _heads(identities), rejected
 
 
 def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
@@ -63,8 +68,11 @@ def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
     for position, value in enumerate(values):
         try:
             table = _table(value, config)
-            found = list(rows_of(_features(table, config)))
-            heads = list(_heads([table], config))
+            features = _features(table, config)
+            for name, column in zip(features.schema.names, features.columns, strict=True):
+                _require_short(column, name, config)
+            found = list(rows_of(features))
+            heads = list(_heads([_identity(table, config)]))
         except Exception as error:  # noqa: BLE001 - as above
             rows.rejected[position] = _why(error)
             continue
@@ -81,18 +89,39 @@ def _why(error: Exception) -> Rejection:
     return Rejection("undecodable", f"reading it fails with {type(error).__name__}")
 
 
-def _heads(tables: list[Any], config: RecordConfig) -> OnDemand:
-    """Identities of the tables' rows."""
-    paths = tuple(path for path in (config.id_path, config.entity_path, config.time_path) if path)
-    ends = list(accumulate(table.num_rows for table in tables))
-    return OnDemand(ends[-1] if ends else 0, lambda at: _head(tables, ends, paths, at))
+def _identity(table: Any, config: RecordConfig) -> Identity:
+    """What must outlive a message's table: the columns that name its rows."""
+    paths = filter(None, (config.id_path, config.entity_path, config.time_path))
+    return table.num_rows, {path: _brief(_column(table, path), config.max_string) for path in paths}
 
 
-def _head(tables: list[Any], ends: list[int], paths: tuple[str, ...], at: int) -> Document:
+def _brief(column: Any, characters: int) -> Any:
+    """A column of an identity; its texts cut where they are long."""
+    if column is None or column.nbytes <= UTF8_BYTES * characters * len(column):
+        return column
+    if pa.types.is_dictionary(column.type):
+        column = column.combine_chunks()
+        column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        return pa.DictionaryArray.from_arrays(column.indices, _brief_texts(column.dictionary, characters))
+    return _brief_texts(column, characters)
+
+
+def _brief_texts(values: Any, characters: int) -> Any:
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return None
+    return compute.utf8_slice_codeunits(values, 0, characters)
+
+
+def _heads(identities: list[Identity]) -> OnDemand:
+    """Identities of the rows of several messages."""
+    ends = list(accumulate(rows for rows, _ in identities))
+    return OnDemand(ends[-1] if ends else 0, lambda at: _head(identities, ends, at))
+
+
+def _head(identities: list[Identity], ends: list[int], at: int) -> Document:
     place = bisect_right(ends, at)
-    table = tables[place]
-    row = at - ends[place] + table.num_rows
-    return {path: _plain(_column(table, path), row) for path in paths}
+    rows, columns = identities[place]
+    return {path: _plain(column, at - ends[place] + rows) for path, column in columns.items()}
 
 
 def _table(value: bytes | None, config: RecordConfig) -> Any:
@@ -100,17 +129,42 @@ def _table(value: bytes | None, config: RecordConfig) -> Any:
     if reason := unfit(value, config):
         raise Unusable(reason)
     try:
+        _require_modest(claims(value or b""), config)
         with ipc.open_stream(value) as stream:
             table = stream.read_all()
-        if table.num_rows > config.max_rows:  # columns without values take no bytes, however many rows they claim
-            raise Unusable(Rejection("too-large", f"{table.num_rows:,} rows, limit {config.max_rows:,}"))
+        _require_few_views(table, config)
         table.validate(full=True)
         _require_names(table.schema)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, struct.error) as error:
         raise Unusable(Rejection("undecodable", f"not an Arrow IPC stream: {error}")) from None
     if not table.num_rows:
         raise Unusable(Rejection("no-features", "the record batches hold no row"))
     return table.combine_chunks()
+
+
+def _require_modest(found: Claims, config: RecordConfig) -> None:
+    """Before anything is inflated; columns without buffers take no bytes, however many rows they claim."""
+    if found.rows > config.max_rows:
+        raise Unusable(Rejection("too-large", f"{found.rows:,} rows, limit {config.max_rows:,}"))
+    most = config.max_inflated_bytes
+    if max(found.bytes, found.values) > most:
+        what = f"{found.bytes:,} bytes when inflated, up to {found.values:,} values in a column"
+        raise Unusable(Rejection("too-large-inflated", f"{what}; limit {most:,} of either"))
+
+
+def _require_few_views(table: Any, config: RecordConfig) -> None:
+    """Before texts are checked: views of one text may be many, and each is checked."""
+    size = sum(viewed(chunk) for column in table.columns for chunk in column.chunks)
+    if size > config.max_inflated_bytes:
+        what = f"string views of more than {config.max_inflated_bytes:,} bytes, or within lists"
+        raise Unusable(Rejection("too-large-inflated", what))
+
+
+def _require_short(column: Any, name: str, config: RecordConfig) -> None:
+    """Where rows share texts, each row would get a copy: then no text may be long."""
+    if any(longest(chunk) > config.max_string for chunk in column.chunks):
+        what = f"feature {name!r} has texts of more than {config.max_string:,} characters, or long lists"
+        raise Unusable(Rejection("string-too-long", what))
 
 
 def _require_names(schema: Any) -> None:
@@ -157,6 +211,7 @@ def _matrix(table: Any, schema: FeatureSchema, config: RecordConfig) -> NDArray[
 def _values(column: Any, feature: Feature, config: RecordConfig) -> NDArray[np.floating[Any]]:
     if pa.types.is_null(column.type):
         return np.full(len(column), np.nan)
+    _require_short(column, feature.name, config)
     return _codes(column, feature, config) if feature.kind is Kind.CATEGORICAL else _numbers(column, feature)
 
 
