@@ -1,6 +1,7 @@
 """The newest records of the telemetry topics, for fitting; nothing is committed."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
@@ -8,15 +9,10 @@ from stream_detector.config import Config
 from stream_detector.kafka import topics, window
 from stream_detector.kafka.topics import Place
 
-__all__ = ["Reach", "available", "newest", "reach", "records", "retained"]
+__all__ = ["Reach", "newest", "reach", "records", "retained"]
 
 Reach = dict[Place, tuple[int, int]]
 """First offset, and the one after the last, by (topic, partition)."""
-
-
-def available(config: Config) -> int:
-    """How many offsets the telemetry topics retain; raises `TopicMissingError` for a topic that is not there."""
-    return sum(end - start for start, end in retained(config).values())
 
 
 def newest(config: Config, count: int) -> list[Message]:
@@ -25,13 +21,23 @@ def newest(config: Config, count: int) -> list[Message]:
 
 
 def reach(config: Config, count: int, since_ms: int | None = None) -> Reach:
-    """Where the newest `count` offsets lie, none written before `since_ms` (epoch ms).
+    """Where the newest `count` records lie, none written before `since_ms` (epoch ms).
 
-    Every partition gives an equal share; what a short one cannot give, the longer ones do.
+    Every partition gives an equal share; what a short one cannot give, the longer ones do. Records are
+    counted by reading them: markers and aborted records have offsets, too, and compaction leaves gaps.
     """
-    whole = retained(config, since_ms)
-    shares = _shares({place: end - start for place, (start, end) in whole.items()}, count)
-    return {place: (whole[place][1] - share, whole[place][1]) for place, share in shares.items()}
+    tails = {place: _Tail(*span) for place, span in retained(config, since_ms).items()}
+    lengths = {place: tail.end - tail.low for place, tail in tails.items()}
+    with window.Reader(config.kafka) as reader:
+        while True:
+            shares = _shares(lengths, count)
+            short = {}
+            for place, share in shares.items():
+                if (found := tails[place].count_back(reader, place, share)) < share:
+                    short[place] = found
+            if not short:
+                return {place: tails[place].newest(share) for place, share in shares.items()}
+            lengths |= short
 
 
 def records(config: Config, reach: Reach) -> Iterator[list[Message]]:
@@ -50,6 +56,33 @@ def retained(config: Config, since_ms: int | None = None) -> Reach:
     if since_ms is not None:
         starts = topics.offsets_at(config.kafka, config.topics.telemetry, since_ms)
     return {place: (max(starts[place], low), high) for place, (low, high) in marks.items()}
+
+
+@dataclass(slots=True)
+class _Tail:
+    """A partition's records in [low, end): the offsets of the newest, ascending, as far as they were counted."""
+
+    low: int
+    end: int
+    offsets: list[int] = field(default_factory=list)
+    start: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = self.end
+
+    def count_back(self, reader: window.Reader, place: Place, count: int) -> int:
+        """Counts on until there are `count`, or the log begins; returns how many there are."""
+        step = 0
+        while len(self.offsets) < count and self.start > self.low:
+            step = max(count - len(self.offsets), 2 * step)
+            begin = max(self.low, self.start - step)
+            found = [message.offset() or 0 for batch in reader.read(*place, begin, self.start) for message in batch]
+            self.offsets[:0] = found
+            self.start = begin
+        return len(self.offsets)
+
+    def newest(self, count: int) -> tuple[int, int]:
+        return (self.offsets[-count] if count else self.end), self.end
 
 
 def _shares(lengths: dict[Place, int], count: int) -> dict[Place, int]:

@@ -16,7 +16,7 @@ __all__ = ["Arrivals"]
 class Arrivals:
     """The records written since `since_ms` (epoch ms) and retained; for one thread.
 
-    Where a message holds many records it is read to count them, once. Else its offset is count enough.
+    They are read to be counted, once: a message may hold many, and markers of transactions have offsets, too.
     """
 
     def __init__(self, config: Config, since_ms: int) -> None:
@@ -29,8 +29,8 @@ class Arrivals:
     def reach(self, count: int) -> bool:
         """Whether there are at least `count` by now. Raises `TopicMissingError` for a topic that is not there."""
         retained = recent.retained(self._config, self.since_ms)
-        if not self._reader.many:
-            return sum(end - start for start, end in retained.values()) >= count
+        if not self._reader.many and sum(end - start for start, end in retained.values()) < count:
+            return False
         for place, (start, end) in retained.items():
             self._take(place, max(start, self._read.get(place, 0)), end, count)
         return self._count >= count

@@ -53,10 +53,7 @@ def fit_topics(
 
     The artifact's lineage names the offsets. Raises `DataError` when too few of them can be read.
     """
-    while (available := recent.available(config)) < count:
-        progress(available, count, f"waiting for telemetry: {available:,} of {count:,} records")
-        sleep(POLL_SECONDS)
-    messages = cast("list[Message]", recent.newest(config, count))
+    messages = _awaited(config, count, progress)
     read = decoder(config.record).read([raw(message.value()) for message in messages], config.declared_schema)
     where = ", ".join(config.topics.telemetry)
     unreadable = list(read.rejected.values())
@@ -73,6 +70,23 @@ def fit_topics(
 def new_run(parent: Path, config: Config, seed: int) -> RunDirectory:
     """A folder in `parent` for one fit with this configuration and seed; raises `ConfigError`."""
     return RunDirectory.create(parent, _model_config(config).model_dump(mode="json"), seed)
+
+
+def _awaited(config: Config, count: int, progress: Progress) -> list[Message]:
+    """The newest `count` records, once there are as many; what has an offset and is no record does not count."""
+    messages: list[Message] = []
+    wanted = count  # offsets, of which each record takes at least one
+    while len(messages) < count:
+        spans = recent.retained(config).values()
+        available, ends = sum(end - start for start, end in spans), sum(end for _, end in spans)
+        if available >= count and ends >= wanted:
+            messages = cast("list[Message]", recent.newest(config, count))
+            wanted = ends + count - len(messages)
+        if len(messages) < count:
+            found = len(messages) or min(available, count)
+            progress(found, count, f"waiting for telemetry: {found:,} of {count:,} records")
+            sleep(POLL_SECONDS)
+    return messages
 
 
 def _label(rows: Sequence[Mapping[str, Any]], declared: FeatureSchema | None) -> dict[str, str]:
