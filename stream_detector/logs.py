@@ -14,6 +14,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from stream_detector.config import LogConfig
@@ -24,6 +25,7 @@ __all__ = ["Terminal", "answer_in_json", "configure", "never_fail_to_encode", "r
 
 SECRET = re.compile(r"password|secret|token|sasl\.jaas|ssl\.key|user_info", re.IGNORECASE)
 LONGEST = 500
+NARROW = 80  # columns of a terminal, below which no cell of a table can insist on one line
 
 
 class Terminal(Console):
@@ -31,6 +33,14 @@ class Terminal(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """On a narrow terminal a table's cells go on in the next line: a number that is cut is another number."""
+        for table in (each for each in objects if isinstance(each, Table)):
+            for column in table.columns:
+                column.overflow = "fold"
+                column.no_wrap = column.no_wrap and self.width >= NARROW
+        super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Rich hands over here every string that is printed, in tables as well."""
