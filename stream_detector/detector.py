@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.config import ThresholdConfig
+from stream_detector.features import Encoded
 from stream_detector.model import DetectorModel, Scores
 from stream_detector.records import (
     Alert,
@@ -132,7 +133,7 @@ def finish(begun: Begun, thresholds: Mapping[Place, RollingThreshold]) -> Outcom
     for part in parts:  # in order: while one is held against its thresholds, the next is being scored
         judged.append(_judge(part))
         flagged += _flag(part, judged[-1], thresholds)
-    explanations = model.explain(np.stack([hit.features for hit in flagged])) if flagged else []
+    explanations = model.explain(Encoded.whole(np.stack([hit.features for hit in flagged]))) if flagged else []
     alerts = tuple(_alert(*pair, model.version, decoder) for pair in zip(flagged, explanations, strict=True))
     dead_letters = tuple(letter for part in parts for letter in _dead_letters(part))
     return Outcome(alerts, dead_letters, sum(len(part.decoded.kept) for part in parts) - len(alerts), tuple(judged))
@@ -141,7 +142,7 @@ def finish(begun: Begun, thresholds: Mapping[Place, RollingThreshold]) -> Outcom
 def history(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> list[float]:
     """Scores of the usable records, in order, for a threshold window; nothing is judged."""
     decoded = decoder.decode(values_of(messages), model.schema)
-    scores: list[float] = _decimals(model.score(decoded.features).anomaly).tolist()
+    scores: list[float] = _decimals(model.score(Encoded.whole(decoded.features)).anomaly).tolist()
     return scores
 
 
@@ -172,7 +173,8 @@ def _pieces(messages: Arrivals, decoder: Decoder) -> list[Arrivals]:
 def _begin(messages: Arrivals, model: DetectorModel, decoder: Decoder, *, alone: bool) -> Part:
     """A part, decoded and being scored; with nothing to decode meanwhile, it is scored when it is asked for."""
     decoded = decoder.decode(values_of(messages), model.schema)
-    scores = partial(model.score, decoded.features) if alone else ahead.begin(model, decoded.features)
+    records = Encoded.whole(decoded.features)
+    scores = partial(model.score, records) if alone else ahead.begin(model, records)  # type: ignore[arg-type]
     return Part(messages, decoded, scores)
 
 

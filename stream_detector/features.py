@@ -1,6 +1,7 @@
 """What a record's features are, and how records become a matrix.
 
-The matrix is float32 [record, feature] in the input's units: a number is itself, a missing
+The matrix is float32 [record, feature] in the input's units: a number is itself (less its feature's
+origin, where it has one: what differs would be lost in float32), a missing
 value is NaN, a boolean 1 or 0, a category its index in the feature's vocabulary (one past the end
 when the category was never seen); text that reads as a number is that number. Scaling for the networks is the model's business, not done here.
 """
@@ -26,6 +27,7 @@ __all__ = ["Encoded", "Feature", "FeatureSchema", "Kind", "Rejection", "encode"]
 
 MAX_FEATURES = 10_000
 MAX_VOCABULARY = 1_000
+STEPS = 128  # of a float32 that a feature's values differ by on average, or it has an origin
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 NUMBERS = frozenset({int, float, bool})
 NUMBERS_OR_NONE = NUMBERS | {type(None)}
@@ -45,6 +47,8 @@ class Feature:
 
     `context` features condition the networks and are not judged themselves. `required` makes a
     missing value a rejection. `vocabulary` is learnt by fitting, in sorted order; codes index it.
+    So is `origin`: what is subtracted from a number in double precision before it becomes float32;
+    0 unless the values differ by too few steps of a float32.
     `kind` may be given as text. Raises `ConfigError` when there is no such kind.
     """
 
@@ -73,15 +77,24 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Rows that could be used, as a matrix, and the others with their reasons.
+    """Rows that could be used, as a matrix of a schema, and the others with their reasons.
 
     `matrix` is float32 [kept, feature]; `kept` holds the kept rows' positions, ascending;
     `rejected` maps the other positions to their reasons.
     """
 
     matrix: NDArray[np.float32]
-    kept: list[int]
-    rejected: dict[int, Rejection]
+    kept: Sequence[int]
+    rejected: Mapping[int, Rejection]
+
+    @classmethod
+    def whole(cls, matrix: NDArray[np.float32]) -> "Encoded":
+        """Rows [row, feature] that all can be used and lie less their origins already."""
+        return cls(matrix, range(len(matrix)), {})
+
+    def __len__(self) -> int:
+        """Kept rows."""
+        return len(self.matrix)
 
 
 @dataclass(frozen=True)
@@ -147,6 +160,11 @@ class FeatureSchema:
             tuple(replace(f, vocabulary=tuple(sorted(seen[f.name]))) if f.name in seen else f for f in self.features)
         )
 
+    def with_origins(self, columns: Iterable[NDArray[np.float64]]) -> "FeatureSchema":
+        """The same features with the origins that their values call for: a column [record] each, NaN = missing."""
+        pairs = zip(self.features, columns, strict=True)
+        return FeatureSchema(tuple(replace(feature, origin=_origin(feature, values)) for feature, values in pairs))
+
     def matches(self, other: "FeatureSchema") -> bool:
         """Whether both name the same features of the same kinds, vocabularies aside."""
         return [(f.name, f.kind, f.context, f.period) for f in self.features] == [
@@ -163,6 +181,7 @@ class FeatureSchema:
                 "required": f.required,
                 "period": None if f.period is None else float(f.period),
                 "vocabulary": list(f.vocabulary),
+                **({"origin": f.origin} if f.origin else {}),
             }
             for f in self.features
         ]
@@ -179,6 +198,7 @@ class FeatureSchema:
                     required=bool(entry["required"]),
                     period=None if entry["period"] is None else float(entry["period"]),
                     vocabulary=tuple(str(category) for category in entry["vocabulary"]),
+                    origin=_finite(entry.get("origin", 0.0)),
                 )
                 for entry in entries
             )
@@ -219,7 +239,7 @@ def _encode_complete(
             block = _numeric_block([schema.names[column] for column in numeric], rows)
             if block is None:
                 return None
-            matrix[:, numeric] = block
+            matrix[:, numeric] = block - schema.origins[numeric] if schema.origins.any() else block
         for column, feature in enumerate(schema.features):
             if feature.kind is Kind.CATEGORICAL:
                 values = [row.get(feature.name) for row in rows]
@@ -270,7 +290,7 @@ def _encode_row(
         elif isinstance(found := _number(feature, value), Rejection):
             return found
         else:
-            encoded.append(found)
+            encoded.append(found - feature.origin)
     return encoded
 
 
@@ -293,6 +313,24 @@ def _missing(feature: Feature) -> float | Rejection:
     if feature.required:
         return Rejection("missing-feature", f"feature {feature.name!r} is required and missing")
     return nan
+
+
+def _origin(feature: Feature, values: NDArray[np.float64]) -> float:
+    """The median of values [record] that differ by too few steps of a float32, a cyclic one's in whole turns; else 0."""
+    known = values[~np.isnan(values)]
+    if feature.kind is Kind.CATEGORICAL or not len(known):
+        return 0.0
+    middle = float(np.median(known))
+    differ = feature.period if feature.kind is Kind.CYCLIC else float(np.abs(known - middle).mean())
+    if not differ or differ >= STEPS * float(np.spacing(np.float32(np.abs(known).max()))):
+        return 0.0
+    return middle if feature.kind is Kind.NUMERIC else middle // differ * differ
+
+
+def _finite(value: Any) -> float:
+    if not abs(found := float(value)) <= FLOAT32_MAX:
+        raise ValueError(f"origin {value} of a feature is no float32")
+    return found
 
 
 def _wrong_type(feature: Feature, value: object, wanted: str) -> Rejection:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stream_detector.assembling import Assembly, assembled
 from stream_detector.errors import DataError
-from stream_detector.features import FeatureSchema
+from stream_detector.features import Encoded, FeatureSchema
 from stream_detector.frames import Records, as_numbers, as_rows
 from stream_detector.gan.detection import Probe
 from stream_detector.gan.generated import near_records
@@ -162,11 +162,13 @@ def _read(X: Records | Learnt, schema: FeatureSchema | None) -> tuple[NDArray[np
         X = learn(rows, schema)
     if isinstance(X, Learnt):
         return as_matrix(X.rows, X.schema), X
-    if schema is None:
+    if not (schema and isinstance(X, Encoded)):
         X = as_numbers(X)
         if not X.shape[1]:
             raise DataError(f"records have shape {list(X.shape)}; give [record, feature]")
-        schema = FeatureSchema.numbered(X.shape[1])
+        schema = schema or FeatureSchema.numbered(X.shape[1])
+        if len(schema.features) == X.shape[1]:
+            schema = schema.with_origins(X.T)
     return as_matrix(X, schema), Learnt(schema, ())
 
 

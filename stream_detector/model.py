@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
-from stream_detector.features import FeatureSchema, Kind, encode
+from stream_detector.features import Encoded, FeatureSchema, Kind, encode
 from stream_detector.files import write_file
 from stream_detector.frames import Records, as_numbers, as_rows, is_float32
 from stream_detector.gan.settings import Mode, ModelConfig
@@ -111,7 +111,7 @@ class DetectorModel:
     def score(self, X: Records) -> Scores:
         """How anomalous records are.
 
-        X: float32 [record, feature] in the input's units (category codes, NaN = missing), a list of
+        X: float [record, feature] in the input's units (category codes, NaN = missing), a list of
         mappings from feature name to number, string or None, or a DataFrame (pandas, polars, Arrow)
         or structured array, whose columns are taken by name. A record scores the same to
         the bit in any batch and order. Raises `DataError` on another width, on infinities and on
@@ -139,7 +139,7 @@ class DetectorModel:
 
     def verify(self) -> None:
         """Scores the golden batch; raises `ModelFormatError` when the scores are not those it was made with."""
-        self.golden.verify(lambda records: self.score(records).columns())
+        self.golden.verify(lambda records: self.score(Encoded.whole(records)).columns())
 
     @np.errstate(**AS_NUMPY_HAS_IT)
     def explain(self, X: Records) -> list[Explanation]:
@@ -196,13 +196,15 @@ def scored(calibration: Calibration, config: ModelConfig, raw: NDArray[np.float6
 
 def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:
     """Records as float32 [record, feature] of `schema`; raises `DataError` as `DetectorModel.score`."""
+    if isinstance(X, Encoded):
+        return X.matrix
     if (rows := as_rows(X)) is not None:
         encoded = encode(schema, rows)
         for position, rejection in encoded.rejected.items():
             raise DataError(f"record {position}: {rejection.message}")
         return encoded.matrix
     with np.errstate(over="ignore"):
-        matrix = np.ascontiguousarray(X if is_float32(X) else as_numbers(X), dtype=np.float32)
+        matrix = _less(np.asarray(X) if is_float32(X) else as_numbers(X), schema.origins)
     if matrix.ndim != 2 or matrix.shape[1] != len(schema.features):
         raise DataError(f"records have shape {list(matrix.shape)}; give [record, {len(schema.features)}]")
     if np.isinf(matrix).any():
@@ -214,6 +216,13 @@ def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:
             if (codes != np.floor(codes)).any() or (codes < 0).any():
                 raise DataError(f"feature {feature.name!r} is categorical; its values must be codes 0, 1, 2, …")
     return matrix
+
+
+def _less(matrix: NDArray[np.floating[Any]], origins: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Records [record, feature] less their features' origins; as they are when they have another width."""
+    if origins.any() and matrix.shape[1:] == origins.shape:
+        matrix = matrix - origins
+    return np.ascontiguousarray(matrix, dtype=np.float32)
 
 
 def pick_device(name: str) -> torch.device:

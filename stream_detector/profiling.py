@@ -23,7 +23,7 @@ from stream_detector.errors import DataError
 from stream_detector.features import FLOAT32_MAX, MAX_VOCABULARY, NUMBERS_OR_NONE, Feature, FeatureSchema, Kind
 from stream_detector.values import number
 
-__all__ = ["NOTHING", "Learnt", "barred", "described", "learn", "record_number"]
+__all__ = ["NOTHING", "Learnt", "barred", "described", "learn", "record_number", "with_origins"]
 
 NEARLY_ALL = 0.95  # of the values of a column that is mostly text: those that read as numbers, for it to be numeric
 MOST_DIFFERENT = 0.5  # different texts by texts, above which a column says which record it is, not how
@@ -96,7 +96,13 @@ def learn(
         raise DataError(f"no column can be a feature ({_examples(reasons)}); declare some under 'features:'")
     cleaned = _without(rows, {each.name: each.odd for each in judged if each.told})
     told = {each.name: each.told for each in judged if each.told}
-    return Learnt(FeatureSchema(features).with_vocabularies(cleaned), cleaned, _listed(reasons), told)
+    schema = FeatureSchema(features).with_vocabularies(cleaned)
+    return Learnt(with_origins(schema, cleaned), cleaned, _listed(reasons), told)
+
+
+def with_origins(schema: FeatureSchema, rows: Sequence[Row]) -> FeatureSchema:
+    """The schema with the origins that the rows' numbers call for."""
+    return schema.with_origins(Column.of([row.get(name) for row in rows]).numbers for name in schema.names)
 
 
 def described(learnt: Learnt, matrix: NDArray[np.float32]) -> dict[str, Any]:
@@ -275,7 +281,7 @@ def _listed(reasons: Mapping[str, str]) -> dict[str, str]:
 
 
 def _described(feature: Feature, column: NDArray[np.float32], odd: str) -> dict[str, Any]:
-    values = column[~np.isnan(column)].astype(np.float64)
+    values = column[~np.isnan(column)].astype(np.float64) + feature.origin
     distinct = len(np.unique(values))
     ranged = feature.kind is not Kind.CATEGORICAL and distinct > 0
     return {

@@ -58,7 +58,7 @@ def verdicts(model: DetectorModel, table: Table, config: Config) -> Iterator[Ver
     """
     first = 0
     for ids, encoded in _batches(model, table, config):
-        scored = model.score(encoded.matrix)
+        scored = model.score(encoded)
         scores, flagged = np.full((len(ids), 3), np.nan, dtype=np.float32), np.zeros(len(ids), dtype=bool)
         scores[encoded.kept], flagged[encoded.kept] = (
             scored.columns(),
@@ -93,7 +93,7 @@ def _leading(model: DetectorModel, encoded: Encoded, flagged: NDArray[np.bool_])
     """Of each row its leading features, none where it is not flagged."""
     leading: list[list[dict[str, Any]]] = [[] for _ in flagged]
     chosen = [at for at, row in enumerate(encoded.kept) if flagged[row]]
-    for at, explanation in zip(chosen, model.explain(encoded.matrix[chosen]), strict=True):
+    for at, explanation in zip(chosen, model.explain(Encoded.whole(encoded.matrix[chosen])), strict=True):
         leading[encoded.kept[at]] = [
             {
                 "feature": each.name,

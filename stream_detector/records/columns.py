@@ -219,7 +219,7 @@ def _numbers(column: Any, feature: Feature) -> NDArray[np.floating[Any]]:
     kind = column.type
     if pa.types.is_float32(kind):
         known: NDArray[np.float32] = column.to_numpy()
-        return known
+        return known.astype(np.float64) - feature.origin if feature.origin else known
     if pa.types.is_dictionary(kind):
         return _numbers(column.cast(kind.value_type), feature)
     if pa.types.is_run_end_encoded(kind):
@@ -235,7 +235,7 @@ def _numbers(column: Any, feature: Feature) -> NDArray[np.floating[Any]]:
     beyond = np.abs(values) > FLOAT32_MAX
     if beyond.any():
         raise _fault("non-finite", feature, beyond, "is outside the range of a float32")
-    return values
+    return values - feature.origin if feature.origin else values
 
 
 def _read_numbers(texts: Sequence[str | None], feature: Feature) -> Floats:

@@ -24,6 +24,8 @@ def decode_vectors(
     data = b"".join(values[at] or b"" for at in kept)
     matrix = np.frombuffer(data, dtype="<f4").astype(np.float32).reshape(len(kept), columns)
     faults = _faults(matrix, schema)
+    if schema.origins.any():
+        matrix = (matrix.astype(np.float64) - schema.origins).astype(np.float32)
     if not faults:
         return matrix, kept, rejected
     rejected |= {kept[row]: reason for row, reason in faults.items()}

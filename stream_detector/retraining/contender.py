@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stream_detector.config import ThresholdConfig
 from stream_detector.detector import limits
-from stream_detector.features import FeatureSchema, Kind
+from stream_detector.features import Encoded, FeatureSchema, Kind
 from stream_detector.gan.detection import Probe, auc
 from stream_detector.gan.generated import Generated, near_records
 from stream_detector.gan.training import TrainingSet
@@ -35,7 +35,9 @@ class Contender:
 
     def scores(self, matrix: Matrix) -> NDArray[np.float64]:
         """Anomaly scores [record], in nines."""
-        return self.model.score(recoded(matrix, self.schema, self.model.schema)).anomaly.astype(np.float64)
+        return self.model.score(Encoded.whole(recoded(matrix, self.schema, self.model.schema))).anomaly.astype(
+            np.float64
+        )
 
     def flagged(self, matrix: Matrix) -> float:
         """The share of records that would be flagged, 0 to 1; NaN of none."""
@@ -56,7 +58,7 @@ class Contender:
 
 
 def recoded(matrix: Matrix, source: FeatureSchema, target: FeatureSchema) -> Matrix:
-    """Records of one schema [record, feature] in another that names the same features: order and category codes."""
+    """Records of one schema [record, feature] in another that names the same features: order, category codes and origins."""
     if source == target:
         return matrix
     columns = []
@@ -69,5 +71,7 @@ def recoded(matrix: Matrix, source: FeatureSchema, target: FeatureSchema) -> Mat
             known = [codes.get(category, unseen) for category in source.features[at].vocabulary]
             table = np.array([*known, unseen], dtype=np.float32)
             column = np.where(np.isnan(column), np.nan, table[np.nan_to_num(column).astype(int)])
+        elif shift := source.features[at].origin - feature.origin:
+            column = (column.astype(np.float64) + shift).astype(np.float32)
         columns.append(column)
     return np.stack(columns, axis=1).astype(np.float32)

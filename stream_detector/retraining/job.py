@@ -15,7 +15,7 @@ import structlog
 from stream_detector.config import Config
 from stream_detector.detector import limits
 from stream_detector.errors import ConfigError, DataError, GateRefusedError, ModelError, PointerMovedError
-from stream_detector.features import FeatureSchema, encode
+from stream_detector.features import Encoded, FeatureSchema, encode
 from stream_detector.feedback import Verdict as Said
 from stream_detector.fitting import HeldOut, fit
 from stream_detector.gan.run_directory import RunDirectory
@@ -23,6 +23,7 @@ from stream_detector.gan.settings import ModelConfig
 from stream_detector.kafka import alerts, feedback, recent, registry
 from stream_detector.kafka.recent import Reach
 from stream_detector.model import DetectorModel
+from stream_detector.profiling import with_origins
 from stream_detector.records import Alert
 from stream_detector.retraining.constant import constant_features, refuse_stuck
 from stream_detector.retraining.contender import Contender, Matrix
@@ -140,15 +141,18 @@ def learn(
     window = window.of(schema, config.record)
     parts = cut(window.records, plan.evidence, _doubt(config, standing, window), config)
     schema = schema.with_vocabularies(record.features for record in parts.train)
+    schema = with_origins(schema, [record.features for record in parts.train])
     train, selection, calibration, holdout = (
         _matrix(records, schema, config) for records in (parts.train, parts.selection, parts.calibration, parts.holdout)
     )
     constant = constant_features(train, schema)
     refuse_stuck(constant, schema, standing.champion)
     settings = ModelConfig(model=config.model, inversion=config.inversion)
-    held_out = HeldOut(selection, calibration)
+    held_out = HeldOut(Encoded.whole(selection), Encoded.whole(calibration))
     first = standing.champion is None  # nobody has said yet what is doubtful
-    model = fit(train, schema, settings, config.seed, config.worker.device, progress, run, held_out, trim=first)
+    model = fit(
+        Encoded.whole(train), schema, settings, config.seed, config.worker.device, progress, run, held_out, trim=first
+    )
     return model.with_lineage({**model.lineage, **_lineage(plan, window, parts, constant, config)}), holdout
 
 

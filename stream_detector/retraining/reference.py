@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema, encode
+from stream_detector.model import as_matrix
 from stream_detector.tables.reading import Table, open_table
 from stream_detector.tables.records import label_of
 from stream_detector.values import number
 
 __all__ = ["Reference"]
 
-Rows = list[dict[str, Any]] | NDArray[np.float32]
+Rows = list[dict[str, Any]] | NDArray[np.float64]
 FEWEST = 10  # anomalies, and normal records, below which a share says nothing
 
 
@@ -34,7 +35,7 @@ class Reference:
     def load(cls, path: Path) -> "Reference":
         """From any table with a column (in NumPy, an array) `label` or `y` of 0 and 1; raises `DataError`."""
         table = open_table(path)
-        rows = [dict(row) for row in table.rows] if table.matrix is None else table.matrix.astype(np.float32)
+        rows = [dict(row) for row in table.rows] if table.matrix is None else table.matrix.astype(np.float64)
         labels = _labels(table, rows, path)
         if len(labels) != len(rows) or not np.isin(labels, (0, 1)).all():
             raise DataError(f"{path}: 'label' must hold 1 (anomaly) or 0 (normal) for each of its {len(rows):,} rows")
@@ -54,7 +55,7 @@ class Reference:
                     f"the reference set has {self.rows.shape[1]} columns, the model {len(schema.features)} features; "
                     "give it with column names, or renew it by hand"
                 )
-            return self.rows
+            return as_matrix(self.rows, schema)
         encoded = encode(schema, self.rows)
         if encoded.rejected:
             row, why = next(iter(encoded.rejected.items()))

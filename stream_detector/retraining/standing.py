@@ -82,5 +82,5 @@ def _shape(schema: FeatureSchema) -> list[tuple[str, Kind, bool, float | None]]:
 
 
 def _open(schema: FeatureSchema) -> FeatureSchema:
-    """Without the categories that were learnt earlier: new ones come up, old ones disappear."""
-    return FeatureSchema(tuple(replace(feature, vocabulary=()) for feature in schema.features))
+    """Without the categories and origins that were learnt earlier: new ones come up, old ones disappear."""
+    return FeatureSchema(tuple(replace(feature, vocabulary=(), origin=0.0) for feature in schema.features))
