@@ -58,6 +58,11 @@ class Standing:
                 f"{', '.join(schema.names)}; correct the one, or make a first model of the others with "
                 "'stream-detector fit --from-topic --publish'"
             )
+        if excluded := sorted(set(schema.names) & set(config.exclude)):
+            raise ModelSchemaError(
+                f"'exclude:' leaves out {excluded[0]!r}, which model {self.champion.version[:12]} was fitted on; make a "
+                "first model without it with 'stream-detector fit --from-topic --publish'"
+            )
         seen = {name for record in window.records for name in record.features}
         if missing := [name for name in schema.names if name not in seen]:
             raise ModelSchemaError(

@@ -343,6 +343,9 @@ def test_declared_features_must_be_the_champions(make_own):
 
     with pytest.raises(ModelSchemaError, match=r"'features:' declares cpu, model .* was fitted on cpu, memory"):
         run_once(declared)
+    without = type(config)(**(config.model_dump() | {"exclude": ["memory"]}))
+    with pytest.raises(ModelSchemaError, match="'exclude:' leaves out 'memory'"):
+        run_once(without)
 
 
 def in_file(config, path):
