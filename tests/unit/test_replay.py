@@ -15,7 +15,7 @@ from producers.replay import Selection, main, messages
 from stream_detector.config import RecordConfig
 from stream_detector.errors import DataError
 from stream_detector.features import Feature, FeatureSchema
-from stream_detector.records import Decoder, identity
+from stream_detector.records import Decoder, identity, telemetry_to_json
 from stream_detector.tables.reading import open_table
 
 CSV = "cpu,proto,when,host,label\n1.5,tcp,2026-01-01T00:00:00Z,web,0\n,udp,,db,1\n3,,2026-01-01T00:02:00Z,web,0\n"
@@ -107,6 +107,12 @@ def test_other_names_serve_as_well():
     assert records([{"meta": {"key": 3, "host": "h"}, "fields": {"a": 1}}], **paths) == [
         {"meta": {"key": "3", "host": "h"}, "fields": {"a": 1}}
     ]
+
+
+def test_who_a_record_is_goes_before_a_feature_of_that_name():
+    """In a flat record the id stands where `record.id_path` says, whatever the features are called."""
+    value = telemetry_to_json("r1", None, None, {"id": 7, "cpu": 1.5}, RecordConfig(features_path=""))
+    assert json.loads(value) == {"id": "r1", "cpu": 1.5}
 
 
 def test_what_parquet_holds_is_sent(tmp_path):
