@@ -56,9 +56,12 @@ class StreamDetectorError(Exception):
 
 
 class ConfigError(StreamDetectorError):
-    """A configuration file or value is wrong."""
+    """A configuration file or value is wrong; several faults have a line each."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class DataError(StreamDetectorError):

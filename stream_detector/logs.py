@@ -82,8 +82,8 @@ def configure(config: LogConfig) -> None:
 
 def report(error: StreamDetectorError) -> int:
     """Says on standard error why a program ends; returns its exit code. A configuration may have several faults."""
-    text = without_credentials(str(error))
-    shown = printable_lines(text) if isinstance(error, ConfigError) else printable(text, None)
+    faults = error.args if isinstance(error, ConfigError) else (str(error),)
+    shown = "\n".join(printable(without_credentials(str(fault)), None) for fault in faults)
     print(f"error: {shown}", file=sys.stderr)  # noqa: T201
     return error.exit_code
 

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-HOSTILE = "\x1b]0;x\x07[/b]\x9b2J\u202e\u2066\u200b\ufeff\ud800\U000e0041:boom:\r\nforged: x"
+HOSTILE = "\x1b]0;x\x07[/b]\x9b2J\u202e\u2066\u200b\ufeff\udcff\U000e0041:boom:\r\nforged: x"
 UNSEEN = {*"\u034f\u115f\u1160\u3164\uffa0\xad\u180e\u061c\ufeff", *map(chr, range(0x200B, 0x2010))}
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 

@@ -4,6 +4,7 @@ import os
 import sys
 
 from stream_detector import program
+from stream_detector.foreign import printable
 
 __all__ = ["main"]
 
@@ -14,9 +15,16 @@ def main() -> None:
     Of several processes that `torchrun` starts, one runs it, and the others help it train.
     """
     program.loading()
+    sys.argv[1:] = map(_harmless, sys.argv[1:])
     from stream_detector.cli.app import app
 
     sys.exit(program.run(_together if int(os.environ.get("WORLD_SIZE", "1")) > 1 else app))
+
+
+def _harmless(argument: str) -> str:
+    """An option's name escaped: of one that there is not, the parser's own error shows it as it is."""
+    name, equals, value = argument.partition("=")
+    return printable(name, None) + equals + value if argument.startswith("--") else argument
 
 
 def _together() -> None:

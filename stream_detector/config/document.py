@@ -67,7 +67,7 @@ def read(path: Path, environment: Mapping[str, str] = os.environ) -> Document:
             raise ConfigError(f"{document.where(())}: holds a {_kind(root)}; expected sections such as 'kafka:'")
         document.values = _Reader(document, environment).value(root, ())
     if document.faults:
-        raise ConfigError("\n".join(document.faults))
+        raise ConfigError(*document.faults)
     return document
 
 

@@ -49,7 +49,7 @@ def load_config(path: Path | None, check: Check | None = None) -> Config:
         found = check(config) if check else ()
         faults = [*_environment_faults(), *(_line(document, key, what) for key, what in found)]
     if faults:
-        raise ConfigError("\n".join(dict.fromkeys(faults)))
+        raise ConfigError(*dict.fromkeys(faults))
     return config
 
 

@@ -84,7 +84,7 @@ def test_a_terminal_shows_markup_and_emoji_names_as_text():
 def test_an_error_is_one_line_and_only_a_configuration_has_several(capsys):
     """No name in an error can forge another line; each fault of a configuration has its own."""
     assert report(DataError(f"a\nerror: forged {HOSTILE} http://u:canary@h")) == 3
-    assert report(ConfigError("one\ntwo\x1b[2J")) == 2
+    assert report(ConfigError("one", "two\x1b[2J")) == 2
     err = capsys.readouterr().err
     assert err.splitlines()[1:] == ["error: one", "two\\x1b[2J"]
     assert hidden(err.replace("\n", "")) == []
