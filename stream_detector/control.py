@@ -16,9 +16,10 @@ Kind = Literal["drift", "regime-change"]
 class ControlEvent:
     """Drift, or many records that differ in the same way at once, noticed at one offset under one model.
 
-    `detector` is `adwin`, `kswin` or `pattern`, `stream` is `score` or `residual`, `model` the
-    version in force there, `time` when it was noticed (RFC 3339). `features` is what the records of
-    a regime change have in common, such as `cpu high`.
+    `detector` is `adwin` or `kswin` on the stream `score` or `residual`, `pattern` on `residual`, `missing` or
+    `unseen` on `features`, or `dead-letters` on `records`; `model` the version in force there, `time`
+    when it was noticed (RFC 3339). `features` is what the records have in common: `cpu high`, `cpu missing`,
+    `host new`, or the reason of the dead letters.
     """
 
     kind: Kind

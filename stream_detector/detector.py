@@ -11,13 +11,14 @@ partition must come in offset order; how they are cut into batches does not matt
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.absence import by_feature, unseen
 from stream_detector.config import ThresholdConfig
 from stream_detector.features import Encoded
 from stream_detector.model import DetectorModel, Scores
@@ -35,9 +36,9 @@ from stream_detector.records import (
 )
 from stream_detector.scoring import ahead
 from stream_detector.scoring.explanation import Explanation
-from stream_detector.scoring.threshold import Limits, RollingThreshold, Threshold
+from stream_detector.scoring.threshold import Limits, NewsScore, RollingThreshold, Threshold, Unseen
 
-__all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "limits"]
+__all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "limits", "within"]
 
 LEAST = 1_024  # messages of a part, unless a message may hold many records
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
@@ -45,11 +46,17 @@ SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Scored records in the order of the batch: runs of rows that are of one partition, offsets int64 [row], and scores."""
+    """Scored records in the order of the batch: runs of rows that are of one partition, offsets int64 [row], and scores.
+
+    `missing` are by feature the rows that lack it, `unseen` by the feature's position those with a category that
+    fitting never saw; both ascending.
+    """
 
     runs: tuple[tuple[Place, slice], ...]
     offsets: NDArray[np.int64]
     scores: Scores
+    missing: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    unseen: Unseen = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +97,15 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A row of a part whose score exceeds its threshold."""
+    """A row of a part whose score exceeds its threshold: the record's `features` [feature] in the input's units, and
+    its scores [3], in the order of `Scores.columns`.
+    """
 
     part: Part
     row: int
-    scores: Scores
+    features: NDArray[np.float32]
+    scores: NDArray[np.float32]
     threshold: Threshold
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """The record [feature] in the input's units."""
-        record: NDArray[np.float32] = self.part.decoded.features[self.row]
-        return record
 
 
 def detect(
@@ -131,18 +135,25 @@ def finish(begun: Begun, thresholds: Mapping[Place, RollingThreshold]) -> Outcom
     judged: list[Judged] = []
     flagged: list[Hit] = []
     for part in parts:  # in order: while one is held against its thresholds, the next is being scored
-        judged.append(_judge(part))
+        judged.append(_judge(part, model))
         flagged += _flag(part, judged[-1], thresholds)
+    flagged = _reconsidered(flagged, model)
     explanations = model.explain(Encoded.whole(np.stack([hit.features for hit in flagged]))) if flagged else []
-    alerts = tuple(_alert(*pair, model.version, decoder) for pair in zip(flagged, explanations, strict=True))
+    alerts = tuple(_alert(*pair, model, decoder) for pair in zip(flagged, explanations, strict=True))
     dead_letters = tuple(letter for part in parts for letter in _dead_letters(part))
     return Outcome(alerts, dead_letters, sum(len(part.decoded.kept) for part in parts) - len(alerts), tuple(judged))
 
 
 def history(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> list[float]:
     """Scores of the usable records, in order, for a threshold window; nothing is judged."""
-    decoded = decoder.decode(values_of(messages), model.schema)
+    decoded = decoder.decode(values_of(messages), model.schema, model.usual_features)
     scores: list[float] = _decimals(model.score(Encoded.whole(decoded.features)).anomaly).tolist()
+    news: dict[int, list[int]] = {}
+    for feature, rows in unseen(model.schema, decoded.features).items():
+        for row in rows.tolist():
+            news.setdefault(row, []).append(feature)
+    for row, features in news.items():
+        scores[row] = NewsScore.of(scores[row], features)
     return scores
 
 
@@ -159,6 +170,11 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
     )
 
 
+def within(ascending: NDArray[np.int64], rows: slice) -> slice:
+    """Where among row numbers those of a run of rows are."""
+    return slice(*np.searchsorted(ascending, (rows.start, rows.stop)).tolist())
+
+
 def _pieces(messages: Arrivals, decoder: Decoder) -> list[Arrivals]:
     """The batch, cut into a few parts: each a third of what is left, for every one has its cost, and the last is waited for."""
     least = 1 if decoder.many else LEAST
@@ -172,13 +188,13 @@ def _pieces(messages: Arrivals, decoder: Decoder) -> list[Arrivals]:
 
 def _begin(messages: Arrivals, model: DetectorModel, decoder: Decoder, *, alone: bool) -> Part:
     """A part, decoded and being scored; with nothing to decode meanwhile, it is scored when it is asked for."""
-    decoded = decoder.decode(values_of(messages), model.schema)
+    decoded = decoder.decode(values_of(messages), model.schema, model.usual_features)
     records = Encoded.whole(decoded.features)
     scores = partial(model.score, records) if alone else ahead.begin(model, records)  # type: ignore[arg-type]
     return Part(messages, decoded, scores)
 
 
-def _judge(part: Part) -> Judged:
+def _judge(part: Part, model: DetectorModel) -> Judged:
     """Waits for the scores, and says where the rows lie in the log."""
     positions = _positions(part)
     found = []
@@ -186,7 +202,9 @@ def _judge(part: Part) -> Judged:
         rows = np.searchsorted(positions, (run.start, run.stop))
         if rows[0] < rows[1]:
             found.append((place, slice(*rows.tolist())))
-    return Judged(tuple(found), part.messages.offsets[positions], part.scores())
+    features, schema = part.decoded.features, model.schema
+    missing, news = by_feature(schema, features), unseen(schema, features)
+    return Judged(tuple(found), part.messages.offsets[positions], part.scores(), missing, news)
 
 
 def _positions(part: Part) -> NDArray[np.int64]:
@@ -199,23 +217,52 @@ def _positions(part: Part) -> NDArray[np.int64]:
 
 def _flag(part: Part, judged: Judged, thresholds: Mapping[Place, RollingThreshold]) -> Iterator[Hit]:
     """Rows whose score exceeds its threshold."""
-    decimals = _decimals(judged.scores.anomaly)
+    decimals, scores = _decimals(judged.scores.anomaly), judged.scores
     for place, rows in judged.runs:
-        for at, threshold in thresholds[place].flag(decimals[rows]).items():
-            yield Hit(part, rows.start + at, judged.scores, threshold)
+        news = {feature: among[within(among, rows)] - rows.start for feature, among in judged.unseen.items()}
+        for at, threshold in thresholds[place].flag(decimals[rows], news).items():
+            row = rows.start + at
+            told = np.array([scores.inversion[row], scores.discriminator[row], scores.anomaly[row]])
+            yield Hit(part, row, part.decoded.features[row], told, threshold)
+
+
+def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
+    """Without those that exceed their threshold by a category never seen alone, where new ones are usual by now.
+
+    There such a value says nothing: the record is judged with that of the most similar normal one instead.
+    """
+    doubted = [at for at, hit in enumerate(flagged) if hit.threshold.usual]
+    if not doubted:
+        return flagged
+    records = np.stack([flagged[at].features for at in doubted])
+    mask = np.zeros(records.shape, dtype=np.bool_)
+    for row, at in enumerate(doubted):
+        mask[row, list(flagged[at].threshold.usual)] = True
+    records = model.scorer.completed(records, mask)
+    found = model.score(Encoded.whole(records))
+    again = dict(
+        zip(doubted, zip(records, found.columns(), _decimals(found.anomaly).tolist(), strict=True), strict=True)
+    )
+    left = []
+    for at, hit in enumerate(flagged):
+        if at not in again:
+            left.append(hit)
+        elif again[at][2] > hit.threshold.value:
+            left.append(replace(hit, features=again[at][0], scores=again[at][1]))
+    return left
 
 
 def _dead_letters(part: Part) -> Iterator[DeadLetter]:
     return (DeadLetter.of(part.messages[position], why) for position, why in sorted(part.decoded.rejected.items()))
 
 
-def _alert(hit: Hit, explanation: Explanation, model_version: str, decoder: Decoder) -> Alert:
-    row, scores, threshold, decoded = hit.row, hit.scores, hit.threshold, hit.part.decoded
-    message = hit.part.messages[decoded.kept[row]]
-    event_id, entity, event_time = decoder.identity(decoded.documents[row])
-    score, inversion, discriminator = _decimals(
-        np.array([scores.anomaly[row], scores.inversion[row], scores.discriminator[row]])
-    ).tolist()
+def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: Decoder) -> Alert:
+    row, threshold, decoded = hit.row, hit.threshold, hit.part.decoded
+    message, document = hit.part.messages[decoded.kept[row]], decoded.documents[row]
+    event_id, entity, event_time = decoder.identity(document)
+    inversion, discriminator, score = _decimals(hit.scores).tolist()
+    passed_over = frozenset(model.schema.names[feature] for feature in threshold.usual)
+    told = explanation.revealing(partial(decoder.category, document), passed_over)
     return Alert(
         topic=message.topic() or "",
         partition=message.partition() or 0,
@@ -225,14 +272,14 @@ def _alert(hit: Hit, explanation: Explanation, model_version: str, decoder: Deco
         entity=entity,
         event_time=event_time,
         detection_time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        model_version=model_version,
+        model_version=model.version,
         score=score,
         threshold=threshold.value,
         threshold_state="warming" if threshold.warming else "rolling",
         inversion=inversion,
         discriminator=discriminator,
         severity=_severity(score - threshold.value),
-        contributions=_contributions(explanation),
+        contributions=_contributions(told),
         row=decoded.rows[row] if decoded.rows else None,
     )
 

@@ -19,7 +19,7 @@ from river.drift import ADWIN, KSWIN
 from stream_detector.config import DriftConfig
 from stream_detector.records import Alert
 
-__all__ = ["Monitor", "Notice"]
+__all__ = ["SPAN", "Monitor", "Notice"]
 
 BLOCK = 32  # offsets that ADWIN sees as one mean
 CHECK = 8  # blocks between two checks of ADWIN
@@ -35,9 +35,9 @@ DOMINANT = 0.25  # contribution to an alert from which a feature counts
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What was noticed at which offset: by `adwin` or `kswin` on `score` or `residual`, or by `pattern`.
+    """What was noticed at which offset, by which detector on which stream, as `ControlEvent` names them.
 
-    `features` name what the alerts of a regime change have in common, such as `cpu high`.
+    `features` name what the records have in common, such as `cpu high`.
     """
 
     offset: int

@@ -3,7 +3,9 @@
 import json
 import re
 
-__all__ = ["json_line", "printable", "printable_lines", "without_credentials"]
+__all__ = ["category", "json_line", "printable", "printable_lines", "without_credentials"]
+
+LONGEST_CATEGORY = 100  # characters
 
 HIDDEN = re.compile(
     "["
@@ -29,6 +31,13 @@ def printable(text: object, longest: int | None = 500) -> str:
 def printable_lines(text: str) -> str:
     """A message of any length, escaped as by `printable` but for its line ends."""
     return "\n".join(printable(line, None) for line in text.split("\n"))
+
+
+def category(value: object) -> str | None:
+    """A category as it is shown, cut where it is long; None where the value is no text."""
+    if not isinstance(value, str):
+        return None
+    return printable(value if len(value) <= LONGEST_CATEGORY else value[: LONGEST_CATEGORY - 1] + "…", None)
 
 
 def json_line(document: str | bytes) -> str:

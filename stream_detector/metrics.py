@@ -55,7 +55,8 @@ class WorkerMetrics(Collector):
         summary = self._summary
         return [
             _dispositions(summary),
-            _dead_letters(summary.dead_lettered),
+            _labelled("dead_letters", "Dead letters committed, by reason", "reason", summary.dead_lettered),
+            _labelled("missing_features", "Judged records that lacked a feature", "feature", summary.missing),
             *(_counter(name, text, getattr(summary, name)) for name, text in COUNTERS.items()),
             *(_gauge(name, text, getattr(summary, field)) for field, (name, text) in GAUGES.items()),
             *_vital_signs(self._health),
@@ -74,10 +75,10 @@ def _dispositions(summary: RunSummary) -> Metric:
     return family
 
 
-def _dead_letters(reasons: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily("stream_detector_dead_letters", "Dead letters committed, by reason", labels=["reason"])
-    for reason, count in sorted(reasons.items()):
-        family.add_metric([reason], count)
+def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"stream_detector_{name}", text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
     return family
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stream_detector import foreign
+from stream_detector.absence import compared, present_names, telling
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
 from stream_detector.features import Encoded, FeatureSchema, Kind, encode
@@ -21,10 +23,12 @@ from stream_detector.golden import Golden
 from stream_detector.host import AS_NUMPY_HAS_IT
 from stream_detector.scoring.calibration import Calibration, Weights, significant
 from stream_detector.scoring.device import DeviceScorer
-from stream_detector.scoring.explanation import Explanation, explain
+from stream_detector.scoring.explanation import Explanation, absent_shares, explain
 from stream_detector.scoring.scorer import Scorer
 
 __all__ = ["DetectorModel", "Scores", "as_matrix", "pick_device", "scored"]
+
+MOST_LACKING = 0.1  # of the records fitted on, that may lack a feature which is nearly always there
 
 WEIGHTS: Mapping[
     Mode, Weights
@@ -147,7 +151,32 @@ class DetectorModel:
         matrix = as_matrix(X, self.schema)
         if not len(matrix):
             return []
-        return explain(self.schema, matrix, *self.scorer.expect(matrix))
+        missing = np.isnan(matrix) & self.judged
+        absent = absent_shares(matrix, missing, self.scorer.completed, self._anomaly)
+        explanations = explain(self.schema, matrix, *self.scorer.expect(matrix), absent)
+        rows = None if isinstance(X, Encoded) else as_rows(X)
+        if rows is None:
+            return explanations
+        return [each.revealing(partial(_shown, row)) for each, row in zip(explanations, rows, strict=True)]
+
+    def _anomaly(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.score(Encoded.whole(matrix)).anomaly
+
+    @cached_property
+    def judged(self) -> NDArray[np.bool_]:
+        """Which features are judged, the others being context, bool [feature]."""
+        return np.array([not feature.context for feature in self.schema.features])
+
+    @cached_property
+    def usual_features(self) -> NDArray[np.bool_]:
+        """Judged features that nearly all records have that it was fitted on, bool [feature]."""
+        return self.judged & (self.missing_shares <= MOST_LACKING)
+
+    @cached_property
+    def missing_shares(self) -> NDArray[np.float64]:
+        """The share of the records it keeps that lack each feature, float64 [feature]."""
+        shares: NDArray[np.float64] = np.isnan(self.scorer.kept).mean(0)
+        return shares
 
     def with_lineage(self, lineage: Mapping[str, Any]) -> "DetectorModel":
         """The same model with other lineage, hence another version."""
@@ -202,6 +231,8 @@ def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:
         encoded = encode(schema, rows)
         for position, rejection in encoded.rejected.items():
             raise DataError(f"record {position}: {rejection.message}")
+        if rows and not telling(encoded, schema, rows).kept:
+            raise DataError(f"no record has a feature that is judged: {compared(schema, present_names(rows))}")
         return encoded.matrix
     with np.errstate(over="ignore"):
         matrix = _less(np.asarray(X) if is_float32(X) else as_numbers(X), schema.origins)
@@ -223,6 +254,10 @@ def _less(matrix: NDArray[np.floating[Any]], origins: NDArray[np.float64]) -> ND
     if origins.any() and matrix.shape[1:] == origins.shape:
         matrix = matrix - origins
     return np.ascontiguousarray(matrix, dtype=np.float32)
+
+
+def _shown(row: Mapping[str, Any], name: str) -> str | None:
+    return foreign.category(row.get(name))
 
 
 def pick_device(name: str) -> torch.device:

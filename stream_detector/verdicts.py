@@ -1,13 +1,16 @@
 """Judges the rows of a table: scores, the verdict at the target alert rate, and what led to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector import foreign
+from stream_detector.absence import lacking_columns, telling
 from stream_detector.config import Config
 from stream_detector.features import Encoded, encode
 from stream_detector.model import DetectorModel, as_matrix
@@ -28,7 +31,7 @@ class Verdicts:
     `ids` are what `record.id_path` names, or the row's number from 0. `scores` are float32 [row, 3] (inversion,
     discriminator, anomaly) in nines, NaN for a row that cannot be used; `flagged` bool [row]; `leading` has the
     features of flagged rows that the surprise is due to, the greatest share first; `faults` the reason of each
-    unusable row, by its position, and where it stands.
+    unusable row, by its position, and where it stands. `lacking` are features that the table has not, told once.
     """
 
     ids: list[str]
@@ -36,6 +39,7 @@ class Verdicts:
     flagged: NDArray[np.bool_]
     leading: list[list[dict[str, Any]]]
     faults: dict[int, str]
+    lacking: str | None = None
 
     def columns(self) -> dict[str, Any]:
         """As equally long columns by name, for writing."""
@@ -54,10 +58,12 @@ class Verdicts:
 def verdicts(model: DetectorModel, table: Table, config: Config) -> Iterator[Verdicts]:
     """The rows of a table, judged batch by batch by `threshold.target_alert_rate`.
 
-    Raises `DataError` when a matrix without names has another width than the model, or holds infinities.
+    Raises `DataError` when a matrix without names has another width than the model, or holds infinities, and when
+    the first rows have less than half of its features.
     """
     first = 0
-    for ids, encoded in _batches(model, table, config):
+    for ids, encoded, rows in _batches(model, table, config):
+        lacking = _lacking(model, rows, table) if not first else None
         scored = model.score(encoded)
         scores, flagged = np.full((len(ids), 3), np.nan, dtype=np.float32), np.zeros(len(ids), dtype=bool)
         scores[encoded.kept], flagged[encoded.kept] = (
@@ -65,23 +71,30 @@ def verdicts(model: DetectorModel, table: Table, config: Config) -> Iterator[Ver
             scored.flagged(config.threshold.target_alert_rate),
         )
         faults = {row: f"{table.place(first + row)}: {why.message}" for row, why in encoded.rejected.items()}
-        yield Verdicts(ids, scores, flagged, _leading(model, encoded, flagged), faults)
+        yield Verdicts(ids, scores, flagged, _leading(model, encoded, flagged, rows), faults, lacking)
         first += len(ids)
 
 
-def _batches(model: DetectorModel, table: Table, config: Config) -> Iterator[tuple[list[str], Encoded]]:
-    """Ids and matrix of each batch of rows."""
+def _batches(
+    model: DetectorModel, table: Table, config: Config
+) -> Iterator[tuple[list[str], Encoded, Sequence[Mapping[str, Any]]]]:
+    """Ids and matrix of each batch of rows, and the features by name where they have names."""
     if table.matrix is not None:
         matrix = as_matrix(table.matrix, model.schema)
         for start in range(0, len(matrix), BATCH):
             part = matrix[start : start + BATCH]
-            yield [str(start + row) for row in range(len(part))], Encoded(part, list(range(len(part))), {})
+            yield [str(start + row) for row in range(len(part))], Encoded(part, list(range(len(part))), {}), ()
         return
     rows, first = iter(table.rows), 0
     while batch := list(islice(rows, BATCH)):
         features = [features_of(row, config.record) for row in batch]
-        yield _ids(batch, first, config), encode(model.schema, features, config.record.max_string)
+        encoded = telling(encode(model.schema, features, config.record.max_string), model.schema, features)
+        yield _ids(batch, first, config), encoded, features
         first += len(batch)
+
+
+def _lacking(model: DetectorModel, rows: Sequence[Mapping[str, Any]], table: Table) -> str | None:
+    return lacking_columns(model.schema, set().union(*rows), table.source) if rows else None
 
 
 def _ids(rows: Sequence[Row], first: int, config: Config) -> list[str]:
@@ -89,11 +102,14 @@ def _ids(rows: Sequence[Row], first: int, config: Config) -> list[str]:
     return [str(first + row) if each is None else each for row, each in enumerate(found)]
 
 
-def _leading(model: DetectorModel, encoded: Encoded, flagged: NDArray[np.bool_]) -> list[list[dict[str, Any]]]:
+def _leading(
+    model: DetectorModel, encoded: Encoded, flagged: NDArray[np.bool_], rows: Sequence[Mapping[str, Any]]
+) -> list[list[dict[str, Any]]]:
     """Of each row its leading features, none where it is not flagged."""
     leading: list[list[dict[str, Any]]] = [[] for _ in flagged]
     chosen = [at for at, row in enumerate(encoded.kept) if flagged[row]]
     for at, explanation in zip(chosen, model.explain(Encoded.whole(encoded.matrix[chosen])), strict=True):
+        told = explanation.revealing(partial(_category, rows[encoded.kept[at]])) if rows else explanation
         leading[encoded.kept[at]] = [
             {
                 "feature": each.name,
@@ -102,6 +118,10 @@ def _leading(model: DetectorModel, encoded: Encoded, flagged: NDArray[np.bool_])
                 "contribution": each.contribution,
                 "direction": each.direction,
             }
-            for each in explanation.features[:LEADING]
+            for each in told.features[:LEADING]
         ]
     return leading
+
+
+def _category(row: Mapping[str, Any], name: str) -> str | None:
+    return foreign.category(row.get(name))

@@ -9,13 +9,14 @@ import typer
 from stream_detector.cli.common import ConfigOption, console, operator, prepare_scoring, progress_bar, settings
 from stream_detector.cli.features import show_features
 from stream_detector.config import Config
-from stream_detector.errors import ConfigError
+from stream_detector.errors import ConfigError, ModelSchemaError
 from stream_detector.files import check_target
 from stream_detector.foreign import printable
 
 if TYPE_CHECKING:
     from stream_detector.gan.run_directory import RunDirectory
     from stream_detector.kafka.pointer import Pointer
+    from stream_detector.model import DetectorModel
     from stream_detector.verdicts import Verdicts
 
 __all__ = ["fit", "score"]
@@ -77,7 +78,7 @@ def fit(
         model.save(out)
         console.print(f"wrote {printable(out)}: version {model.version}", soft_wrap=True)
     if publish:
-        pointer = _publish(configuration, model.to_bytes(), unattended=if_missing)
+        pointer = _publish(configuration, model, unattended=if_missing)
         console.print(f"published as current: version {pointer.version}", soft_wrap=True)
 
 
@@ -91,6 +92,8 @@ def score(
 ) -> None:
     """Scores records: id, the scores inversion, discriminator and anomaly in nines (3 = one normal record in 1,000),
     whether the target alert rate flags it, the leading features, and why a record could not be used.
+
+    A table that lacks more than half of the model's features is exit code 3; one that lacks some is told which.
     """
     configuration = settings(config)
     prepare_scoring(configuration)
@@ -115,7 +118,9 @@ def score(
 
 
 def _counted(judged: "Verdicts", counts: Counter[str]) -> "Verdicts":
-    """Counts, and names the first rows that cannot be used."""
+    """Counts, and names features that are not there, and the first rows that cannot be used."""
+    if judged.lacking:
+        console.print(printable(judged.lacking), soft_wrap=True)
     for fault in list(judged.faults.values())[: max(0, NAMED - counts["unusable"])]:
         console.print(f"not used: {printable(fault)}", soft_wrap=True)
     counts.update(records=len(judged.ids), flagged=int(judged.flagged.sum()), unusable=len(judged.faults))
@@ -136,10 +141,21 @@ def _run(
     return chosen, new_run(parent, configuration, chosen) if parent else None
 
 
-def _publish(configuration: Config, artifact: bytes, *, unattended: bool) -> "Pointer":
-    """As a person's choice, unless it is made where nobody looks: then only if there still is no model."""
-    from stream_detector.kafka import registry
+def _publish(configuration: Config, model: "DetectorModel", *, unattended: bool) -> "Pointer":
+    """As a person's choice, unless it is made where nobody looks: then only if there still is no model.
 
+    A model that does not fit what the telemetry topics hold is a version that nothing points to.
+    """
+    from stream_detector.kafka import registry
+    from stream_detector.kafka.suitability import require_suitable
+
+    artifact = model.to_bytes()
+    try:
+        require_suitable(model, configuration)
+    except ModelSchemaError:
+        version = registry.store(configuration, artifact)
+        console.print(f"published, not as current: version {version}", soft_wrap=True)
+        raise
     if unattended:
         why = "first fit, automatic (--if-missing)"
         return registry.publish(configuration, artifact, operator(), why, expected=registry.NOTHING)

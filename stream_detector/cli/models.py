@@ -102,15 +102,17 @@ def import_(
     why: WhyOption = "import",
     candidate: Annotated[bool, typer.Option("--candidate", help="Publish only; what serves stays.")] = False,
 ) -> None:
-    """Publishes the artifact in FILE and makes it current, after loading it to prove it whole."""
+    """Publishes the artifact in FILE and makes it current; it must be whole, and fit what the telemetry topics hold."""
     from stream_detector.kafka import registry
+    from stream_detector.kafka.suitability import require_suitable
     from stream_detector.model import DetectorModel
 
-    artifact = DetectorModel.load(file).to_bytes()
+    configuration, model = settings(config), DetectorModel.load(file)
     if candidate:
-        _say(f"published: version {registry.store(settings(config), artifact)}")
+        _say(f"published: version {registry.store(configuration, model.to_bytes())}")
         return
-    pointer = registry.publish(settings(config), artifact, operator(), why, approved_by=operator())
+    require_suitable(model, configuration)
+    pointer = registry.publish(configuration, model.to_bytes(), operator(), why, approved_by=operator())
     _say(f"current: version {pointer.version}")
 
 
@@ -123,12 +125,17 @@ def promote(
         str | None, typer.Option(help="The version that must serve now; another one is exit code 4, and nothing moves.")
     ] = None,
 ) -> None:
-    """Makes a published version current; running workers take it up between two transactions."""
+    """Makes a published version current, if it fits what the telemetry topics hold; running workers take it up between
+    two transactions.
+    """
     from stream_detector.kafka import registry
+    from stream_detector.kafka.suitability import require_suitable
+    from stream_detector.model import DetectorModel
 
     configuration = settings(config)
     seen = registry.resolve(configuration, expected) if expected else None
     chosen = resolved(configuration, version)
+    require_suitable(DetectorModel.from_bytes(registry.fetch(configuration, chosen)), configuration)
     pointer = registry.promote(configuration, chosen, operator(), why, expected=seen, approved_by=operator())
     _say(f"current: version {pointer.version}")
 

@@ -176,6 +176,8 @@ class RecordConfig(Section):
     time_path: str = "time"
     """RFC 3339 text or epoch milliseconds."""
     entity_path: str = "entity"
+    least_present: float = Field(0.5, ge=0, le=1)
+    """Share of the features that nine in ten of the records fitted on had, below which a record is a dead letter; 0 = one is enough."""
     max_bytes: int = Field(262_144, ge=64, le=104_857_600)
     """Largest record, bytes."""
     max_depth: int = Field(16, ge=1, le=256)

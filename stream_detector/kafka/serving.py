@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from threading import Event
 
@@ -11,24 +10,21 @@ import structlog
 import torch
 
 from stream_detector.config import Config
-from stream_detector.errors import ModelError, ModelFormatError, ModelNotFoundError, ModelSchemaError
-from stream_detector.features import FeatureSchema, Kind
+from stream_detector.errors import ModelError, ModelFormatError, ModelNotFoundError
 from stream_detector.health import Health
 from stream_detector.kafka import registry
-from stream_detector.kafka.formats import decoder
 from stream_detector.kafka.patience import Patience
 from stream_detector.kafka.refusals import Refusals
+from stream_detector.kafka.suitability import check_at_start, check_declared
 from stream_detector.model import DetectorModel
-from stream_detector.records import Message, values_of
 
-__all__ = ["ModelSource", "admitted", "await_model", "check_against", "published", "verified"]
+__all__ = ["ModelSource", "admitted", "await_model", "published", "verified"]
 
 ModelSource = Callable[[], DetectorModel | None]
 """The model to serve, None while there is none."""
 
 LOOK = 1.0  # seconds between two looks for a first model
 REMEDY = "make one with 'stream-detector fit FILE --out MODEL' and 'stream-detector models import MODEL'"
-NAMED = 5  # absent features that are named
 
 log = structlog.get_logger(__name__)
 
@@ -54,34 +50,17 @@ def admitted(config: Config, version: str, artifact: bytes) -> DetectorModel:
             f"model {version[:12]}: its bytes are not as this program writes them, so alerts could not name it; "
             "publish it again with 'stream-detector models export' and 'models import'"
         )
-    _check(model, config)
+    check_declared(model, config)
     model.verify()
     return model
-
-
-def check_against(model: DetectorModel, messages: Sequence[Message], config: Config) -> None:
-    """Raises `ModelSchemaError` when recent records have less than half of the model's features: it is of other records.
-
-    A feature that is missing is imputed, so without this a model of another topic would score, and mean nothing.
-    """
-    if config.record.format == "float32":
-        return  # no names; the width is checked with every vector
-    rows = decoder(config.record).read(values_of(messages), config.declared_schema)
-    present = {name for features in rows.features for name in features}
-    absent = sorted(set(model.schema.names) - present)
-    if rows.features and 2 * len(absent) > len(model.schema.names):
-        raise ModelSchemaError(
-            f"model {model.version[:12]} knows {len(model.schema.names)} features, and {', '.join(absent[:NAMED])} are in none of "
-            f"the last {len(rows.features):,} records; was it fitted on another topic?"
-        )
 
 
 def await_model(source: ModelSource, config: Config, stop: Event, health: Health) -> DetectorModel | None:
     """The model, once there is one; None when told to stop before. Nothing is consumed meanwhile.
 
     A broker that goes away is borne, and a first model waited for, for `worker.unavailable_timeout_ms`.
-    Raises `ModelSchemaError` when it was fitted on other features than the configured ones, `ModelNotFoundError`
-    when none came, and what else `source` raises.
+    Raises `ModelSchemaError` when it was fitted on other features than the configured ones, or on other records
+    than a new group is to read, `ModelNotFoundError` when none came, and what else `source` raises.
     """
     torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
     limit = config.worker.unavailable_timeout_ms / 1000
@@ -90,7 +69,7 @@ def await_model(source: ModelSource, config: Config, stop: Event, health: Health
     while not stop.is_set():
         model = patience.insist(source, stop)
         if model is not None:
-            _check(model, config)
+            check_at_start(model, config)
             log.info("model", version=model.version, features=len(model.schema.features))
             tell(None)
             return model
@@ -120,33 +99,3 @@ def _first_sound(config: Config, refusals: Refusals) -> DetectorModel | None:
             raise
         refusals.note(pointer, error, pointer.previous)
         return verified(config, pointer.previous)
-
-
-def _check(model: DetectorModel, config: Config) -> None:
-    declared = config.declared_schema
-    if config.record.format == "float32":
-        _check_vectors(model, declared)
-    if declared is not None and not _sorted(declared).matches(_sorted(model.schema)):
-        raise ModelSchemaError(
-            f"model {model.version[:12]} was fitted on {', '.join(model.schema.names)}, but 'features:' declares "
-            f"{', '.join(declared.names)}; fit a model on these features, or correct the configuration"
-        )
-
-
-def _check_vectors(model: DetectorModel, declared: FeatureSchema | None) -> None:
-    """A vector names no features, so their order and number must be the model's, and all must be numbers."""
-    if declared is not None and declared.names != model.schema.names:
-        raise ModelSchemaError(
-            f"model {model.version[:12]} reads float32 vectors as {', '.join(model.schema.names)}, but 'features:' "
-            f"declares {', '.join(declared.names)}; correct the order, or fit a model on these features"
-        )
-    if any(feature.kind is Kind.CATEGORICAL for feature in model.schema.features):
-        raise ModelSchemaError(
-            f"model {model.version[:12]} has categorical features, which float32 vectors cannot hold; "
-            "use another record.format, or a model of numbers"
-        )
-
-
-def _sorted(schema: FeatureSchema) -> FeatureSchema:
-    """Records name their features, so their order does not matter."""
-    return replace(schema, features=tuple(sorted(schema.features, key=lambda feature: feature.name)))

@@ -16,7 +16,8 @@ from stream_detector.kafka.history import History
 from stream_detector.kafka.judge import Judge
 from stream_detector.kafka.pointer import SHADOW, Pointer, PointerWatch
 from stream_detector.kafka.refusals import Refusals
-from stream_detector.kafka.serving import check_against, verified
+from stream_detector.kafka.serving import verified
+from stream_detector.kafka.suitability import check_against
 from stream_detector.records import Message
 
 __all__ = ["Succession"]

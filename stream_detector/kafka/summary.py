@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # it takes seconds to import, and a listener is there at once
 
 __all__ = ["STALL_BUCKETS", "Ledger", "Observer", "RunSummary", "Stalls", "Tally"]
 
+NAMED = 100  # features that are counted by name, which bounds a metric's labels
+OTHERS = "(others)"
+
 STALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper ends, seconds, between which stalls are counted."""
 
@@ -41,6 +44,8 @@ class RunSummary:
     and of changes of regime. `model` is the version in force, `swaps` the
     changes of it (`swap_stalls`: how long each took), `models_refused` those not fit to serve.
     `outputs_left_out` counts messages that their topic took in no form.
+    `missing` counts, by feature, judged records that lacked it; the first 100 features have their
+    name, others are together.
     """
 
     records: int = 0
@@ -63,6 +68,7 @@ class RunSummary:
     swaps: int = 0
     models_refused: int = 0
     swap_stalls: Stalls = Stalls()
+    missing: Mapping[str, int] = field(default_factory=dict)
 
 
 class Observer(Protocol):
@@ -80,6 +86,7 @@ class Tally:
     dead_lettered: Counter[str] = field(default_factory=Counter)
     events: int = 0
     left_out: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: "Outcome", events: int = 0, left_out: int = 0) -> None:
         """Counts a batch, the control events that it gave rise to, and the messages that could not be sent."""
@@ -88,6 +95,9 @@ class Tally:
         self.normal += outcome.normal
         self.flagged += len(outcome.alerts)
         self.dead_lettered.update(letter.reason for letter in outcome.dead_letters)
+        for judged in outcome.judged:
+            for name, rows in judged.missing.items():
+                self.missing[name] += len(rows)
 
     def merge(self, other: "Tally") -> None:
         """Counts another tally in."""
@@ -96,6 +106,8 @@ class Tally:
         self.dead_lettered.update(other.dead_lettered)
         self.events += other.events
         self.left_out += other.left_out
+        for name, count in other.missing.items():
+            self.missing[name if name in self.missing or len(self.missing) < NAMED else OTHERS] += count
 
     @property
     def records(self) -> int:
@@ -122,6 +134,7 @@ class Ledger:
             commits=self.commits,
             aborts=self.aborts,
             control_events=done.events,
+            missing=dict(done.missing),
         )
 
     def settle(self) -> None:

@@ -261,7 +261,7 @@ class Worker:
                 self._shadow.judge(messages, outcome, self._judge.model.version)
                 self._source.assignment.history.add(messages, self._source.assignment.thresholds)
             left_out = self._outbox.send(outcome)
-            events = self._drift.events(outcome, self._source.assignment.thresholds, self._judge.model.version)
+            events = self._drift.events(outcome, self._source.assignment.thresholds, self._judge.model)
             left_out += self._outbox.report(events)
         except (StreamDetectorError, KafkaException):
             raise

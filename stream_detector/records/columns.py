@@ -7,7 +7,7 @@ unit of what cannot be used: one bad row makes it a dead letter, as its bytes ca
 
 import struct
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -16,8 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute, ipc
 
+from stream_detector.absence import telling
 from stream_detector.config import RecordConfig
-from stream_detector.features import FLOAT32_MAX, Feature, FeatureSchema, Kind, Rejection
+from stream_detector.features import FLOAT32_MAX, Encoded, Feature, FeatureSchema, Kind, Rejection
 from stream_detector.records.claims import UTF8_BYTES, Claims, claims, longest, viewed
 from stream_detector.records.documents import Document, OnDemand, Rows, unfit
 from stream_detector.tables.arrow import rows_of
@@ -39,25 +40,28 @@ class Unusable(Exception):  # noqa: N818 - not an error but a way out of a messa
     """Carries the reason to where the message is given up."""
 
 
-def decode_columns(values: Sequence[bytes | None], schema: FeatureSchema, config: RecordConfig) -> ColumnBatch:
+def decode_columns(
+    values: Sequence[bytes | None], schema: FeatureSchema, config: RecordConfig, usual: NDArray[np.bool_] | None
+) -> ColumnBatch:
     """The matrix float32 [row, feature], of every row the message's position and the row's number in it, documents
-    with its identity alone, and the reasons of messages that cannot be used.
+    with its identity and categories alone, and the reasons of messages that cannot be used. `usual` as `Decoder.decode`.
     """
     blocks: list[NDArray[np.float32]] = []
     identities: list[Identity] = []
+    categories = tuple(feature.name for feature in schema.features if feature.kind is Kind.CATEGORICAL)
     rejected: dict[int, Rejection] = {}
     positions: list[int] = []
     rows: list[int] = []
     for position, value in enumerate(values):
         try:
             table = _table(value, config)
-            blocks.append(_matrix(_features(table, config), schema, config))
+            blocks.append(_telling(_features(table, config), schema, config, usual))
         except Exception as error:  # noqa: BLE001 - whatever crafted bytes can make a reader raise
             rejected[position] = _why(error)
             continue
         positions += [position] * table.num_rows
         rows += range(table.num_rows)
-        identities.append(_identity(table, config))
+        identities.append(_identity(table, config, categories))
     matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
     return matrix, positions, rows, _heads(identities), rejected
 
@@ -89,10 +93,15 @@ def _why(error: Exception) -> Rejection:
     return Rejection("undecodable", f"reading it fails with {type(error).__name__}")
 
 
-def _identity(table: Any, config: RecordConfig) -> Identity:
-    """What must outlive a message's table: the columns that name its rows."""
+def _identity(table: Any, config: RecordConfig, categories: tuple[str, ...] = ()) -> Identity:
+    """What must outlive a message's table: the columns that name its rows, and those of these features."""
     paths = filter(None, (config.id_path, config.entity_path, config.time_path))
-    return table.num_rows, {path: _brief(_column(table, path), config.max_string) for path in paths}
+    columns: dict[str, Any] = {path: _brief(_column(table, path), config.max_string) for path in paths}
+    if categories:
+        inner = _features(table, config)
+        told = {name: _brief(_named(inner, name), config.max_string) for name in categories}
+        columns = {**columns, config.features_path: told} if config.features_path else {**told, **columns}
+    return table.num_rows, columns
 
 
 def _brief(column: Any, characters: int) -> Any:
@@ -121,7 +130,14 @@ def _heads(identities: list[Identity]) -> OnDemand:
 def _head(identities: list[Identity], ends: list[int], at: int) -> Document:
     place = bisect_right(ends, at)
     rows, columns = identities[place]
-    return {path: _plain(column, at - ends[place] + rows) for path, column in columns.items()}
+    return _plainly(columns, at - ends[place] + rows)
+
+
+def _plainly(columns: Mapping[str, Any], row: int) -> Document:
+    return {
+        path: _plainly(column, row) if isinstance(column, dict) else _plain(column, row)
+        for path, column in columns.items()
+    }
 
 
 def _table(value: bytes | None, config: RecordConfig) -> Any:
@@ -191,6 +207,21 @@ def _features(table: Any, config: RecordConfig) -> Any:
         row = compute.index(column.is_null(), value=True).as_py()
         raise Unusable(Rejection("no-features", f"row {row}: no {config.features_path!r}"))
     return pa.Table.from_struct_array(column)
+
+
+def _telling(
+    table: Any, schema: FeatureSchema, config: RecordConfig, usual: NDArray[np.bool_] | None
+) -> NDArray[np.float32]:
+    """The matrix of a table none of whose rows lacks too much."""
+    matrix = _matrix(table, schema, config)
+    found = telling(Encoded(matrix, list(range(len(matrix))), {}), schema, (), usual, config.least_present)
+    if found.rejected:
+        row = min(found.rejected)
+        there = [name for at, name in enumerate(table.schema.names) if not table.column(at).slice(row, 1).null_count]
+        one = Encoded(matrix[row : row + 1], [0], {})
+        reason = telling(one, schema, [dict.fromkeys(there, 1)], usual, config.least_present).rejected[0]
+        raise Unusable(Rejection(reason.reason, f"row {row}: {reason.message}"))
+    return matrix
 
 
 def _matrix(table: Any, schema: FeatureSchema, config: RecordConfig) -> NDArray[np.float32]:

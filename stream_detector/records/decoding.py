@@ -9,10 +9,20 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.absence import telling
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError
-from stream_detector.features import FeatureSchema, Rejection, encode
-from stream_detector.records.documents import Document, OnDemand, Parse, Rows, identity, parse_json, read
+from stream_detector.features import Encoded, FeatureSchema, Rejection, encode
+from stream_detector.records.documents import (
+    Document,
+    OnDemand,
+    Parse,
+    Rows,
+    category,
+    identity,
+    parse_json,
+    read,
+)
 from stream_detector.records.vectors import decode_vectors
 
 __all__ = ["Decoded", "Decoder"]
@@ -55,16 +65,25 @@ class Decoder:
         """Whether one message may hold many records."""
         return self._config.format == "arrow"
 
-    def decode(self, values: Sequence[bytes | None], schema: FeatureSchema) -> Decoded:
-        """Record values as a feature matrix, the unusable ones with a reason each."""
+    def decode(
+        self, values: Sequence[bytes | None], schema: FeatureSchema, usual: NDArray[np.bool_] | None = None
+    ) -> Decoded:
+        """Record values as a feature matrix, the unusable ones with a reason each.
+
+        `usual` [feature] are the features of which a record must have the share `record.least_present`.
+        """
         if self._config.format == "arrow":
-            matrix, kept, rows, heads, rejected = self._columns.decode_columns(values, schema, self._config)
+            matrix, kept, rows, heads, rejected = self._columns.decode_columns(values, schema, self._config, usual)
             return Decoded(matrix, kept, heads, rejected, rows)
         if self._config.format == "float32":
             matrix, kept, rejected = decode_vectors(values, schema, self._config)
+            vectors = Encoded(matrix, list(range(len(kept))), {})
+            told = telling(vectors, schema, (), usual, self._config.least_present)
+            rejected |= {kept[row]: reason for row, reason in told.rejected.items()}
+            kept = [kept[row] for row in told.kept]
             nameless: list[Document] = [{}] * len(kept)
-            return Decoded(matrix, kept, nameless, rejected)
-        return self._decode_documents(values, schema)
+            return Decoded(told.matrix, kept, nameless, rejected)
+        return self._decode_documents(values, schema, usual)
 
     def read(self, values: Sequence[bytes | None], declared: FeatureSchema | None = None) -> Rows:
         """Record values as objects, for fitting; `declared` names the features of bare vectors.
@@ -82,6 +101,10 @@ class Decoder:
         """Event id, entity and event time of a document; None where absent or unusable."""
         return identity(document, self._config)
 
+    def category(self, document: Document, name: str) -> str | None:
+        """A feature's text in a document of a decoded row, made safe to show; None where it is none."""
+        return category(document, name, self._config)
+
     def _read_vectors(self, values: Sequence[bytes | None], declared: FeatureSchema | None) -> Rows:
         if declared is None:
             raise ConfigError("record.format: float32 names no features; declare them, in order, under 'features:'")
@@ -89,13 +112,16 @@ class Decoder:
         features = [dict(zip(declared.names, vector, strict=True)) for vector in matrix.tolist()]
         return Rows(kept, [{} for _ in kept], features, rejected)
 
-    def _decode_documents(self, values: Sequence[bytes | None], schema: FeatureSchema) -> Decoded:
+    def _decode_documents(
+        self, values: Sequence[bytes | None], schema: FeatureSchema, usual: NDArray[np.bool_] | None
+    ) -> Decoded:
         blocks: list[NDArray[np.float32]] = []
         kept: list[int] = []
         rejected: dict[int, Rejection] = {}
         for first in range(0, len(values), CHUNK):
             rows = self.read(values[first : first + CHUNK])
             encoded = encode(schema, rows.features, self._config.max_string)
+            encoded = telling(encoded, schema, rows.features, usual, self._config.least_present)
             blocks.append(encoded.matrix)
             kept += [first + rows.kept[row] for row in encoded.kept]
             rejected |= {first + position: reason for position, reason in rows.rejected.items()}

@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import orjson
 
+from stream_detector import foreign
 from stream_detector.config import RecordConfig
 from stream_detector.features import Rejection
 
@@ -19,6 +20,7 @@ __all__ = [
     "OnDemand",
     "Parse",
     "Rows",
+    "category",
     "identity",
     "parse_json",
     "read",
@@ -124,6 +126,12 @@ def identity(document: Document, config: RecordConfig) -> tuple[str | None, str 
         _text(value_at(document, config.entity_path), config.max_string),
         _time(value_at(document, config.time_path)),
     )
+
+
+def category(document: Document, name: str, config: RecordConfig) -> str | None:
+    """The text of a document's feature, made safe to show; None where it has none."""
+    features = value_at(document, config.features_path) if config.features_path else document
+    return foreign.category(features.get(name)) if isinstance(features, dict) else None
 
 
 def telemetry_to_json(

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from stream_detector.absence import telling
 from stream_detector.config import Config
 from stream_detector.detector import limits
 from stream_detector.errors import ConfigError, DataError, GateRefusedError, ModelError, PointerMovedError
@@ -179,7 +180,8 @@ def _gate(config: Config, model: DetectorModel, standing: Standing, trial: Trial
 def _known(config: Config, evidence: Evidence, schema: FeatureSchema) -> Records:
     """The anomalies confirmed last, as far as they are still retained and fit the schema."""
     found = read_records(config, frozenset(evidence.anomalous[-MOST_KNOWN:]))
-    rejected = encode(schema, [record.features for record in found], config.record.max_string).rejected
+    features = [record.features for record in found]
+    rejected = telling(encode(schema, features, config.record.max_string), schema, features).rejected
     return [record for position, record in enumerate(found) if position not in rejected]
 
 

@@ -97,7 +97,12 @@ class Triggers:
         return Occasion(f"{event.kind} at {event.record}: {event.detector} on {event.stream}", self._arrivals.since_ms)
 
     def _take(self, event: ControlEvent) -> None:
-        """Keeps the first event under the model in force; records from there on are of the new kind."""
+        """Keeps the first event under the model in force; records from there on are of the new kind.
+
+        From dead letters nothing can be learnt.
+        """
+        if event.detector == "dead-letters":
+            return
         if self._drift is not None or event.topic not in self._config.topics.telemetry or not self._in_force(event):
             return
         self._drift = event

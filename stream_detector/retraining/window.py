@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from stream_detector.absence import telling
 from stream_detector.config import Config, RecordConfig
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema, encode
@@ -50,7 +51,8 @@ class Window:
 
     def of(self, schema: FeatureSchema, record: RecordConfig) -> "Window":
         """The records that fit `schema`; raises `DataError` when that is less than half of all."""
-        rejected = encode(schema, [each.features for each in self.records], record.max_string).rejected
+        features = [each.features for each in self.records]
+        rejected = telling(encode(schema, features, record.max_string), schema, features).rejected
         unusable = Counter(self.unusable) + Counter(why.reason for why in rejected.values())
         total = len(self.records) + sum(self.unusable.values())
         if 2 * sum(unusable.values()) > total:

@@ -1,5 +1,6 @@
 """Which features make a record unlike any that the generator can make."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -8,11 +9,17 @@ from numpy.typing import NDArray
 
 from stream_detector.features import FeatureSchema, Kind
 
-__all__ = ["Direction", "Explanation", "FeatureExplanation", "Value", "explain"]
+__all__ = ["Direction", "Explanation", "FeatureExplanation", "Value", "absent_shares", "explain"]
 
 Direction = Literal["high", "low", "expected", "unexpected", "missing"]
 Value = float | str | None
-UNSEEN = "(unseen)"  # how a category that fitting never saw is named
+Completed = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+"""Records [record, feature] with other values where the second says so."""
+Score = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Scores [record], 0 or more, of records [record, feature]."""
+UNSEEN = "(unseen)"  # how a category that fitting never saw is named where only its code is known
+APART = 8  # missing features that are looked at one by one; more of them share alike
+TOGETHER = 256  # records that are looked at together, which bounds memory
 
 
 class FeatureExplanation(NamedTuple):
@@ -33,25 +40,41 @@ class Explanation:
 
     features: tuple[FeatureExplanation, ...]
 
+    def revealing(self, named: Callable[[str], str | None], passed_over: frozenset[str] = frozenset()) -> "Explanation":
+        """With categories that fitting never saw as `named` calls them by their feature, where it knows.
+
+        `passed_over` are features with such a category in whose place another one was explained.
+        """
+        if not passed_over and all(feature.value != UNSEEN for feature in self.features):
+            return self
+        return Explanation(
+            tuple(
+                f._replace(value=named(f.name) or UNSEEN, direction="unexpected")
+                if f.value == UNSEEN or f.name in passed_over
+                else f
+                for f in self.features
+            )
+        )
+
 
 def explain(
     schema: FeatureSchema,
     observed: NDArray[np.float32],
     expected: NDArray[np.float64],
     surprise: NDArray[np.float64],
+    absent: NDArray[np.float64],
 ) -> list[Explanation]:
     """An explanation a record, from [record, feature] arrays.
 
     `observed` and `expected` are in the input's units (codes for categories), less the features'
     origins, which are added to what is shown. `surprise` is each feature's unexplained part, 0 or
-    more, in any unit. Features that are context are left out.
+    more, in any unit, `absent` the share that a missing one carries (`absent_shares`). Features that are
+    context are left out.
     """
     judged = np.array([not feature.context for feature in schema.features])
     categorical = np.array([feature.kind is Kind.CATEGORICAL for feature in schema.features])
     surprise = np.where(categorical & (observed == expected), 0.0, surprise)  # the very category that was expected
-    total = (surprise * judged).sum(1, keepdims=True)
-    even = np.broadcast_to(judged / judged.sum(), surprise.shape)
-    shares = np.where(total > 0, surprise * judged / np.where(total > 0, total, 1.0), even)
+    shares = _shares(judged, judged & ~np.isnan(observed), surprise, absent)
     places = np.flatnonzero(judged)
     order = places[np.argsort(-shares[:, places], axis=1, kind="stable")].tolist()
     values, expectations = (_named(schema, _shown(part.astype(np.float64), schema)) for part in (observed, expected))
@@ -66,6 +89,57 @@ def explain(
         )
         for row in range(len(observed))
     ]
+
+
+def absent_shares(
+    observed: NDArray[np.float32], missing: NDArray[np.bool_], completed: Completed, score: Score
+) -> NDArray[np.float64]:
+    """Which share of its score each missing feature carries, [record, feature] in [0, 1], together at most 1.
+
+    It is how much lower the record would score with a value there that is like the rest of it. `missing`
+    [record, feature] are the features that are judged and not there.
+    """
+    shares = np.zeros(missing.shape)
+    lacking = np.flatnonzero(missing.any(1))
+    for first in range(0, len(lacking), TOGETHER):
+        rows = lacking[first : first + TOGETHER]
+        shares[rows] = _absent(observed[rows], missing[rows], completed, score)
+    return shares
+
+
+def _absent(
+    observed: NDArray[np.float32], missing: NDArray[np.bool_], completed: Completed, score: Score
+) -> NDArray[np.float64]:
+    whole = completed(observed, missing)
+    given, without = (score(records).astype(np.float64) for records in (observed, whole))
+    together = np.clip((given - without) / np.where(given > 0, given, 1.0), 0.0, 1.0)
+    counts = missing.sum(1)
+    weights = missing.astype(np.float64)
+    rows, features = np.nonzero(missing & ((counts > 1) & (counts <= APART))[:, None])
+    if len(rows):
+        mended = observed[rows]
+        mended[np.arange(len(rows)), features] = whole[rows, features]
+        weights[rows, features] = np.maximum(given[rows] - score(mended), 0.0)
+    total = weights.sum(1, keepdims=True)
+    parts = np.where(total > 0, weights / np.where(total > 0, total, 1.0), missing / counts[:, None])
+    shares: NDArray[np.float64] = parts * together[:, None]
+    return shares
+
+
+def _shares(
+    judged: NDArray[np.bool_],
+    present: NDArray[np.bool_],
+    surprise: NDArray[np.float64],
+    absent: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Contributions [record, feature]: what is missing has its share, what is there has the rest by its surprise."""
+    surprise = surprise * present
+    total = surprise.sum(1, keepdims=True)
+    some = np.where(present.any(1, keepdims=True), present, judged)
+    alike = some / some.sum(1, keepdims=True)
+    left = 1.0 - absent.sum(1, keepdims=True)
+    shares: NDArray[np.float64] = absent + left * np.where(total > 0, surprise / np.where(total > 0, total, 1.0), alike)
+    return shares
 
 
 def _named(schema: FeatureSchema, shown: NDArray[np.float64]) -> list[list[Value]]:

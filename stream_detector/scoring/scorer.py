@@ -18,6 +18,7 @@ from stream_detector.gan.networks import Gan
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised, Normaliser
 from stream_detector.scoring.compiled.arrays import Compiled
+from stream_detector.scoring.completion import Completion
 from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.discrimination import FeatureSpread, shown_to_all
 from stream_detector.scoring.expectation import expected
@@ -148,6 +149,11 @@ class Scorer:
         gan = self.gan.map(lambda tensor: tensor.to(device))
         memory, spread = self.memory.to(device), self.spread.to(device)
         return replace(self, gan=gan, memory=memory, spread=spread, usual=self.usual.to(device))
+
+    @cached_property
+    def completed(self) -> Completion:
+        """What stands in for values that are missing or say nothing."""
+        return Completion(self.normaliser, self.kept)
 
     @cached_property
     def _compiled(self) -> Compiled | None:

@@ -165,7 +165,7 @@ def test_a_model_of_other_records_is_refused(config):
         registry.publish(config, stranger.to_bytes(), "test", "of another topic")
         until(partial(counted, logs, "why", 1), "it is refused")
         assert running.seen.model == first
-    assert "humidity, pressure are in none of" in next(entry["why"] for entry in logs if "why" in entry)
+    assert "'humidity', 'pressure' not there" in next(entry["why"] for entry in logs if "why" in entry)
 
 
 def test_a_worker_starts_with_the_model_before_a_refused_one(config, monkeypatch):

@@ -57,7 +57,7 @@ def test_the_very_category_that_was_expected_is_no_surprise():
     """A category equal to its expectation has no share, whatever its columns' residual."""
     schema = FeatureSchema((Feature("load"), Feature("host", Kind.CATEGORICAL, vocabulary=("a", "b"))))
     observed, expected = np.array([[9.0, 1.0]], dtype=np.float32), np.array([[2.0, 1.0]])
-    (explanation,) = explain(schema, observed, expected, np.array([[1.0, 5.0]]))
+    (explanation,) = explain(schema, observed, expected, np.array([[1.0, 5.0]]), np.zeros((1, 2)))
     assert [(f.name, f.contribution, f.direction) for f in explanation.features] == [
         ("load", 1.0, "high"),
         ("host", 0.0, "expected"),
@@ -71,7 +71,9 @@ def test_numbers_are_shown_with_six_digits():
     observed = (rng.normal(size=(500, 2)) * 10.0 ** rng.integers(-12, 13, (500, 2))).astype(np.float32)
     observed[0] = 0.0, -0.0
     for row, explanation in zip(
-        observed, explain(schema, observed, observed.astype(np.float64), observed**2), strict=True
+        observed,
+        explain(schema, observed, observed.astype(np.float64), observed**2, np.zeros_like(observed)),
+        strict=True,
     ):
         shown = by_name(explanation)
         assert [shown[name].value for name in "ab"] == [float(f"{value:.6g}") for value in row.tolist()]

@@ -194,12 +194,12 @@ def test_an_arrow_row_is_read_whatever_its_time(time, expected):
 )
 def test_arrow_numbers_are_read_in_every_dress(values):
     """Booleans, text, decimals and encoded numbers serve as they did in fitting."""
-    schema = FeatureSchema((Feature("a"),))
+    schema = FeatureSchema((Feature("a"), Feature("b")))
     each = Decoder(RecordConfig(format="arrow", features_path=""))
-    message = stream(pa.table({"a": values}))
-    assert np.array_equal(each.decode([message], schema).features, [[1.0], [0.0], [np.nan]], equal_nan=True)
+    message = stream(pa.table({"a": values, "b": [5.0, 6.0, 7.0]}))
+    assert np.array_equal(each.decode([message], schema).features[:, 0], [1.0, 0.0, np.nan], equal_nan=True)
     learnt = learn(each.read([message]).features * 2)
-    assert encode(learnt.schema, learnt.rows).matrix[:2].tolist() == [[1.0], [0.0]]
+    assert encode(learnt.schema, learnt.rows).matrix[:2, 0].tolist() == [1.0, 0.0]
 
 
 @settings(max_examples=100)

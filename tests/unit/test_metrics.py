@@ -24,13 +24,16 @@ def test_a_scrape_shows_the_last_summary():
     """Records by disposition, dead letters by reason, and lag are read over HTTP as they were observed."""
     metrics, port = WorkerMetrics(), free_port()
     listen(MetricsConfig(port=port), Health(), metrics)
-    metrics.observe(RunSummary(records=10, normal=7, flagged=1, dead_lettered={"undecodable": 2}, lag=5))
+    metrics.observe(
+        RunSummary(records=10, normal=7, flagged=1, dead_lettered={"undecodable": 2}, lag=5, missing={"cpu": 3})
+    )
     text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
     samples = {(s.name, *s.labels.values()): s.value for f in text_string_to_metric_families(text) for s in f.samples}
     assert samples["stream_detector_records_total", "normal"] == 7
     assert samples["stream_detector_records_total", "dead_lettered"] == 2
     assert samples["stream_detector_dead_letters_total", "undecodable"] == 2
     assert samples["stream_detector_lag_records",] == 5
+    assert samples["stream_detector_missing_features_total", "cpu"] == 3
 
 
 def test_a_scrape_shows_the_model_and_its_changes():
