@@ -35,6 +35,7 @@ __all__ = [
     "Batching",
     "admin",
     "common",
+    "offsets_reader",
     "plain_producer",
     "reachable",
     "reader",
@@ -198,6 +199,12 @@ def reader(kafka: KafkaConfig) -> Consumer:
             "fetch.queue.backoff.ms": 20,
         },
     )
+
+
+def offsets_reader(kafka: KafkaConfig) -> Consumer:
+    """A consumer that asks for the group's committed offsets; it does not join, nor wait for open transactions."""
+    own = {"group.id": kafka.group_id, "enable.auto.commit": False, "isolation.level": "read_uncommitted"}
+    return _made(Consumer, common(kafka) | own)
 
 
 def worker_consumer(config: Config, *, on_error: ErrorCallback | None = None) -> Consumer:

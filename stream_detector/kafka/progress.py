@@ -1,19 +1,21 @@
 """How far a group has come: committed offsets beside the ends of the partitions."""
 
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaError as Fault
+from confluent_kafka import KafkaException, TopicPartition
 
 from stream_detector.config import Config
-from stream_detector.errors import BrokerUnavailableError
-from stream_detector.kafka.clients import TRANSLATION, admin, require_broker, translate
+from stream_detector.kafka.clients import offsets_reader, require_broker, translate
 from stream_detector.kafka.topics import Place, watermarks
 
 __all__ = ["PartitionProgress", "progress"]
 
 TIMEOUT = 10.0  # seconds
+STARTING = {Fault.COORDINATOR_LOAD_IN_PROGRESS, Fault.COORDINATOR_NOT_AVAILABLE, Fault.NOT_COORDINATOR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,19 @@ def progress(config: Config) -> list[PartitionProgress]:
 
 
 def _committed(config: Config, places: list[Place]) -> dict[Place, int]:
-    group = config.kafka.group_id
-    asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(t, p) for t, p in places])]
-    client = admin(config.kafka)  # must outlive its future, which otherwise never resolves
+    """Where the group has come to, asked by a consumer that does not join it.
+
+    A broker that nobody has asked before has no coordinator for the group yet: asked again. The admin client is of no
+    use for that, it has crashed after such an answer.
+    """
     deadline = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            answer = client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT)[group].result()
-            break
-        except KafkaException as error:
-            # A broker that nobody has asked before has no coordinator for the group yet.
-            if TRANSLATION.get(error.args[0].code()) is not BrokerUnavailableError or time.monotonic() > deadline:
-                raise translate(error, f"group {group!r}") from None
-        time.sleep(0.1)
-    return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions if tp.offset >= 0}
+    with closing(offsets_reader(config.kafka)) as consumer:
+        while True:
+            try:
+                found = consumer.committed([TopicPartition(t, p) for t, p in places], TIMEOUT)
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in STARTING or time.monotonic() > deadline:
+                    raise translate(error, f"group {config.kafka.group_id!r}") from None
+            time.sleep(0.1)
+    return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
