@@ -8,6 +8,7 @@ from small_models import correlated, numeric
 
 from stream_detector.config import Config
 from stream_detector.errors import ModelError
+from stream_detector.features import Encoded
 from stream_detector.kafka.candidate import Candidate
 from stream_detector.kafka.history import History, Past
 from stream_detector.kafka.judge import Judge
@@ -86,14 +87,19 @@ class Allergic:
         return self._checked("explain", X)
 
     def _checked(self, stage, X):
-        if stage == self._stage and (X[:, 0] == POISON).any():
+        matrix = X.matrix if isinstance(X, Encoded) else X
+        if stage == self._stage and (matrix[:, 0] == POISON).any():
             raise BUG
         return getattr(self._model, stage)(X)
 
 
 def poisoned(count, at):
     messages = log(count)
-    return [*messages[:at], Stored(at, orjson.dumps({"features": {"x0": POISON}})), *messages[at + 1 :]]
+    return [
+        *messages[:at],
+        Stored(at, orjson.dumps({"features": {f"x{column}": POISON for column in range(5)}})),
+        *messages[at + 1 :],
+    ]
 
 
 def log(count):
