@@ -3,3 +3,7 @@
 `reading` opens any of the formats, `delimited` reads CSV and its kin, `arrow` makes rows of Arrow tables,
 `records` says which columns are features, `writing` writes columns.
 """
+
+from stream_detector.tables.reading import read_table
+
+__all__ = ["read_table"]

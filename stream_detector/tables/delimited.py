@@ -62,6 +62,10 @@ def read_delimited(data: bytes, where: str, header: Sequence[str] | None, text: 
     sample = _sample(data)
     if not sample.strip():
         raise DataError(f"{where}: holds no rows; expected a header line and rows below it")
+    blanks = _has_blanks(sample)
+    if blanks:
+        data = b"\n".join(b"\t".join(line.split()) for line in data.splitlines())
+        sample = _sample(data)
     dialect = _dialect(sample, header, where)
     table = _table(data, dialect, where)
     if not table.num_rows:
@@ -73,7 +77,8 @@ def read_delimited(data: bytes, where: str, header: Sequence[str] | None, text: 
         name: _cells(table.column(place), as_text=name in text, decimal_comma=dialect.decimal_comma)
         for place, name in named
     }
-    return Delimited(pa.table(columns), tuple(_remarks(dialect, header)))
+    remarks = ("columns are separated by blanks",) if blanks else ()
+    return Delimited(pa.table(columns), (*remarks, *_remarks(dialect, header)))
 
 
 def _utf8(data: bytes, where: str) -> bytes:
@@ -112,6 +117,17 @@ def _dialect(sample: str, header: Sequence[str] | None, where: str) -> Dialect:
     names = tuple(name.strip() for name in rows[0])
     _require_different(names, where)
     return Dialect(delimiter, decimal_comma, header=True, names=names)
+
+
+def _has_blanks(sample: str) -> bool:
+    """Whether columns of numbers are separated by blanks alone: no delimiter cuts the lines, and nothing is quoted."""
+    if '"' in sample:
+        return False
+    lines = [line for line in sample.splitlines()[: SAMPLE_ROWS + 1] if line.strip()]
+    if any(_evenness(_cut(lines, delimiter), comma=delimiter != ",")[0] for delimiter in DELIMITERS):
+        return False
+    several, numbers, _ = _evenness([line.split() for line in lines], comma=True)
+    return several and numbers > 0
 
 
 def _cut(lines: Sequence[str], delimiter: str) -> list[list[str]]:

@@ -28,7 +28,7 @@ from stream_detector.errors import DataError
 from stream_detector.tables.arrow import rows_of
 from stream_detector.tables.delimited import read_delimited
 
-__all__ = ["FORMATS", "STANDARD", "Row", "Table", "open_table"]
+__all__ = ["FORMATS", "STANDARD", "Row", "Table", "open_table", "read_table"]
 
 Row = dict[str, Any]
 
@@ -84,6 +84,15 @@ def open_table(path: Path, text: Collection[str] = (), header: Sequence[str] | N
             return Table(name, _guarded(_json(file, name, text), name, opened.pop_all()), "line")
         delimited = read_delimited(file.read(), name, header, text)
         return Table(name, delimited.rows(), remarks=delimited.remarks)
+
+
+def read_table(path: Path) -> list[Row] | NDArray[np.float64]:
+    """All rows of a file, for `fit` and `score`: mappings, or a float64 matrix [row, column] where columns have no names.
+
+    Raises `DataError` as `open_table` does.
+    """
+    table = open_table(path)
+    return list(table.rows) if table.matrix is None else table.matrix
 
 
 @contextmanager

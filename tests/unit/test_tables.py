@@ -20,6 +20,7 @@ from pyarrow import feather, parquet
 
 from stream_detector.config import RecordConfig
 from stream_detector.errors import DataError, WriteError
+from stream_detector.tables import read_table
 from stream_detector.tables.reading import open_table
 from stream_detector.tables.records import features_of, is_flat, label_of
 from stream_detector.tables.writing import write_batches
@@ -179,6 +180,40 @@ def test_broken_tables_are_named_with_their_fault(file, name, content, says):
     with pytest.raises(DataError, match=says) as caught:
         read(file(name, content))
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("cpu mem\n1.5  2\n-3 4e2\n", [{"cpu": 1.5, "mem": 2.0}, {"cpu": -3.0, "mem": 400.0}]),
+        ("  1.5   x\r\n  2.5   x\r\n", [{"x0": 1.5, "x1": "x"}, {"x0": 2.5, "x1": "x"}]),
+        ("a b\n1,5 2,5\n3,5 1,5\n", [{"a": 1.5, "b": 2.5}, {"a": 3.5, "b": 1.5}]),
+    ],
+)
+def test_blanks_separate_columns_where_nothing_else_does(file, text, rows):
+    """Runs of blanks are one separator, and that is said."""
+    table = open_table(file("t.txt", text))
+    assert list(table.rows) == rows
+    assert "columns are separated by blanks" in table.remarks
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a;b\n1 234;2 345\n", "when,a\n2026-01-01 00:00:00,1\n", "text\nof any\nkind\n", 'q\n"1 2"\n', "a, b\n1, 2\n"],
+)
+def test_blanks_within_cells_separate_nothing(file, text):
+    """A file with another delimiter, with quotes, or without numbers keeps its blanks."""
+    table = open_table(file("t.csv", text))
+    assert len(next(iter(table.rows))) == text.splitlines()[0].count(",") + text.splitlines()[0].count(";") + 1
+    assert not table.remarks
+
+
+def test_a_table_is_read_for_python(file):
+    """`read_table` gives what `fit` takes: mappings, or a matrix where columns have no names."""
+    assert read_table(file("t.csv", "\ufeffcpu,mem\n1,2\n")) == [{"cpu": 1.0, "mem": 2.0}]
+    data = io.BytesIO()
+    np.save(data, np.eye(2))
+    assert np.array_equal(read_table(file("t.npy", data.getvalue())), np.eye(2))
 
 
 def test_pickled_arrays_are_refused(tmp_path):
