@@ -174,7 +174,9 @@ class RecordConfig(Section):
     """Dotted path of the object that holds the features; "" = the record itself."""
     id_path: str = "id"
     time_path: str = "time"
-    """RFC 3339 text or epoch milliseconds."""
+    """RFC 3339 text, or a number since 1970."""
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    """Unit of times that are numbers; auto = by their digits: 10 are seconds, 13 ms, 16 us, 19 ns."""
     entity_path: str = "entity"
     least_present: float = Field(0.5, ge=0, le=1)
     """Share of the features that nine in ten of the records fitted on had, below which a record is a dead letter; 0 = one is enough."""

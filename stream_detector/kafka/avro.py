@@ -1,5 +1,6 @@
 """Avro records, framed and registered as Confluent's Schema Registry has it; by confluent-kafka's own deserializer."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from stream_detector.records.documents import Document, too_deep, unfit
 __all__ = ["AvroReader"]
 
 UNKNOWN = 404  # the registry's answer when it has no such schema
+FRAMES = {b"\0": 4, b"\1": 16}
+"""Bytes of a schema's id, or its GUID, by the byte before them."""
 DEFAULTS = {"timeout": 10, "max.retries": 5}
 
 
@@ -43,7 +46,7 @@ class AvroReader:
         except Exception as error:  # noqa: BLE001 - whatever crafted bytes can make a parser raise
             if type(error).__module__.startswith("httpx"):  # the client's own, never the record's fault
                 raise self._trouble(error) from None
-            return Rejection("undecodable", f"not Avro of its schema: {error}")
+            return Rejection("undecodable", _unframed(value or b"") or f"not Avro of its schema: {error}")
         if not isinstance(document, dict):
             return Rejection("not-an-object", f"the record is an Avro {type(document).__name__}, expected a record")
         return too_deep(document, config) or document
@@ -52,6 +55,15 @@ class AvroReader:
         return SchemaRegistryError(
             f"Schema Registry {without_credentials(f'{self._address}: {error}')}; check record.registry_url and its credentials"
         )
+
+
+def _unframed(value: bytes) -> str | None:
+    """What is wrong with a value that names no schema; None where one is named."""
+    if len(value) > FRAMES.get(value[:1], sys.maxsize):
+        return None
+    if value.lstrip()[:1] == b"{":
+        return "looks like JSON: set record.format: json"
+    return f"names no schema: {len(value):,} bytes that begin with 0x{value[:4].hex()}, expected 0x00 and four bytes of an id"
 
 
 def _client(config: RecordConfig) -> SchemaRegistryClient:

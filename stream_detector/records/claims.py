@@ -16,7 +16,9 @@ from flatbuffers.table import Table
 from numpy.typing import NDArray
 from pyarrow import compute, ipc
 
-__all__ = ["UTF8_BYTES", "Claims", "claims", "longest", "viewed"]
+from stream_detector.records.identity import UTF8_BYTES
+
+__all__ = ["Claims", "claims", "longest", "viewed"]
 
 INT64 = number_types.Int64Flags
 HEADER = 8  # field of a Message; the next ones are fields of its header, by their places in the vtable
@@ -25,7 +27,6 @@ LENGTH, NODES, BUFFERS, COMPRESSION = 4, 6, 8, 10
 PREFIX = 8  # bytes before a compressed buffer: its length when inflated
 AS_IT_IS = -1  # the prefix of a buffer that is not compressed after all
 
-UTF8_BYTES = 4  # of a character, at most
 BOUNDLESS = sys.maxsize  # what lists may grow to, shared by rows or of many values
 MOST_ELEMENTS = 1_000_000
 

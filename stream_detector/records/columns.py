@@ -6,9 +6,7 @@ unit of what cannot be used: one bad row makes it a dead letter, as its bytes ca
 """
 
 import struct
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +17,13 @@ from pyarrow import compute, ipc
 from stream_detector.absence import telling
 from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Encoded, Feature, FeatureSchema, Kind, Rejection
-from stream_detector.records.claims import UTF8_BYTES, Claims, claims, longest, viewed
-from stream_detector.records.documents import Document, OnDemand, Rows, unfit
+from stream_detector.records.claims import Claims, claims, longest, viewed
+from stream_detector.records.documents import Document, Rows, unfit
+from stream_detector.records.heads import Identity, brief, heads, is_text
 from stream_detector.tables.arrow import rows_of
 from stream_detector.values import number
 
 __all__ = ["decode_columns", "read_columns"]
-
-SCALES = {"d": (86_400_000, 1), "s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
-"""From a unit of time to milliseconds: times this, over that."""
-
-Identity = tuple[int, dict[str, Any]]
-"""How many rows, and their columns by path."""
 
 Floats = NDArray[np.float64]
 ColumnBatch = tuple[NDArray[np.float32], list[int], list[int], Sequence[Document], dict[int, Rejection]]
@@ -63,7 +56,7 @@ def decode_columns(
         rows += range(table.num_rows)
         identities.append(_identity(table, config, categories))
     matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
-    return matrix, positions, rows, _heads(identities), rejected
+    return matrix, positions, rows, heads(identities), rejected
 
 
 def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
@@ -76,12 +69,12 @@ def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
             for name, column in zip(features.schema.names, features.columns, strict=True):
                 _require_short(column, name, config)
             found = list(rows_of(features))
-            heads = list(_heads([_identity(table, config)]))
+            named = list(heads([_identity(table, config)]))
         except Exception as error:  # noqa: BLE001 - as above
             rows.rejected[position] = _why(error)
             continue
         rows.kept.extend([position] * table.num_rows)
-        rows.documents.extend(heads)
+        rows.documents.extend(named)
         rows.features.extend(found)
     return rows
 
@@ -96,48 +89,12 @@ def _why(error: Exception) -> Rejection:
 def _identity(table: Any, config: RecordConfig, categories: tuple[str, ...] = ()) -> Identity:
     """What must outlive a message's table: the columns that name its rows, and those of these features."""
     paths = filter(None, (config.id_path, config.entity_path, config.time_path))
-    columns: dict[str, Any] = {path: _brief(_column(table, path), config.max_string) for path in paths}
+    columns: dict[str, Any] = {path: brief(_column(table, path), config.max_string) for path in paths}
     if categories:
         inner = _features(table, config)
-        told = {name: _brief(_named(inner, name), config.max_string) for name in categories}
+        told = {name: brief(_named(inner, name), config.max_string) for name in categories}
         columns = {**columns, config.features_path: told} if config.features_path else {**told, **columns}
     return table.num_rows, columns
-
-
-def _brief(column: Any, characters: int) -> Any:
-    """A column of an identity; its texts cut where they are long."""
-    if column is None or column.nbytes <= UTF8_BYTES * characters * len(column):
-        return column
-    if pa.types.is_dictionary(column.type):
-        column = column.combine_chunks()
-        column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-        return pa.DictionaryArray.from_arrays(column.indices, _brief_texts(column.dictionary, characters))
-    return _brief_texts(column, characters)
-
-
-def _brief_texts(values: Any, characters: int) -> Any:
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        return None
-    return compute.utf8_slice_codeunits(values, 0, characters)
-
-
-def _heads(identities: list[Identity]) -> OnDemand:
-    """Identities of the rows of several messages."""
-    ends = list(accumulate(rows for rows, _ in identities))
-    return OnDemand(ends[-1] if ends else 0, lambda at: _head(identities, ends, at))
-
-
-def _head(identities: list[Identity], ends: list[int], at: int) -> Document:
-    place = bisect_right(ends, at)
-    rows, columns = identities[place]
-    return _plainly(columns, at - ends[place] + rows)
-
-
-def _plainly(columns: Mapping[str, Any], row: int) -> Document:
-    return {
-        path: _plainly(column, row) if isinstance(column, dict) else _plain(column, row)
-        for path, column in columns.items()
-    }
 
 
 def _table(value: bytes | None, config: RecordConfig) -> Any:
@@ -148,6 +105,7 @@ def _table(value: bytes | None, config: RecordConfig) -> Any:
         _require_modest(claims(value or b""), config)
         with ipc.open_stream(value) as stream:
             table = stream.read_all()
+        table.validate()  # lengths: a slice of a column of fewer than no values ends the process
         _require_few_views(table, config)
         table.validate(full=True)
         _require_names(table.schema)
@@ -259,7 +217,7 @@ def _numbers(column: Any, feature: Feature) -> NDArray[np.floating[Any]]:
         values: Floats = column.cast(pa.float64(), safe=False).to_numpy()
     elif pa.types.is_boolean(kind):
         values = column.cast(pa.uint8()).cast(pa.float64()).to_numpy()
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    elif is_text(kind):
         values = _read_numbers(column.to_pylist(), feature)
     else:
         raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {kind}, expected a number"))
@@ -284,7 +242,7 @@ def _read_numbers(texts: Sequence[str | None], feature: Feature) -> Floats:
 
 def _codes(column: Any, feature: Feature, config: RecordConfig) -> Floats:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+    if not is_text(kind):
         raise Unusable(Rejection("wrong-type", f"feature {feature.name!r} is {column.type}, expected a string"))
     text = column.cast(pa.large_string())
     long = np.asarray(compute.fill_null(compute.utf8_length(text), 0)) > config.max_string
@@ -317,29 +275,3 @@ def _named(table: Any, name: str) -> Any:
     """The column of that name, the last one if there are several, as in JSON."""
     places = table.schema.get_all_field_indices(name)
     return table.column(places[-1]) if places else None
-
-
-def _plain(column: Any, row: int) -> str | int | float | None:
-    """One value of an id, entity or time column; a time or a date as epoch milliseconds, whatever its year."""
-    if column is None:
-        return None
-    one = column.slice(row, 1)
-    kind = one.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-        one = one.cast(kind)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _epoch_ms(one, kind)
-    known = pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean
-    value: str | int | float | None = one[0].as_py() if any(is_one(kind) for is_one in known) else None
-    return value
-
-
-def _epoch_ms(one: Any, kind: Any) -> int | None:
-    """In Python's numbers, which do not overflow as Arrow's do."""
-    ticks = one.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())[0].as_py()
-    if ticks is None:
-        return None
-    times, over = SCALES["d" if pa.types.is_date32(kind) else getattr(kind, "unit", "ms")]
-    epoch_ms: int = ticks * times // over
-    return epoch_ms

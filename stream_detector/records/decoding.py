@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import cast
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from stream_detector.absence import telling
@@ -19,13 +20,15 @@ from stream_detector.records.documents import (
     Parse,
     Rows,
     category,
-    identity,
     parse_json,
     read,
 )
+from stream_detector.records.identity import guessed_unit, identity, time_remarks
 from stream_detector.records.vectors import decode_vectors
 
 __all__ = ["Decoded", "Decoder"]
+
+log = structlog.get_logger(__name__)
 
 CHUNK = 256  # values whose objects are alive at once: few enough to stay in the processor's cache
 
@@ -57,6 +60,7 @@ class Decoder:
     def __init__(self, config: RecordConfig, parse: Parse = parse_json) -> None:
         self._config = config
         self._parse = parse
+        self._told: set[str] = set()
         if config.format == "arrow":
             self._columns = _columns()
 
@@ -98,7 +102,14 @@ class Decoder:
         return read(self._parse(values, self._config), self._config)
 
     def identity(self, document: Document) -> tuple[str | None, str | None, str | None]:
-        """Event id, entity and event time of a document; None where absent or unusable."""
+        """Event id, entity and event time of a document; None where absent or unusable.
+
+        A unit of time that is guessed is logged when it is met first.
+        """
+        unit = guessed_unit(document, self._config)
+        if unit is not None and unit not in self._told:
+            self._told.add(unit)
+            log.info(*time_remarks([document], self._config))
         return identity(document, self._config)
 
     def category(self, document: Document, name: str) -> str | None:

@@ -6,7 +6,6 @@ An object that cannot be used is no exception but a `Rejection`.
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, overload
 
 import orjson
@@ -14,6 +13,7 @@ import orjson
 from stream_detector import foreign
 from stream_detector.config import RecordConfig
 from stream_detector.features import Rejection
+from stream_detector.records.signatures import looks_like
 
 __all__ = [
     "Document",
@@ -21,7 +21,6 @@ __all__ = [
     "Parse",
     "Rows",
     "category",
-    "identity",
     "parse_json",
     "read",
     "telemetry_to_json",
@@ -35,7 +34,7 @@ Parse = Callable[[Sequence[bytes | None], RecordConfig], Sequence[Document | Rej
 """Record values to objects, each on its own; an unusable one to its reason."""
 
 DEFAULT = RecordConfig()
-MAX_EPOCH_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +115,6 @@ def unfit(value: bytes | None, config: RecordConfig) -> Rejection | None:
     return None
 
 
-def identity(document: Document, config: RecordConfig) -> tuple[str | None, str | None, str | None]:
-    """Event id, entity and event time (RFC 3339, UTC) of a document; None where absent or unusable.
-
-    Text beyond `record.max_string` characters is cut.
-    """
-    return (
-        _text(value_at(document, config.id_path), config.max_string),
-        _text(value_at(document, config.entity_path), config.max_string),
-        _time(value_at(document, config.time_path)),
-    )
-
-
 def category(document: Document, name: str, config: RecordConfig) -> str | None:
     """The text of a document's feature, made safe to show; None where it has none."""
     features = value_at(document, config.features_path) if config.features_path else document
@@ -143,7 +130,7 @@ def telemetry_to_json(
 ) -> bytes:
     """A telemetry record's value, laid out as `record.*` says, for producers.
 
-    Time is RFC 3339, a `datetime` or epoch milliseconds; what is None is left out, a missing feature too.
+    Time is RFC 3339, a `datetime` or a number since 1970; what is None is left out, a missing feature too.
     Raises `TypeError` for a value that JSON cannot hold.
     """
     document: Document = {}
@@ -186,10 +173,12 @@ def _parse_together(values: Sequence[bytes | None], config: RecordConfig) -> Seq
 def _parse_alone(value: bytes | None, config: RecordConfig) -> Document | Rejection:
     if reason := unfit(value, config):
         return reason
+    text = (value or b"").removeprefix(BYTE_ORDER_MARK)
     try:
-        document = orjson.loads(value or b"")
+        document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        return Rejection("undecodable", f"not JSON: {error}")
+        found = looks_like(text)
+        return Rejection("undecodable", f"not JSON; looks like {found}" if found else f"not JSON: {error}")
     if not isinstance(document, dict):
         return Rejection("not-an-object", f"the record is a JSON {type(document).__name__}, expected an object")
     return too_deep(document, config) or document
@@ -226,24 +215,3 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _text(value: Any, limit: int) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    return str(value)[:limit]
-
-
-def _time(value: Any) -> str | None:
-    try:
-        if isinstance(value, datetime):  # Avro's logical types
-            moment = value
-        elif isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_EPOCH_MS:
-            moment = datetime.fromtimestamp(value / 1000, UTC)
-        else:
-            return None
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError):
-        return None

@@ -1,7 +1,8 @@
 """Fits without a champion to compare with: from a file, or from the newest telemetry."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
@@ -17,14 +18,16 @@ from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
 from stream_detector.profiling import Learnt, barred, learn
-from stream_detector.records import Message, raw
-from stream_detector.tables.reading import open_table
+from stream_detector.records import Decoder, Message, raw
+from stream_detector.records.identity import time_remarks
+from stream_detector.tables.reading import Table, open_table
 from stream_detector.tables.records import categories, features_of, is_flat, label_of
 
 __all__ = ["fit_file", "fit_topics", "new_run"]
 
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 1.0
+MOST_GROWTH = 16  # times as many messages at the next look
 
 
 def fit_file(
@@ -33,17 +36,14 @@ def fit_file(
     """A model of the normal records in a table, `-` is standard input; raises `DataError` when they cannot be used."""
     declared = config.declared_schema
     table = open_table(path, categories(declared))
-    if table.matrix is not None:
-        progress(0, 1, f"{table.source}: {len(table.matrix):,} records")
-        return fit(table.matrix, declared, _model_config(config), seed, config.worker.device, progress, run, trim=trim)
-    rows = list(table.rows)
-    progress(0, 1, f"{table.source}: {len(rows):,} records")
-    records = [features_of(row, config.record) for row in rows]
-    out = _label(records, declared) | barred(config, flat=is_flat(rows, config.record))
-    learnt, unusable = _usable(learn(records, declared, out, table.place), config)
-    _require_usable(unusable, len(rows), table.source)
-    learnt = replace(learnt, origin={"read": list(table.remarks), "unusable": len(unusable)})
-    return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run, trim=trim)
+    records: Any
+    with _naming(table.source):
+        if table.matrix is None:
+            records, schema = _learnt(table, config, progress), None
+        else:
+            records, schema = table.matrix, declared
+            progress(0, 1, f"{table.source}: {len(records):,} records")
+        return fit(records, schema, _model_config(config), seed, config.worker.device, progress, run, trim=trim)
 
 
 def fit_topics(
@@ -53,18 +53,21 @@ def fit_topics(
 
     The artifact's lineage names the offsets. Raises `DataError` when too few of them can be read.
     """
-    messages = _awaited(config, count, progress)
-    read = decoder(config.record).read([raw(message.value()) for message in messages], config.declared_schema)
+    reader = decoder(config.record)
+    messages = _awaited(config, count, progress) if not reader.many else _awaited_rows(config, reader, count, progress)
+    read = reader.read([raw(message.value()) for message in messages], config.declared_schema)
     where = ", ".join(config.topics.telemetry)
     unreadable = list(read.rejected.values())
     _require_usable(unreadable, len(messages), where)
     out = barred(config, flat=not config.record.features_path)
-    learnt = learn(read.features, config.declared_schema, out, lambda row: _place(messages[read.kept[row]]))
-    learnt, unusable = _usable(learnt, config)
-    unusable += unreadable
-    _require_usable(unusable, len(messages), where)
-    learnt = replace(learnt, origin={"offsets": _offsets(messages), "unusable": len(unusable)})
-    return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run, trim=trim)
+    with _naming(where):
+        learnt = learn(read.features, config.declared_schema, out, lambda row: _place(messages[read.kept[row]]))
+        learnt, unusable = _usable(learnt, config)
+        unusable += unreadable
+        _require_usable(unusable, len(read.features) + len(unreadable), where)
+        told = time_remarks(read.documents, config.record)
+        learnt = replace(learnt, origin={"read": told, "offsets": _offsets(messages), "unusable": len(unusable)})
+        return fit(learnt, None, _model_config(config), seed, config.worker.device, progress, run, trim=trim)
 
 
 def new_run(parent: Path, config: Config, seed: int) -> RunDirectory:
@@ -87,6 +90,49 @@ def _awaited(config: Config, count: int, progress: Progress) -> list[Message]:
             progress(found, count, f"waiting for telemetry: {found:,} of {count:,} records")
             sleep(POLL_SECONDS)
     return messages
+
+
+def _awaited_rows(config: Config, reader: Decoder, count: int, progress: Progress) -> list[Message]:
+    """The fewest newest messages found to hold `count` records between them, once there are as many.
+
+    How many messages that takes is estimated from those read so far; a message that cannot be read counts as a record.
+    """
+    wanted = 1
+    while True:
+        messages = cast("list[Message]", recent.newest(config, wanted))
+        read = reader.read([raw(message.value()) for message in messages], config.declared_schema)
+        found = len(read.features) + len(read.rejected)
+        if found >= count:
+            return messages
+        if len(messages) < wanted:
+            progress(found, count, f"waiting for telemetry: {found:,} of {count:,} records")
+            sleep(POLL_SECONDS)
+        else:
+            wanted = min(MOST_GROWTH * wanted, max(wanted + 1, -(-count * len(messages) // found)))
+
+
+def _learnt(table: Table, config: Config, progress: Progress) -> Learnt:
+    """What the rows of a table hold, less those that cannot be used."""
+    rows = list(table.rows)
+    progress(0, 1, f"{table.source}: {len(rows):,} records")
+    records = [features_of(row, config.record) for row in rows]
+    declared = config.declared_schema
+    out = _label(records, declared) | barred(config, flat=is_flat(rows, config.record))
+    learnt, unusable = _usable(learn(records, declared, out, table.place), config)
+    _require_usable(unusable, len(rows), table.source)
+    told = [*table.remarks, *time_remarks(rows, config.record)]
+    return replace(learnt, origin={"read": told, "unusable": len(unusable)})
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """What is wrong with records names where they are from."""
+    try:
+        yield
+    except DataError as error:
+        if str(error).startswith(where):
+            raise
+        raise DataError(f"{where}: {error}") from None
 
 
 def _label(rows: Sequence[Mapping[str, Any]], declared: FeatureSchema | None) -> dict[str, str]:

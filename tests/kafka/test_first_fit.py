@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from formats import batch
 
 from stream_detector.errors import DataError
 from stream_detector.kafka.clients import plain_producer
 from stream_detector.model import DetectorModel
 from stream_detector.records import Decoder
-from stream_detector.retraining.first_fit import fit_topics
+from stream_detector.retraining.first_fit import fit_file, fit_topics
 
 pytestmark = pytest.mark.broker
 
@@ -81,3 +82,34 @@ def test_records_elsewhere_are_one_clear_line(make_config):
     send(config, [json.dumps(flat(number)).encode() for number in range(COUNT)])
     with pytest.raises(DataError, match=r'200 of 200 records cannot be used .*record.features_path .""'):
         fitted(config)
+
+
+def test_rows_are_counted_not_messages(make_config):
+    """Ten Arrow messages of thirty rows are enough for two hundred records, and the newest are taken; the unit of
+    their times is guessed, and told.
+    """
+    record = {"format": "arrow", "features_path": ""}
+    config = make_config(record=record, model={"steps": 60}, topics={"partitions": 1})
+    rng = np.random.default_rng(0)
+    send(
+        config,
+        [
+            batch([{"time": 1_767_225_600 + at, "a": rng.normal(), "b": rng.normal()} for _ in range(30)])
+            for at in range(10)
+        ],
+    )
+    model = fitted(config)
+    assert model.lineage["offsets"] == {f"{config.topics.telemetry[0]}-0": [3, 9]}
+    assert model.schema.names == ("a", "b")
+    (told,) = model.lineage["read"]
+    assert told.startswith("times at 'time' such as 1767225603 are taken as seconds, 2026-01-01T00:00:03")
+
+
+def test_what_is_wrong_with_records_names_their_file(make_config, tmp_path):
+    """A file with too few records, or without a feature, is named with what is wrong."""
+    config = make_config()
+    for text, says in (("a,b\n1,2\n", "1 records are too few"), ("label\n1\n", "no column can be a feature")):
+        path = tmp_path / "few.csv"
+        path.write_text(text)
+        with pytest.raises(DataError, match=rf"few.csv: {says}"):
+            fit_file(path, config, 0, lambda *_: None)

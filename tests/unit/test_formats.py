@@ -1,7 +1,9 @@
 """Every format gives the same matrix, the same identities and the same reasons as JSON."""
 
 import math
+from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import UUID
 
 import numpy as np
 import orjson
@@ -205,6 +207,7 @@ def test_arrow_numbers_are_read_in_every_dress(values):
 @settings(max_examples=100)
 @given(at=st.integers(0, 10_000), with_=st.binary(min_size=1, max_size=8))
 @example(at=228, with_=b"\x19")  # a feature's name that is no text
+@example(at=854, with_=b"\xb4\xce\x98")  # a column of fewer than no values, which ended the process
 def test_a_damaged_arrow_message_never_does_harm(at, with_):
     """Whatever bytes are changed, the message gives rows or a reason."""
     whole = bytearray(batch(ROWS * 3))
@@ -286,3 +289,131 @@ def test_formats_are_configured_with_what_they_need(tmp_path):
     with pytest.raises(ConfigError) as refused:
         load_config(path)
     assert "hunter2" not in str(refused.value)
+
+
+UUID_5 = "00000000-0000-0000-0000-000000000005"
+IDS = [
+    (pa.array(["dev-1"], pa.string_view()), "dev-1"),
+    (pa.array(["x" * 400], pa.string_view()), "x" * 256),
+    (pa.array(["x" * 400]).dictionary_encode(), "x" * 256),
+    (pc.run_end_encode(pa.array(["dev-1"])), "dev-1"),
+    (pa.array([UUID(UUID_5).bytes], pa.uuid()), UUID_5),
+    (pa.array([UUID(UUID_5).bytes], pa.binary(16)), UUID_5),
+    (pa.array([b"dev-1"]), "dev-1"),
+    (pa.array([b"dev-1"], pa.large_binary()), "dev-1"),
+    (pa.array([b"dev-1"], pa.binary_view()), "dev-1"),
+    (pa.array([b"\xff\0"]).dictionary_encode(), "ff00"),
+    (pa.array(["é".encode() * 5000]), "é" * 256),
+    (pa.array([7]), "7"),
+    (pa.array([Decimal("7.50")]), "7.50"),
+    (ticks(pa.timestamp("s", "UTC"), 1_700_000_000), "2023-11-14T22:13:20.000+00:00"),
+    (pa.array([True]), None),
+    (pa.array([[1]]), None),
+    (pa.array([None], pa.uuid()), None),
+]
+
+
+@pytest.mark.parametrize(("ids", "expected"), IDS, ids=[f"{ids.type}" for ids, _ in IDS])
+def test_an_arrow_row_is_called_by_its_id_whatever_its_type(ids, expected):
+    """Views, runs, UUIDs and bytes name a row and its entity as text does; long ones are cut."""
+    each = Decoder(RecordConfig(format="arrow", features_path=""))
+    value = batch([{"a": 1.0, "b": 2.0}], id=ids, entity=ids)
+    decoded = each.decode([value], NUMBERS)
+    assert each.identity(decoded.documents[0]) == (expected, expected, None)
+    assert each.identity(each.read([value]).documents[0]) == (expected, expected, None)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Zurich", "+05:30"])
+def test_an_arrow_timestamp_has_its_own_unit(unit, zone):
+    """Neither `record.time_unit` nor the number of its digits bears on a time that says its unit."""
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    value = batch([{"a": 1.0, "b": 2.0}], time=ticks(pa.timestamp(unit, zone), 1_700_000_000 * per_second))
+    each = Decoder(RecordConfig(format="arrow", features_path="", time_unit="us"))
+    assert each.identity(each.decode([value], NUMBERS).documents[0])[2] == "2023-11-14T22:13:20.000+00:00"
+
+
+def test_string_views_are_features():
+    """Text as views serves as a category and as a number, in scoring and in fitting."""
+    schema = FeatureSchema((Feature("n"), Feature("k", Kind.CATEGORICAL, vocabulary=("x", "y"))))
+    columns = {"n": ["1.5", None, "N/A"], "k": ["y", "new", "x"]}
+    message = stream(pa.table({name: pa.array(texts, pa.string_view()) for name, texts in columns.items()}))
+    each = Decoder(RecordConfig(format="arrow", features_path=""))
+    decoded = each.decode([message], schema)
+    assert np.array_equal(decoded.features, [[1.5, 1], [np.nan, 2], [np.nan, 0]], equal_nan=True)
+    assert [row["k"] for row in each.read([message]).features] == columns["k"]
+
+
+def logical(kind, logical_type, **others):
+    return {"type": kind, "logicalType": logical_type, **others}
+
+
+AVRO_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+NEW_YEAR = "2026-01-01T00:00:00.000+00:00"
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "value", "expected"),
+    [
+        ("id", logical("string", "uuid"), UUID(UUID_5), UUID_5),
+        ("id", "bytes", b"dev-1", "dev-1"),
+        ("id", "bytes", b"\xff\0", "ff00"),
+        ("id", {"type": "enum", "name": "E", "symbols": ["A", "B"]}, "B", "B"),
+        ("id", logical("bytes", "decimal", precision=9, scale=2), Decimal("7.50"), "7.50"),
+        ("id", "long", 2**62, str(2**62)),
+        ("time", logical("long", "timestamp-millis"), AVRO_TIME, NEW_YEAR),
+        ("time", logical("long", "timestamp-micros"), AVRO_TIME, NEW_YEAR),
+        ("time", logical("long", "timestamp-nanos"), 1_767_225_600 * 10**9, NEW_YEAR),
+        ("time", logical("long", "local-timestamp-millis"), AVRO_TIME.replace(tzinfo=None), NEW_YEAR),
+        ("time", logical("long", "local-timestamp-micros"), AVRO_TIME.replace(tzinfo=None), NEW_YEAR),
+        ("time", logical("int", "date"), AVRO_TIME.date(), NEW_YEAR),
+        ("time", logical("int", "time-millis"), AVRO_TIME.time(), None),
+    ],
+)
+def test_avro_identities_have_logical_types(field, kind, value, expected):
+    """A UUID, bytes, a decimal name a record; timestamps and dates are its time, a time of day is none."""
+    each, write = logical_avro({"name": field, "type": kind})
+    message = write({field: value, "features": {"a": 1.0}})
+    found = each.identity(each.decode([message], FeatureSchema((Feature("a"),))).documents[0])
+    assert found[2 if field == "time" else 0] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (logical("bytes", "decimal", precision=12, scale=3), Decimal("-1.500"), -1.5),
+        (logical("fixed", "decimal", precision=12, scale=3, size=8, name="D"), Decimal("1.500"), 1.5),
+        ("boolean", True, 1.0),
+        ("float", 0.5, 0.5),
+        (["null", "long"], 3, 3.0),
+    ],
+)
+def test_avro_numbers_are_numbers(kind, value, expected):
+    """Decimals in bytes and fixed, booleans and unions are what they stand for."""
+    each, write = logical_avro(feature=kind)
+    message = write({"features": {"a": value}})
+    assert each.decode([message], FeatureSchema((Feature("a"),))).features.tolist() == [[expected]]
+
+
+def logical_avro(*head, feature="double"):
+    """A decoder on a mock registry and the writer of records with these fields and one feature."""
+    client = SchemaRegistryClient.new_client({"url": "mock://logical"})
+    inner = {"type": "record", "name": "F", "fields": [{"name": "a", "type": feature}]}
+    schema = {"type": "record", "name": "T", "fields": [*head, {"name": "features", "type": inner}]}
+    config = RecordConfig(format="avro", registry_url="mock://logical")
+    return Decoder(config, AvroReader(config, client)), avro_writer(client, orjson.dumps(schema).decode())
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (b'{"features": {"a": 1}}', "looks like JSON: set record.format: json"),
+        (b"\x02\x06abc", "names no schema: 5 bytes that begin with 0x02066162"),
+        (b"\x01\0\0\0\x01abc", "names no schema"),
+        (b"", "names no schema: 0 bytes"),
+    ],
+)
+def test_what_is_no_framed_avro_is_named(avro, value, says):
+    """A dead letter of an Avro topic says what the value looks like, or that it names no schema."""
+    each, _ = avro
+    assert says in each.decode([value], NUMBERS).rejected[0].message

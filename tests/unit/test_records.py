@@ -1,11 +1,14 @@
 """Bytes in, documents or reasons out; alerts and dead letters as they cross Kafka."""
 
+import gzip
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import orjson
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -174,6 +177,48 @@ def test_depth_is_judged_exactly():
 def test_event_times_are_read_or_absent(time, expected):
     """RFC 3339 text and epoch milliseconds become UTC; anything else is no time, not an error."""
     assert identity({"time": time}, CONFIG)[2] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (b"\0\0\0\0\x07" + b'{"features": {}}', r"Confluent's wire format \(schema id 7\): set record.format: avro"),
+        (gzip.compress(b"{}"), "gzip: compress by the producer's compression.type"),
+        ("{}".encode("utf-16"), "UTF-16"),
+        ("{}".encode("utf-16-be"), "UTF-16"),
+        ("{}".encode("utf-16-le"), "UTF-16"),
+        ("{}".encode("utf-32-be"), "UTF-32"),
+        (b"\xff\xff\xff\xff\x10\0\0\0", "Arrow IPC stream: set record.format: arrow"),
+        (b"\0\0", "not JSON: unexpected"),
+        (b"", "not JSON: "),
+    ],
+)
+def test_what_is_not_json_is_named_by_its_first_bytes(value, says):
+    """A dead letter says what the value looks like and what to set; of other bytes, what the parser says."""
+    (found,) = Decoder(CONFIG).read([value]).rejected.values()
+    assert found.reason == "undecodable"
+    assert re.search(says, found.message)
+
+
+def test_a_byte_order_mark_is_read_over():
+    """A record behind a mark is what it is without one, in a batch, alone, and when its alert is made."""
+    bare = b'{"id": "r", "features": {"a": 1, "b": 2}}'
+    each = Decoder(CONFIG)
+    decoded = each.decode([bare, b"\xef\xbb\xbf" + bare], SCHEMA)
+    assert decoded.features.tolist() == [[1, 2], [1, 2]]
+    assert each.identity(decoded.documents[1]) == ("r", None, None)
+
+
+def test_a_unit_that_is_guessed_is_told_once():
+    """The first time that is a number is logged with what it is taken for; one of a set unit never is."""
+    with structlog.testing.capture_logs() as logs:
+        for config in (RecordConfig(), RecordConfig(time_unit="s")):
+            each = Decoder(config)
+            found = {each.identity({"time": 1_767_225_600 + second})[2] for second in range(3)}
+            assert found == {f"2026-01-01T00:00:0{second}.000+00:00" for second in range(3)}
+    assert [log["event"] for log in logs] == [
+        "times at 'time' such as 1767225600 are taken as seconds, 2026-01-01T00:00:00.000+00:00; record.time_unit sets it"
+    ]
 
 
 @dataclass
