@@ -44,7 +44,6 @@ QUICK = 0.05  # seconds; the client repeats a request that got no answer later t
 RECENT = 0.02  # seconds after a commit in which the broker may still be writing its markers
 SETTLED = 60.0  # seconds after a commit in which the broker has written its markers, whatever it went through
 REFUSAL = 0.05  # seconds; how late it is noticed that a message was refused
-LOOK = 1.0  # seconds between two looks at the connections of a producer with nothing to do
 LONG_REST = 3_600.0  # seconds; brokers forget transactional ids after days, unless told otherwise
 DELIVERY = 0.2  # seconds to wait for messages to arrive; most take a few milliseconds
 SWEEP = b"stream-detector.sweep"  # the key of messages that are only written to be aborted
@@ -107,7 +106,7 @@ class Transaction:
         self._slow = False
         self._connections = Connections()
         self._opened_at = 0.0
-        self._ended_at = self._ready_at = self._looked_at = -inf
+        self._ended_at = self._ready_at = -inf
         self._fenced_at = -FENCED_TWICE
 
     def take_over(self) -> bool:
@@ -135,11 +134,9 @@ class Transaction:
         To be done between transactions, so that the next one need not find out, and be aborted; and
         before the broker forgets a producer that writes nothing.
         """
-        now = time.monotonic()
-        if self.state is not State.READY or now - self._looked_at < LOOK:
+        if self.state is not State.READY:
             return False
-        self._looked_at = now
-        rest = now - max(self._ended_at, self._ready_at)
+        rest = time.monotonic() - max(self._ended_at, self._ready_at)
         retired = self._connections.shaken or rest > LONG_REST or (rest < SETTLED and self._connections.were_lost())
         if retired:
             self._doubt()

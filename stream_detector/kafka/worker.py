@@ -243,6 +243,9 @@ class Worker:
 
     def _process(self, batch: Batch) -> None:
         """Judges a batch and puts what it gives into the transaction, which begins with it."""
+        if self._transaction.state is State.READY:  # whose connections may have been cut while it waited for these
+            self._transaction.attend()
+            self._recover()
         if not (messages := self._source.assignment.take(batch.held)):
             return
         self._begin()

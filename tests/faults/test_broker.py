@@ -18,6 +18,7 @@ from workload import (
     left_by,
     slotted,
     small_model,
+    telemetry,
     until,
 )
 
@@ -132,3 +133,19 @@ def test_a_group_that_never_rests(broker, oracle, values, protocol):
     assert joined >= 4
     assert steady.summary.rebalances > 4
     assert left_by(config) == oracle
+
+
+def test_a_stream_that_rests_goes_on_without_an_abort():
+    """Connections that the broker cuts while nothing is to do cost the next record no abort and no warning."""
+    with EmbeddedBroker(properties={"connections.max.idle.ms": 6_000}) as broker:
+        config = fresh_config(broker, threshold=THRESHOLD, worker=IMPATIENT)
+        with Running(config, small_model()) as running:
+            until(lambda: running.seen.partitions == 3, "the worker reads")
+            for turn in range(1, 4):
+                feed(config, telemetry(3, seed=turn))
+                until(lambda turn=turn: running.seen.records == 3 * turn, "the records are committed")
+                before = running.seen.recreations
+                until(lambda before=before: running.seen.recreations > before, "the producer at rest is replaced")
+                time.sleep(1)  # until its successor is at rest, too
+        assert running.summary.aborts == 0
+        assert running.summary.records == 9

@@ -318,7 +318,6 @@ def test_a_producer_that_is_not_ready_yet_is_asked_again():
 
 def test_a_producer_that_lost_a_connection_at_rest_retires_before_the_next_transaction(monkeypatch):
     """Nothing has to be aborted then; without a loss it stays, and what was lost after a minute's rest is no matter."""
-    monkeypatch.setattr(transaction_module, "LOOK", 0.0)
     made = ready()
     made.begin()
     assert made.commit({PLACE: 5}, lambda: MEMBER)
@@ -337,7 +336,6 @@ def test_a_producer_that_lost_a_connection_at_rest_retires_before_the_next_trans
 
 def test_a_producer_retires_after_a_long_rest_and_never_within_a_transaction(monkeypatch):
     """Before the broker forgets it; an open transaction is left to its end."""
-    monkeypatch.setattr(transaction_module, "LOOK", 0.0)
     made = ready()
     assert not made.retire()
     monkeypatch.setattr(transaction_module, "LONG_REST", 0.0)
