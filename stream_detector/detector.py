@@ -40,6 +40,7 @@ from stream_detector.scoring.threshold import Limits, NewsScore, RollingThreshol
 
 __all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "limits", "within"]
 
+EXPLAINED = 1_000  # records explained at once: a flood of them takes seconds
 LEAST = 1_024  # messages of a part, unless a message may hold many records
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
 
@@ -129,8 +130,13 @@ def begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -
     return Begun(model, decoder, [_begin(piece, model, decoder, alone=alone) for piece in pieces])
 
 
-def finish(begun: Begun, thresholds: Mapping[Place, RollingThreshold]) -> Outcome:
-    """What becomes of a batch's records; moves the thresholds of its partitions forward."""
+def finish(
+    begun: Begun, thresholds: Mapping[Place, RollingThreshold], beat: Callable[[], None] = lambda: None
+) -> Outcome:
+    """What becomes of a batch's records; moves the thresholds of its partitions forward.
+
+    `beat` is called between parts of what takes long, the explanations.
+    """
     model, decoder, parts = begun.model, begun.decoder, begun.parts
     judged: list[Judged] = []
     flagged: list[Hit] = []
@@ -138,8 +144,7 @@ def finish(begun: Begun, thresholds: Mapping[Place, RollingThreshold]) -> Outcom
         judged.append(_judge(part, model))
         flagged += _flag(part, judged[-1], thresholds)
     flagged = _reconsidered(flagged, model)
-    explanations = model.explain(Encoded.whole(np.stack([hit.features for hit in flagged]))) if flagged else []
-    alerts = tuple(_alert(*pair, model, decoder) for pair in zip(flagged, explanations, strict=True))
+    alerts = tuple(_alerts(flagged, model, decoder, beat))
     dead_letters = tuple(letter for part in parts for letter in _dead_letters(part))
     return Outcome(alerts, dead_letters, sum(len(part.decoded.kept) for part in parts) - len(alerts), tuple(judged))
 
@@ -254,6 +259,15 @@ def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
 
 def _dead_letters(part: Part) -> Iterator[DeadLetter]:
     return (DeadLetter.of(part.messages[position], why) for position, why in sorted(part.decoded.rejected.items()))
+
+
+def _alerts(flagged: list[Hit], model: DetectorModel, decoder: Decoder, beat: Callable[[], None]) -> Iterator[Alert]:
+    """Explains what is flagged, a part at a time."""
+    for first in range(0, len(flagged), EXPLAINED):
+        hits = flagged[first : first + EXPLAINED]
+        explanations = model.explain(Encoded.whole(np.stack([hit.features for hit in hits])))
+        yield from (_alert(*pair, model, decoder) for pair in zip(hits, explanations, strict=True))
+        beat()
 
 
 def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: Decoder) -> Alert:

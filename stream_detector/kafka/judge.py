@@ -5,7 +5,7 @@ fails by itself and the model still judges its golden batch; where that fails, t
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 
 import numpy as np
@@ -58,13 +58,20 @@ class Judge:
         """Decodes a batch and has it scored; raises whatever a record or the device can make the model raise."""
         return begin(messages, self.model, self._decoder)
 
-    def judge(self, messages: Sequence[Message], thresholds: Thresholds, begun: Begun | None = None) -> Outcome | None:
+    def judge(
+        self,
+        messages: Sequence[Message],
+        thresholds: Thresholds,
+        begun: Begun | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> Outcome | None:
         """The batch's outcome, of what was `begun` if it was; None when it failed and the thresholds may have moved.
 
         Then the cause is removed, as `isolate` does, and the batch must be taken again from thresholds as before it.
+        `beat` is called meanwhile where a flood takes long.
         """
         try:
-            outcome = self._judge_around(Arrivals.of(messages), thresholds, begun)
+            outcome = self._judge_around(Arrivals.of(messages), thresholds, begun, beat)
         except StreamDetectorError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record or the device can make the model raise
@@ -138,16 +145,18 @@ class Judge:
             half = len(messages) // 2
             return self._scores(messages[:half]) + self._scores(messages[half:])
 
-    def _judge_around(self, arrivals: Arrivals, thresholds: Thresholds, begun: Begun | None) -> Outcome:
+    def _judge_around(
+        self, arrivals: Arrivals, thresholds: Thresholds, begun: Begun | None, beat: Callable[[], None]
+    ) -> Outcome:
         """The road for all but the quarantined, which become dead letters in their turn."""
         apart = self._apart(arrivals)
         if not apart:
-            return finish(begun or self.begin(arrivals), thresholds)
+            return finish(begun or self.begin(arrivals), thresholds, beat)
         outcomes: list[Outcome] = []
         first = 0
         for at in (*apart, len(arrivals)):
             if first < at:
-                outcomes.append(detect(arrivals[first:at], self.model, thresholds, self._decoder))
+                outcomes.append(finish(self.begin(arrivals[first:at]), thresholds, beat))
             outcomes += [self._bury(message, thresholds) for message in arrivals[at : at + 1]]
             first = at + 1
         return reduce(_joined, outcomes)

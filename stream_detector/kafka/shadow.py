@@ -4,6 +4,7 @@ What fails here ends the shadow, never the worker. Comparisons are sent once the
 committed, outside the transaction: one may be lost when a worker dies, none is counted twice.
 """
 
+from collections.abc import Callable
 from functools import partial, reduce
 from itertools import groupby
 
@@ -32,12 +33,15 @@ log = structlog.get_logger(__name__)
 
 
 class Shadow:
-    """The candidate that a worker scores beside its model; `left_out` comparisons had no form that their topic takes."""
+    """The candidate that a worker scores beside its model; `left_out` comparisons had no form that their topic takes.
 
-    def __init__(self, config: Config, history: History) -> None:
+    `beat` is called where that takes long.
+    """
+
+    def __init__(self, config: Config, history: History, beat: Callable[[], None] = lambda: None) -> None:
         self.left_out = 0
         self._config = config
-        self._history = history
+        self._history, self._beat = history, beat
         self._candidate: Candidate | None = None
         self._producer: Producer | None = None
         self._thresholds: dict[Partition, RollingThreshold] = {}
@@ -66,7 +70,7 @@ class Shadow:
             return
         try:
             self._catch_up(candidate, arrivals)
-            own = candidate.judge.judge(arrivals, self._thresholds)
+            own = candidate.judge.judge(arrivals, self._thresholds, beat=self._beat)
         except Exception as error:  # noqa: BLE001 - it may not touch what counts
             log.warning("shadow failed and is ended", version=self.version, why=repr(error))
             self.change(None)

@@ -12,7 +12,7 @@ from stream_detector import detector
 from stream_detector.config import RecordConfig, ThresholdConfig
 from stream_detector.detector import detect, history, limits
 from stream_detector.records import Decoder
-from stream_detector.scoring.threshold import RollingThreshold
+from stream_detector.scoring.threshold import FLAG_ALL, RollingThreshold
 
 if TYPE_CHECKING:
     from stream_detector.records import Alert, DeadLetter
@@ -131,6 +131,29 @@ def test_parts_that_are_scored_meanwhile_change_nothing(model, log, monkeypatch,
     whole = play(log, model, 1000)
     monkeypatch.setattr(detector, "LEAST", least)
     assert play(log, model, 1000) == whole
+
+
+@pytest.mark.parametrize("most", [1, 7, 1_000])
+def test_a_flood_is_explained_in_parts_with_signs_of_life_between(model, log, monkeypatch, most):
+    """The alerts are those of one piece, and between two signs no more is explained than one part."""
+    whole = detect(log, model, {place: RollingThreshold(FLAG_ALL) for place in fresh(model)}, RECORD).alerts
+    monkeypatch.setattr(detector, "EXPLAINED", most)
+    explain, since, parts = type(model).explain, [0], []
+
+    def counted(self, records):
+        since[0] += len(explained := explain(self, records))
+        return explained
+
+    def beat():
+        parts.append(since[0])
+        since[0] = 0
+
+    monkeypatch.setattr(type(model), "explain", counted)
+    thresholds = {place: RollingThreshold(FLAG_ALL) for place in fresh(model)}
+    found = detector.finish(detector.begin(log, model, RECORD), thresholds, beat).alerts
+    assert [replace(a, detection_time="") for a in found] == [replace(a, detection_time="") for a in whole]
+    assert len(whole) > 900
+    assert (max(parts), sum(parts)) == (min(most, len(whole)), len(whole))
 
 
 def test_a_threshold_rebuilt_from_history_goes_on_the_same(model, log):
