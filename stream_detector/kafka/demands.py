@@ -9,8 +9,8 @@ from math import inf
 import structlog
 from confluent_kafka import KafkaError as Fault
 
+from stream_detector.kafka.client import NO_TIME
 from stream_detector.kafka.forms import Outgoing, fitted, keyed, size, stamped
-from stream_detector.kafka.transaction import NO_TIME
 
 __all__ = ["TOO_LARGE", "Demands"]
 

@@ -11,70 +11,37 @@ same transactional id takes over, which ends whatever was open and fences what i
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from functools import partial
 from math import inf
-from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError as Fault
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 
 from stream_detector.errors import FencedError
 from stream_detector.kafka.bounded import bounded
-from stream_detector.kafka.evidence import Connections, is_member
-from stream_detector.kafka.faults import FENCED, PURGED, Blame, Verdict, blame, classify
+from stream_detector.kafka.client import ANY, NO_TIME, Connect, Delivered, TransactionalClient
+from stream_detector.kafka.evidence import is_member
+from stream_detector.kafka.faults import FENCED, Blame, Verdict, blame, classify
 from stream_detector.kafka.identity import TopicIds, labelled
+from stream_detector.kafka.standing import Standing, State
 from stream_detector.records import Header
 
-__all__ = ["MOVES", "NO_TIME", "Delivered", "Offsets", "State", "Transaction"]
+__all__ = ["Offsets", "Transaction"]
 
 Offsets = Mapping[tuple[str, int], int]
-ErrorCallback = Callable[[Fault], None]
-StatsCallback = Callable[[str], None]
-Connect = Callable[[ErrorCallback, StatsCallback], Producer]
-Delivered = Callable[[Fault | None, Any], None]
 
 FENCED_TWICE = 60.0  # seconds; two fencings within them are no accident
 INIT_SLICE = 2.0  # seconds that one attempt to take over may block
-QUEUE_WAIT = 0.1  # seconds to let a full queue drain
 RETRY_PAUSE = 0.05  # seconds; most retriable calls have waited long enough themselves
 GRACE = 5.0  # seconds beyond its own time limit that a call of the client may take
 QUICK = 0.05  # seconds; the client repeats a request that got no answer later than this
 RECENT = 0.02  # seconds after a commit in which the broker may still be writing its markers
 SETTLED = 60.0  # seconds after a commit in which the broker has written its markers, whatever it went through
-REFUSAL = 0.05  # seconds; how late it is noticed that a message was refused
 LONG_REST = 3_600.0  # seconds; brokers forget transactional ids after days, unless told otherwise
-DELIVERY = 0.2  # seconds to wait for messages to arrive; most take a few milliseconds
 SWEEP = b"stream-detector.sweep"  # the key of messages that are only written to be aborted
-NO_TIME = -1  # a timestamp that says there is none, which a topic takes whatever the time
-ANY = -1  # the client chooses the partition, by the key
-
-LOST = Fault(Fault._TRANSPORT, "a connection was lost during the transaction")  # noqa: SLF001
 
 log = structlog.get_logger(__name__)
-
-
-class State(StrEnum):
-    """Where the producer stands."""
-
-    READY = "ready"
-    OPEN = "open"
-    COMMITTING = "committing"
-    ABORTING = "aborting"
-    DOUBTFUL = "doubtful"
-    CLOSED = "closed"
-
-
-MOVES: Mapping[State, frozenset[State]] = {
-    State.DOUBTFUL: frozenset({State.READY, State.DOUBTFUL, State.CLOSED}),
-    State.READY: frozenset({State.OPEN, State.DOUBTFUL, State.CLOSED}),
-    State.OPEN: frozenset({State.COMMITTING, State.ABORTING, State.DOUBTFUL}),
-    State.COMMITTING: frozenset({State.READY, State.ABORTING, State.DOUBTFUL}),
-    State.ABORTING: frozenset({State.READY, State.DOUBTFUL}),
-    State.CLOSED: frozenset(),
-}
-"""The legal moves; any other is a programming error."""
 
 
 class Transaction:
@@ -94,38 +61,42 @@ class Transaction:
         beat: Callable[[], None] = lambda: None,
         topic_ids: TopicIds | None = None,
     ) -> None:
-        self.state = State.DOUBTFUL
-        self.fault: Fault | None = None
-        self._connect = connect
+        self._standing = Standing()
+        self._client = TransactionalClient(connect, beat)
         self._timeout = timeout
         self._slot = slot
         self._beat = beat
         self._topic_ids = {} if topic_ids is None else topic_ids
-        self._producer: Producer | None = None
-        self._doomed = False
         self._slow = False
-        self._connections = Connections()
         self._opened_at = 0.0
         self._ended_at = self._ready_at = -inf
         self._fenced_at = -FENCED_TWICE
+
+    @property
+    def state(self) -> State:
+        """Where the producer stands."""
+        return self._standing.state
+
+    @property
+    def fault(self) -> Fault | None:
+        """The last fault that the client told, or that ended a transaction."""
+        return self._client.fault
 
     def take_over(self) -> bool:
         """Leaves DOUBTFUL by a new producer; False when that did not succeed yet, to be tried again.
 
         Blocks at most about 2 s. Raises `FencedError` when the producer was fenced twice in a minute.
         """
-        if self._producer is None:
-            self._producer = self._connect(self._on_error, self._connections.on_stats)
         try:
-            self._producer.init_transactions(INIT_SLICE)
+            self._client.connect().init_transactions(INIT_SLICE)
         except KafkaException as error:
             if self._verdict(error) is not Verdict.RETRY:
-                self._discard()
+                self._client.discard()
             return False
-        self._connections.renew()
+        self._client.connections.renew()
         self._look_back()
         self._ready_at = time.monotonic()
-        self._move(State.READY)
+        self._standing.move(State.READY)
         return True
 
     def retire(self) -> bool:
@@ -137,35 +108,38 @@ class Transaction:
         if self.state is not State.READY:
             return False
         rest = time.monotonic() - max(self._ended_at, self._ready_at)
-        retired = self._connections.shaken or rest > LONG_REST or (rest < SETTLED and self._connections.were_lost())
+        retired = (
+            self._client.connections.shaken
+            or rest > LONG_REST
+            or (rest < SETTLED and self._client.connections.were_lost())
+        )
         if retired:
             self._doubt()
         return retired
 
     def attend(self) -> None:
         """Lets the client call back; to be done ever and again, for what it has to tell is kept until then."""
-        self._serve(0)
+        self._client.serve(0)
 
     def begin(self) -> None:
         """READY -> OPEN, or DOUBTFUL when the connection did not last."""
-        self._require(State.READY)
-        self._serve(0)
-        if (
-            self._connections.shaken
-        ):  # the brokers were away meanwhile, and the client may hold on to a coordinator that is gone
+        self._standing.require(State.READY)
+        self._client.serve(0)
+        if self._client.connections.shaken:
+            # The brokers were away meanwhile, and the client may hold on to a coordinator that is gone.
             self._doubt()
             return
-        self._doomed, self.fault = False, None
+        self._client.doomed, self._client.fault = False, None
         self._opened_at = time.monotonic()
         if self._opened_at - self._ended_at > SETTLED:
-            self._connections.forgive()
+            self._client.connections.forgive()
         try:
-            self._live.begin_transaction()
+            self._client.live.begin_transaction()
         except KafkaException as error:
             self._verdict(error)
             self._doubt()
         else:
-            self._move(State.OPEN)
+            self._standing.move(State.OPEN)
 
     def produce(
         self,
@@ -183,20 +157,10 @@ class Transaction:
         Not so one that the client refuses as it is: that fault is returned, and the transaction goes on.
         `timestamp_ms` 0 is now. `delivered` is told the message's own outcome, from a later call.
         """
-        if self.state is not State.OPEN or self._doomed:
+        if self.state is not State.OPEN or self._client.doomed:
             return None
-        send = partial(
-            self._live.produce,
-            topic,
-            key=key,
-            value=value,
-            partition=partition,
-            headers=list(headers),
-            timestamp=timestamp_ms,
-            on_delivery=partial(self._on_delivery, delivered),
-        )
         try:
-            self._within_queue(send)
+            self._client.send(topic, key, value, headers, timestamp_ms, delivered, partition, self._timeout)
         except KafkaException as error:
             return self._unsent(error)
         return None
@@ -213,18 +177,22 @@ class Transaction:
         if time.monotonic() - self._ended_at < RECENT:
             # The broker takes nothing of a transaction while it writes the markers of the one before. The client
             # asks again after 20 ms for its first message, but after 100 ms for offsets.
-            self._deliver()
-        if self._look_back() or not self._send_offsets(offsets, membership()) or not self._arrived():
+            self._client.deliver()
+        if (
+            self._look_back()
+            or not self._send_offsets(offsets, membership())
+            or not self._client.have_arrived(self._timeout)
+        ):
             self._roll_back()
             return False
-        self._move(State.COMMITTING)
-        verdict = self._end(partial(self._live.commit_transaction, self._timeout))
+        self._standing.move(State.COMMITTING)
+        verdict = self._end(partial(self._client.live.commit_transaction, self._timeout))
         if verdict is Verdict.ABORT:
             self._roll_back()
-        elif verdict or self._connections.shaken:
+        elif verdict or self._client.connections.shaken:
             self._doubt()
         else:
-            self._move(State.READY)
+            self._standing.move(State.READY)
         self._ended_at = time.monotonic()
         return verdict is None
 
@@ -242,8 +210,10 @@ class Transaction:
         only after their transaction was ended, and messages whose marker was never written, because a broker
         that comes back passes over partitions without a leader (KAFKA-20734). `delivered` is told of each message.
         """
-        places = self._places(topics)
-        if not places:
+        try:
+            places = self._client.places(topics, self._timeout / 2)
+        except KafkaException as error:
+            self._verdict(error)
             return False
         self.begin()
         self._look_back()
@@ -272,69 +242,49 @@ class Transaction:
     def close(self) -> None:
         """Aborts what is open and lets the producer go."""
         self.abort()
-        self._discard()
-        self._move(State.CLOSED)
+        self._client.discard()
+        self._standing.move(State.CLOSED)
 
     def _roll_back(self) -> None:
         if self.state not in {State.OPEN, State.COMMITTING}:
             return
-        self._move(State.ABORTING)
-        cause = self.fault
-        verdict = self._end(partial(self._live.abort_transaction, self._timeout))
-        self.fault = cause or self.fault
-        if verdict or self._connections.shaken:
+        self._standing.move(State.ABORTING)
+        cause = self._client.fault
+        verdict = self._end(partial(self._client.live.abort_transaction, self._timeout))
+        self._client.fault = cause or self._client.fault
+        if verdict or self._client.connections.shaken:
             self._doubt()
         else:
-            self._serve(0)  # the reports of what was purged, before the next transaction counts its own
-            self._move(State.READY)
-
-    def _places(self, topics: Sequence[str]) -> list[tuple[str, int]]:
-        """Every partition of the topics; none when the broker does not tell."""
-        try:
-            known = [self._live.list_topics(topic, self._timeout / 2).topics[topic] for topic in topics]
-        except KafkaException as error:
-            self._verdict(error)
-            return []
-        # A topic that is not there says so when it is written to.
-        return [(topic.topic, partition) for topic in known for partition in topic.partitions or [ANY]]
+            self._client.serve(0)  # the reports of what was purged, before the next transaction counts its own
+            self._standing.move(State.READY)
 
     def _fill(self, offsets: Offsets, membership: bytes | None) -> bool:
         """Whether the broker took the offsets, and all messages; only the offsets tell that it refuses them."""
         deadline = time.monotonic() + self._timeout / 2
         while self._send_offsets(offsets, membership) and time.monotonic() < deadline:
-            self._deliver()
-            if not len(self._live):
-                return not self._doomed
+            self._client.deliver()
+            if not len(self._client.live):
+                return not self._client.doomed
         return False
-
-    def _arrived(self) -> bool:
-        """Waits for the messages; at one that is refused it ends, while the client would wait for those behind it."""
-        deadline = time.monotonic() + self._timeout
-        while len(self._live) and not self._doomed and time.monotonic() < deadline:
-            self._served(lambda producer: producer.flush(REFUSAL))
-            self._beat()
-        return not self._doomed
-
-    def _deliver(self) -> None:
-        """Waits a moment for the messages to arrive."""
-        self._served(lambda producer: producer.flush(DELIVERY))
 
     def _send_offsets(self, offsets: Offsets, membership: bytes | None) -> bool:
         """Whether the broker took the offsets; retried with the same arguments, as it must be."""
         if self.state is not State.OPEN or not offsets or min(offsets.values()) < 0 or not is_member(membership):
             return False
         places = [labelled(*partition, offset, self._topic_ids) for partition, offset in offsets.items()]
-        verdict = self._insist(partial(self._live.send_offsets_to_transaction, places, membership, self._timeout / 2))
+        verdict = self._insist(
+            partial(self._client.live.send_offsets_to_transaction, places, membership, self._timeout / 2)
+        )
         if verdict in {Verdict.FATAL, Verdict.RETRY}:  # the coordinator does not answer: nor would it to an abort
             self._doubt()
-        return verdict is None and not self._doomed
+        return verdict is None and not self._client.doomed
 
     def _end(self, call: Callable[[], object]) -> Verdict | None:
         """Ends the transaction, and finds out whether the client repeated a request of the end by itself."""
         verdict = self._insist(call)
-        self._serve(0)
-        if self._slow and not self._connections.shaken:
-            self._connections.inquire(self._serve)
+        self._client.serve(0)
+        if self._slow and not self._client.connections.shaken:
+            self._client.connections.inquire(self._client.serve)
         return verdict
 
     def _insist(self, call: Callable[[], object]) -> Verdict | None:
@@ -348,8 +298,8 @@ class Transaction:
                 verdict = self._verdict(error)
                 if verdict is not Verdict.RETRY or time.monotonic() > deadline:
                     return verdict
-                self._connections.shaken = True
-                self._serve(RETRY_PAUSE)
+                self._client.connections.shaken = True
+                self._client.serve(RETRY_PAUSE)
             else:
                 return None
             finally:
@@ -357,7 +307,7 @@ class Transaction:
 
     def _verdict(self, error: KafkaException) -> Verdict:
         fault: Fault = error.args[0]
-        self.fault = fault
+        self._client.fault = fault
         if fault.code() in FENCED:
             self._note_fencing(fault)
         return classify(fault)
@@ -376,86 +326,22 @@ class Transaction:
             )
         self._fenced_at = now
 
-    def _on_error(self, fault: Fault) -> None:
-        """A connection failed: an EndTxn in flight may have been sent twice."""
-        self._connections.shaken = True
-        self.fault = fault
-
-    def _on_delivery(self, delivered: Delivered | None, fault: Fault | None, message: Any) -> None:
-        if fault is not None and fault.code() in PURGED:
-            return
-        if fault is not None:
-            self._doomed = True
-            self.fault = fault
-        if delivered:
-            delivered(fault, message)
-
     def _unsent(self, error: KafkaException) -> Fault | None:
         """What becomes of the transaction when the client does not take a message; its fault if that is the message's."""
         fault: Fault = error.args[0]
         if blame(fault) is Blame.MESSAGE:
             return fault
-        self._doomed = True
+        self._client.doomed = True
         # Of a state that takes no messages the offsets will say why.
         if fault.code() != Fault._STATE and self._verdict(error) is Verdict.FATAL:  # noqa: SLF001
             self._doubt()
         return None
 
-    def _within_queue(self, send: Callable[[], None]) -> None:
-        """Sends, and waits for room when the client's queue is full."""
-        deadline = time.monotonic() + self._timeout
-        while time.monotonic() < deadline:
-            try:
-                send()
-            except BufferError:
-                self._beat()
-                self._serve(QUEUE_WAIT)
-            else:
-                self._serve(0)
-                return
-        self._doomed = True
-
-    def _serve(self, seconds: float) -> None:
-        """Lets the client call back."""
-        self._served(lambda producer: producer.poll(seconds))
-
-    def _served(self, call: Callable[[Producer], object]) -> None:
-        """A call that calls back; a fault that ended the producer is raised here first, and again by the next call."""
-        try:
-            if self._producer is not None:
-                call(self._producer)
-        except KafkaException as error:
-            self._doomed = self._connections.shaken = True
-            self.fault = error.args[0]
-
     def _look_back(self) -> bool:
         """Before the end of a transaction: whether a connection was lost since the last time."""
-        self._serve(0)
         self._slow = False
-        lost = self._connections.look_back()
-        if lost:
-            self.fault = self.fault or LOST
-        return lost
+        return self._client.look_back()
 
     def _doubt(self) -> None:
-        self._move(State.DOUBTFUL)
-        self._discard()
-
-    def _discard(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.purge()
-
-    @property
-    def _live(self) -> Producer:
-        assert self._producer is not None, "no producer: take_over() comes first"
-        return self._producer
-
-    def _require(self, state: State) -> None:
-        if self.state is not state:
-            raise RuntimeError(f"illegal move: the transaction is {self.state}, not {state}")
-
-    def _move(self, state: State) -> None:
-        if state not in MOVES[self.state]:
-            raise RuntimeError(f"illegal move of the transaction: {self.state} -> {state}")
-        self.state = state
+        self._standing.move(State.DOUBTFUL)
+        self._client.discard()

@@ -34,11 +34,12 @@ from stream_detector.kafka.refusals import Refusals
 from stream_detector.kafka.serving import ModelSource, await_model, published
 from stream_detector.kafka.shadow import Shadow
 from stream_detector.kafka.source import Source
+from stream_detector.kafka.standing import State
 from stream_detector.kafka.starting import await_topics, transaction, written
 from stream_detector.kafka.succession import Succession
 from stream_detector.kafka.summary import Ledger, Observer, RunSummary, Stalls
 from stream_detector.kafka.switching import quick_switching
-from stream_detector.kafka.transaction import State
+from stream_detector.kafka.takeover import Takeover
 from stream_detector.kafka.watch import Watch
 from stream_detector.model import DetectorModel
 from stream_detector.records import Arrivals
@@ -98,15 +99,16 @@ class Worker:
         history = None if refusals is None else History(config.threshold.window)
         self._succession = Succession(config, model.version, history, self._refusals) if history else None
         self._source = Source(config, self._judge, self._commit, self._abandon, history, health, topic_ids)
+        self._takeover = Takeover(self._transaction, self._outbox, self._source, written(config), self._failed)
         self._drift = DriftWatch(config.drift)
-        self._shadow = Shadow(config, self._source.assignment.history)
+        self._shadow = Shadow(config, self._source.assignment.history, health.beat)
         self._patience = Patience.of(config.worker, "committing", health)
         self._subject = f"transactional id {transactional_id(config.kafka)!r}, group {config.kafka.group_id!r}"
         self._config, self._ledger = config, Ledger()
         self._ahead: deque[Batch] = deque()
         self._committing = ThreadPoolExecutor(1, "committing")  # begins with the first thing that is submitted
-        self._urgent = self._swept = False
-        self._producers, self._stalls, self._reported_at = 0, Stalls(), 0.0
+        self._urgent = False
+        self._stalls, self._reported_at = Stalls(), 0.0
         self._pace = Pace(config.worker.transaction_timeout_ms / 1000)
 
     def work(self, stop: Event, *, until_end: bool) -> RunSummary:
@@ -136,7 +138,7 @@ class Worker:
         source, thresholds = self._source, self._source.assignment.thresholds
         return replace(
             self._ledger.summary(),
-            recreations=max(0, self._producers - 1),
+            recreations=max(0, self._takeover.made - 1),
             restores=source.restores,
             rebalances=source.rebalances,
             offsets_lost=source.starts.offsets_lost,
@@ -178,36 +180,11 @@ class Worker:
 
     def _recover(self) -> None:
         """A producer in doubt is replaced, then partitions without a start are given one."""
-        if self._patience.waiting:
-            return
-        retired = self._transaction.retire()
-        if self._transaction.state is State.DOUBTFUL and not self._take_over(retired):
+        if self._patience.waiting or not self._takeover.replace():
             return
         self._resolve_doubt()
-        if self._sweep():
+        if self._takeover.sweep():
             self._source.place()
-
-    def _take_over(self, retired: bool) -> bool:  # noqa: FBT001 - what became of the producer before
-        """Makes another producer; of one that retired nothing is in doubt, so that partitions stay as they are."""
-        if not retired:
-            self._source.displace(self._source.assignment.placed)
-        self._swept = False
-        if self._transaction.take_over():
-            self._producers += 1
-            return True
-        self._source.displace(self._source.assignment.placed)
-        self._failed()
-        return False
-
-    def _sweep(self) -> bool:
-        """Makes sure that nothing is left of producers before this one, once by each; whether nothing is."""
-        owned = self._source.assignment.owned
-        if not self._swept and owned:
-            self._swept = self._outbox.sweep(written(self._config), {owned[0]: 0}, self._source.membership)
-            if not self._swept:
-                self._source.displace(self._source.assignment.placed)
-                self._failed()
-        return self._swept
 
     def _wait(self) -> float:
         """How long the next receive may wait for a first message."""
@@ -251,7 +228,7 @@ class Worker:
         self._begin()
         started = time.monotonic()
         begun = batch.begun_by(self._judge, messages)
-        outcome = self._judge.judge(messages, self._source.assignment.thresholds, begun)
+        outcome = self._judge.judge(messages, self._source.assignment.thresholds, begun, self._health.beat)
         if outcome is None or not self._hand_on(messages, outcome):
             self._abandon()
             return

@@ -16,7 +16,8 @@ from stream_detector.kafka import evidence
 from stream_detector.kafka import transaction as transaction_module
 from stream_detector.kafka.evidence import is_member
 from stream_detector.kafka.faults import Verdict, classify
-from stream_detector.kafka.transaction import MOVES, State, Transaction
+from stream_detector.kafka.standing import MOVES, State
+from stream_detector.kafka.transaction import Transaction
 
 MEMBER = b"CGMDv2:" + struct.pack("=i", 3) + b"group\0member\0\1"
 PLACE = ("telemetry", 0)
@@ -235,14 +236,14 @@ def test_messages_go_ahead_of_the_offsets_when_the_last_commit_is_hardly_over(mo
 def test_what_connections_went_through_before_it_took_over_costs_nothing():
     """The address that a client begins with is given up once the brokers are known: that is no lost connection."""
     made = transaction()
-    connect = made._connect
+    connect = made._client._connect
 
     def bumpy(on_error, on_stats):
         producer = connect(on_error, on_stats)
         producer.disconnects = 3
         return producer
 
-    made._connect = bumpy
+    made._client._connect = bumpy
     assert made.take_over()
     made.begin()
     assert made.commit({PLACE: 5}, lambda: MEMBER)
@@ -372,7 +373,7 @@ def test_a_connection_closed_after_a_long_silence_costs_nothing(monkeypatch):
 def test_a_refused_message_dooms_its_transaction():
     """A delivery failure noticed at any time aborts the transaction, though the commit itself would succeed."""
     made = opened()
-    made._on_delivery(None, Fault(Fault.TOPIC_AUTHORIZATION_FAILED), None)
+    made._client._on_delivery(None, Fault(Fault.TOPIC_AUTHORIZATION_FAILED), None)
     assert not made.commit({PLACE: 5}, lambda: MEMBER)
     assert [name for _, name, _ in made.events][-1] == "abort"
 
@@ -381,7 +382,7 @@ def test_a_refused_message_dooms_its_transaction():
 def test_what_an_abort_purged_is_no_failure(code):
     """Delivery reports of purged messages do not doom the next transaction."""
     made = opened()
-    made._on_delivery(None, Fault(code), None)
+    made._client._on_delivery(None, Fault(code), None)
     assert made.commit({PLACE: 5}, lambda: MEMBER)
 
 
