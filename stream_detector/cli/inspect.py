@@ -7,6 +7,9 @@ import typer
 from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, answers, settings
+from stream_detector.cli.models import require_fit
+from stream_detector.config import Config
+from stream_detector.errors import StreamDetectorError
 from stream_detector.foreign import printable
 from stream_detector.logs import answer_in_json
 
@@ -29,16 +32,19 @@ def status(
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Shows the model in force and, for each partition, how far the group has come."""
+    """Shows the model in force, whether it fits the telemetry topics, and how far the group has come in each partition."""
     from stream_detector.kafka import registry
     from stream_detector.kafka.progress import progress
 
     configuration = settings(config)
     pointer = registry.current(configuration)
     partitions = progress(configuration)
+    trouble = _trouble(configuration, pointer.version) if pointer else None
     if as_json:
         version = pointer.version if pointer else None
-        answer_in_json(json.dumps({"model": version, "partitions": [p.to_dict() for p in partitions]}))
+        answer_in_json(
+            json.dumps({"model": version, "trouble": trouble, "partitions": [p.to_dict() for p in partitions]})
+        )
         return
     model = (
         f"{pointer.version[:16]} ({printable(pointer.who)}: {printable(pointer.why)})"
@@ -46,9 +52,20 @@ def status(
         else "none; make one: stream-detector fit"
     )
     answers.print(f"model: {model}")
+    if trouble:
+        answers.print(f"trouble: {printable(trouble)}")
     table = Table("topic", "partition", "committed", "end", "lag")
     for p in partitions:
         table.add_row(
             p.topic, str(p.partition), "-" if p.committed is None else f"{p.committed:,}", f"{p.end:,}", f"{p.lag:,}"
         )
     answers.print(table)
+
+
+def _trouble(configuration: Config, version: str) -> str | None:
+    """What a worker that begins would say against the model in force; None when it would take it."""
+    try:
+        require_fit(configuration, version)
+    except StreamDetectorError as error:
+        return str(error)
+    return None

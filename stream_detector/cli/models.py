@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from stream_detector.logs import answer_in_json
 if TYPE_CHECKING:
     from stream_detector.kafka.pointer import Pointer
 
-__all__ = ["models"]
+__all__ = ["models", "require_fit", "resolved"]
 
 models = typer.Typer(help="Models on the models topic.", no_args_is_help=True)
 
@@ -129,23 +130,23 @@ def promote(
     two transactions.
     """
     from stream_detector.kafka import registry
-    from stream_detector.kafka.suitability import require_suitable
-    from stream_detector.model import DetectorModel
 
     configuration = settings(config)
     seen = registry.resolve(configuration, expected) if expected else None
     chosen = resolved(configuration, version)
-    require_suitable(DetectorModel.from_bytes(registry.fetch(configuration, chosen)), configuration)
+    require_fit(configuration, chosen)
     pointer = registry.promote(configuration, chosen, operator(), why, expected=seen, approved_by=operator())
     _say(f"current: version {pointer.version}")
 
 
 @models.command()
 def rollback(config: ConfigOption = None, why: WhyOption = "rollback") -> None:
-    """Makes the version current that was so before; nothing is fitted anew."""
+    """Makes the version current that was so before, if it fits as for `promote`; nothing is fitted anew."""
     from stream_detector.kafka import registry
 
-    pointer = registry.rollback(settings(config), operator(), why, approved_by=operator())
+    configuration = settings(config)
+    check = partial(require_fit, configuration)
+    pointer = registry.rollback(configuration, operator(), why, approved_by=operator(), check=check)
     _say(f"current: version {pointer.version}, before {pointer.previous}")
 
 
@@ -168,13 +169,15 @@ def shadow(
     config: ConfigOption = None,
     why: WhyOption = "shadow",
 ) -> None:
-    """Has workers score a candidate on the same records as the model in force; `compare` shows what came of it."""
+    """Has workers score a candidate, which must fit as for `promote`, beside the model in force; see `compare`."""
     from stream_detector.kafka import registry
 
     if off == (version is not None):
         raise typer.BadParameter("give either a VERSION or --off")
     configuration = settings(config)
     chosen = resolved(configuration, version) if version else None
+    if chosen:
+        require_fit(configuration, chosen)
     registry.shadow(configuration, chosen, operator(), why)
     _say(f"in shadow: version {chosen}" if chosen else "nothing in shadow")
 
@@ -225,3 +228,12 @@ def resolved(configuration: Config, version: str) -> str:
             f"topic {configuration.topics.models!r} holds no model yet; publish one with 'stream-detector fit --publish'"
         )
     return pointer.version
+
+
+def require_fit(configuration: Config, version: str) -> None:
+    """Raises a `ModelError` when a published version is not sound, or does not fit what the telemetry topics hold."""
+    from stream_detector.kafka import registry
+    from stream_detector.kafka.suitability import require_suitable
+    from stream_detector.model import DetectorModel
+
+    require_suitable(DetectorModel.from_bytes(registry.fetch(configuration, version)), configuration)

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError as Fault
 from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 
 from stream_detector.config import Config
-from stream_detector.errors import ModelFormatError, PointerMovedError, TopicMissingError
+from stream_detector.errors import KafkaError, ModelFormatError, PointerMovedError, TopicMissingError
 from stream_detector.kafka import topics, window
 from stream_detector.kafka.clients import TRANSLATION, reader, registrar
 from stream_detector.kafka.faults import FENCED, Verdict, classify, explained
@@ -41,6 +41,8 @@ CURRENT, SHADOW = KEYS = b"current", b"shadow"
 PARTITION = 0
 STEP = 4  # offsets read at once, backwards; what is wanted is nearly always among the last three
 ABORT = 10.0  # seconds
+READABLE = 10.0  # seconds to wait after a commit until readers see it
+PAUSE = 0.02  # seconds between two looks meanwhile
 LOOK = 5.0  # seconds between two looks whether the topic is there, and for an answer
 TIMEOUT = 60.0  # seconds for a transaction to be begun, and for one to be ended
 
@@ -112,6 +114,8 @@ class Moves:
 
     def __init__(self, producer: Producer, topic: str) -> None:
         self._producer, self._topic = producer, topic
+        self.end = 0
+        """The offset behind the last record written, once it was acknowledged."""
 
     def point(self, key: bytes, pointer: Pointer | None) -> None:
         """Writes a pointer under `CURRENT` or `SHADOW`; None takes it away."""
@@ -123,13 +127,17 @@ class Moves:
             self._write(key, None)
 
     def _write(self, key: bytes, value: bytes | None) -> None:
-        self._producer.produce(self._topic, value, key, partition=PARTITION)
+        self._producer.produce(self._topic, value, key, partition=PARTITION, on_delivery=self._on_delivery)
         self._producer.poll(0)
+
+    def _on_delivery(self, fault: Fault | None, message: Message) -> None:
+        if fault is None:
+            self.end = max(self.end, (message.offset() or 0) + 1)
 
 
 @contextmanager
 def exclusive(config: Config) -> Iterator[Moves]:
-    """A block in which nobody else moves the pointer; what it writes is committed at its end.
+    """A block in which nobody else moves the pointer; what it writes is committed at its end, and can be read then.
 
     Raises `PointerMovedError` when somebody else came in between, and another `KafkaError`
     when the broker does not do it; nothing has been written then, unless the message says otherwise.
@@ -139,8 +147,10 @@ def exclusive(config: Config) -> Iterator[Moves]:
         _insist(producer.init_transactions)
         producer.begin_transaction()
         with _aborting(producer):
-            yield Moves(producer, config.topics.models)
+            moves = Moves(producer, config.topics.models)
+            yield moves
             _insist(producer.commit_transaction)
+        _await_readable(config, moves.end)
     except KafkaException as error:
         subject = f"moving the pointer on topic {config.topics.models!r}"
         if error.args[0].code() in FENCED:
@@ -149,6 +159,24 @@ def exclusive(config: Config) -> Iterator[Moves]:
                 "look with 'stream-detector models ls', and try again"
             ) from None
         raise explained(error.args[0], f"{subject} (see 'stream-detector models ls' for what holds now)") from None
+
+
+def _await_readable(config: Config, end: int) -> None:
+    """Waits until readers of what is committed see the topic up to `end`: a commit returns before its marker is written.
+
+    Where that takes too long, another writer's open transaction lies before it: what was written counts all the same.
+    """
+    deadline = time.monotonic() + READABLE
+    why = "a transaction before it is still open"
+    while end and time.monotonic() < deadline:
+        try:
+            if _end(config) >= end:
+                return
+        except KafkaError as error:
+            why = str(error)
+        time.sleep(PAUSE)
+    if end:
+        log.warning("the pointer has moved, but readers may see it later", topic=config.topics.models, why=why)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ artifact that nothing points to, and no harm.
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -127,10 +127,18 @@ def promote(
     return moved
 
 
-def rollback(config: Config, who: str, why: str, *, approved_by: str | None = None) -> Pointer:
+def rollback(
+    config: Config,
+    who: str,
+    why: str,
+    *,
+    approved_by: str | None = None,
+    check: Callable[[str], None] = lambda version: None,  # noqa: ARG005
+) -> Pointer:
     """Points back to the version that served before; once more, and the pointer is where it was.
 
-    Raises `ModelNotFoundError` when there is none before, and as `promote`.
+    `check` is given that version first, and may raise. Raises `ModelNotFoundError` when there is none before, and
+    as `promote`.
     """
     served = current(config)
     if served is None or served.previous is None:
@@ -138,6 +146,7 @@ def rollback(config: Config, who: str, why: str, *, approved_by: str | None = No
             f"topic {config.topics.models!r} knows no model before the one that serves; "
             "choose one with 'stream-detector models promote VERSION'"
         )
+    check(served.previous)
     return promote(config, served.previous, who, why, expected=served.version, approved_by=approved_by)
 
 

@@ -1,13 +1,16 @@
 """`models` as an operator meets it: choosing, going back, clearing away, and who did it why."""
 
+import hashlib
+import json
 import sys
 
 import pytest
 import yaml
-from workload import fresh_config, published, small_model
+from workload import alter, feed, fresh_config, published, small_model
 
 from stream_detector.cli import main
-from stream_detector.kafka import registry
+from stream_detector.kafka import pointer, registry
+from stream_detector.kafka.clients import plain_producer
 
 
 @pytest.fixture
@@ -21,8 +24,8 @@ def command(config, monkeypatch, capsys, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json", include={"kafka", "topics"}, exclude_none=True)))
 
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["stream-detector", "models", *map(str, args), "-c", str(path)])
+    def run(*args, noun=("models",)):
+        monkeypatch.setattr(sys, "argv", ["stream-detector", *noun, *map(str, args), "-c", str(path)])
         monkeypatch.setenv("COLUMNS", "240")
         with pytest.raises(SystemExit) as ended:
             main()
@@ -77,3 +80,37 @@ def test_without_a_way_back_it_says_so(command):
     code, _, err = command("rollback")
     assert code == 4
     assert "no model before the one that serves" in err
+
+
+def test_no_way_leads_to_a_model_of_other_records(config, command):
+    """`promote`, `rollback` and `shadow` hold a model against the topic alike, and `status` says what a worker would."""
+    fitting, again = published(config, small_model(), small_model().with_lineage({"copy": 2}))
+    registry.promote(config, again, "test", "second")
+    assert command("status", noun=())[1].splitlines()[1].startswith("┏")
+    feed(config, [json.dumps({"features": {"pressure": 1.0, "flow": 2.0}}).encode()] * 60)
+    before = registry.current(config)
+    for args in (("promote", fitting), ("rollback",), ("shadow", fitting)):
+        code, _, err = command(*args)
+        assert (code, "'flow', 'pressure'" in err, len(err.splitlines())) == (4, True, 1), args
+    assert registry.current(config) == before
+    assert pointer.shadow(config) is None
+    _, told, _ = command("status", noun=())
+    (line,) = (line for line in told.splitlines() if line.startswith("trouble: "))
+    assert "'flow', 'pressure'" in line
+    assert "'flow', 'pressure'" in json.loads(command("status", "--json", noun=())[1])["trouble"]
+
+
+def test_any_time_of_a_version_can_be_listed(config, command):
+    """Whoever wrote a version may have given its record any time; the list shows it, and goes on."""
+    alter(config, config.topics.models, {"message.timestamp.after.max.ms": 2**63 - 1})
+    producer = plain_producer(config.kafka)
+    times = (1, 10**15, 2**62, 1_700_000_000_000)
+    for number, time in enumerate(times):
+        key = b"version/" + hashlib.sha256(bytes([number])).hexdigest().encode()
+        producer.produce(config.topics.models, bytes([number]), key, 0, timestamp=time)
+    assert producer.flush(30) == 0
+    code, listed, _ = command("ls")
+    assert code == 0
+    for number, told in enumerate(("1970-01-01", f"{10**15} ms", f"{2**62} ms", "2023-11-14")):
+        (line,) = (line for line in listed.splitlines() if hashlib.sha256(bytes([number])).hexdigest()[:16] in line)
+        assert told in line

@@ -3,10 +3,15 @@
 import dataclasses
 import hashlib
 import json
+import threading
 import time
+import uuid
+from contextlib import contextmanager
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from structlog.testing import capture_logs
 
 from stream_detector.errors import (
     KafkaError,
@@ -15,13 +20,43 @@ from stream_detector.errors import (
     PointerMovedError,
     TopicMissingError,
 )
-from stream_detector.kafka import registry, window
+from stream_detector.kafka import pointer, registry, window
 from stream_detector.kafka.clients import admin
 from stream_detector.kafka.pointer import PointerWatch, exclusive
 
 
 def sha(artifact):
     return hashlib.sha256(artifact).hexdigest()
+
+
+@pytest.fixture
+def hold_back():
+    """`with hold_back(config, seconds):` another writer's transaction on the models topic is open for so long."""
+
+    @contextmanager
+    def hold(config, seconds):
+        writer = Producer(
+            {"bootstrap.servers": config.kafka.bootstrap_servers, "transactional.id": f"other-{uuid.uuid4().hex}"}
+        )
+        writer.init_transactions(30)
+        writer.begin_transaction()
+        writer.produce(config.topics.models, b"?", b"other", 0)
+        writer.flush(30)
+        over = threading.Event()
+
+        def end():
+            over.wait(seconds)
+            writer.commit_transaction(30)
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    return hold
 
 
 def test_published_bytes_come_back(make_config):
@@ -206,6 +241,32 @@ def test_a_moved_pointer_is_not_overwritten_unseen(make_config):
             registry.publish(config, b"three", "job", "fit", expected=expected)
 
     assert registry.current(config) == second
+
+
+def test_a_pointer_can_be_read_as_soon_as_it_has_moved(make_config, hold_back):
+    """Whoever moves it returns only when readers see it, though a commit returns before its marker is written."""
+    config = make_config()
+    one, two = (registry.store(config, artifact) for artifact in (b"one", b"two"))
+    assert registry.current(config) is None
+    registry.promote(config, one, "job", "first")
+    with hold_back(config, seconds=1.0):
+        moved = registry.promote(config, two, "job", "second")
+        assert registry.current(config) == moved
+        registry.shadow(config, one, "job", "try")
+        assert pointer.shadow(config).version == one
+
+
+def test_a_pointer_that_readers_cannot_see_yet_has_moved_all_the_same(make_config, hold_back, monkeypatch):
+    """Where another writer's open transaction lies before it, the wait is bounded, and a line says why."""
+    config = make_config()
+    one, two = (registry.store(config, artifact) for artifact in (b"one", b"two"))
+    registry.promote(config, one, "job", "first")
+    monkeypatch.setattr(pointer, "READABLE", 0.2)
+    with capture_logs() as lines, hold_back(config, seconds=60.0):
+        registry.promote(config, two, "job", "second")
+        assert registry.current(config).version == one
+    assert [line["event"] for line in lines] == ["the pointer has moved, but readers may see it later"]
+    assert registry.current(config).version == two
 
 
 def test_of_two_who_move_the_pointer_at_once_one_is_told(make_config):
