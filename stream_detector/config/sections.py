@@ -84,6 +84,12 @@ def _registries(text: str) -> str:
     return text
 
 
+def _group(name: str) -> str:
+    if not (name.isascii() and name.isprintable()):
+        raise ValueError("may hold printable ASCII alone: the client commits offsets of no other group")
+    return name
+
+
 def _property(name: str) -> str:
     if name in {"enable.auto.commit", "isolation.level", "transactional.id", "enable.auto.offset.store"}:
         raise ValueError("is set by the worker, exactly-once depends on it; leave it out")
@@ -112,7 +118,7 @@ class KafkaConfig(Section):
 
     bootstrap_servers: Annotated[str, AfterValidator(_addresses)] = "localhost:9092"
     """Comma-separated host:port list."""
-    group_id: Name = "stream-detector"
+    group_id: Annotated[Name, AfterValidator(_group)] = "stream-detector"
     """Consumer group; workers of one group share the partitions."""
     slot: Name | None = None
     """This worker's name, unique among those running at once; default: host name and process id."""

@@ -105,6 +105,8 @@ def test_every_key_is_documented():
         ("kafka:\n\n  bootstrap_servers: 'http://a b:1'", 3, "address 1 is not of the form"),
         ("kafka:\n  bootstrap_servers: 'user:canary@host:9092'", 2, "no user before an '@'"),
         ("kafka:\n  group_id: ''", 2, "kafka.group_id: is empty"),
+        ('kafka:\n  group_id: "a\\x1b[1m"', 2, "kafka.group_id: may hold printable ASCII alone"),
+        ("kafka:\n  group_id: größe", 2, "kafka.group_id: may hold printable ASCII alone"),
         ("kafka:\n  slot: ''", 2, "kafka.slot: is empty"),
         ("topics:\n  alerts: ''", 2, "topics.alerts: '' is no name that Kafka takes"),
         ("topics:\n  alerts: .", 2, "topics.alerts: '.' is no name that Kafka takes"),
