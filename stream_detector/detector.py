@@ -195,7 +195,7 @@ def _begin(messages: Arrivals, model: DetectorModel, decoder: Decoder, *, alone:
     """A part, decoded and being scored; with nothing to decode meanwhile, it is scored when it is asked for."""
     decoded = decoder.decode(values_of(messages), model.schema, model.usual_features)
     records = Encoded.whole(decoded.features)
-    scores = partial(model.score, records) if alone else ahead.begin(model, records)  # type: ignore[arg-type]
+    scores = partial(model.score, records) if alone else ahead.begin(model, records)
     return Part(messages, decoded, scores)
 
 

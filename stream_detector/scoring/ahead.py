@@ -9,7 +9,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.model import DetectorModel, Scores, as_matrix, scored
+from stream_detector.features import Encoded
+from stream_detector.model import DetectorModel, Scores, scored
 from stream_detector.scoring.scorer import Scorer
 
 __all__ = ["begin"]
@@ -57,14 +58,14 @@ def _last_waiting() -> Task | None:
         return None
 
 
-def begin(model: DetectorModel, X: NDArray[np.float32]) -> Callable[[], Scores]:
-    """As `DetectorModel.score` of records [record, feature]; the function that is returned waits for the scores.
+def begin(model: DetectorModel, X: Encoded) -> Callable[[], Scores]:
+    """As `DetectorModel.score` of encoded records; the function that is returned waits for the scores.
 
     Only the compiled call is left to a thread: it would wait for the lock at every step of the rest.
     """
     if not len(X):
         return lambda: model.score(X)
-    matrix, scorer = as_matrix(X, model.schema), model.scorer
+    matrix, scorer = X.matrix, model.scorer
     if model.device_scorer:
         told = model.device_scorer.begin(matrix)
         return lambda: Scores(*told())

@@ -8,8 +8,9 @@ moments (Hosking and Wallis 1987). Its shape is kept above 0. No tail so has an 
 anomalies, both far beyond anything seen, the farther one still scores higher.
 
 So many records say at most log10(records + 1) nines; the tail is an extrapolation. Of few records
-more are taken into it, and it says no more than they can: it is what is to be expected of the next
-record, when the scale of an exponential tail is not known but estimated from so few.
+a larger share is taken into it. How wide a raw score spreads is then told by all records, as those in its tail
+are too few to say it; and the last tail is what is to be expected of the next record, when the
+scale of an exponential tail is not known but estimated from so few.
 """
 
 import math
@@ -33,8 +34,10 @@ SHAPES = (0.05, 0.1)  # of a tail: sums of surprises fall off nearly as an expon
 STEEPEST = 0.05  # smallest scale of an exponential tail, relative to the scores' deviation
 VERDICT = 0.3  # weight of the discriminator's verdict beside the distance in its features
 TAIL = 20  # records that a tail is fitted to; fewer only where there are not so many
-WIDEST = 0.4  # most of all records that a tail is fitted to
-KNOWN = 10  # records that the knowledge about the scale of a tail of surprises counts as
+WIDEST = 0.2  # most of all records that a tail is fitted to
+FEW = 205  # records; of fewer, less than `TAIL` lie beyond where a tail begins, and the tail is as wide as all deviate
+KNOWN = 6  # records that the knowledge about the scale of a tail of surprises counts as
+KNOWN_SCALE = 0.5 / LOG_10  # nines: half of that of surprises that always agree
 NARROWEST = 1e-3  # smallest scale of a tail, relative to the score's size: tied scores have none
 
 MOST_DIGITS = 280
@@ -209,8 +212,7 @@ def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, flo
     nines = -np.log10(reached / (count + 1))
     excesses = ordered[ordered > raw[-1]] - raw[-1]
     if exponential:
-        scale, shape = (float(excesses.mean()) if len(excesses) else 0.0), 0.0
-        scale = max(scale, STEEPEST * float(np.std(ordered)))
+        scale, shape = _exponential_scale(ordered, excesses), 0.0
     else:
         scale, shape = _fit_tail(excesses)
     scale = max(scale, NARROWEST * max(1.0, float(np.std(ordered))), 1e-9)
@@ -239,11 +241,18 @@ def _fit_tail(excesses: Floats) -> tuple[float, float]:
     return mean * (1 - shape), shape
 
 
+def _exponential_scale(ordered: Floats, excesses: Floats) -> float:
+    """Scale of an exponential tail: the mean of its excesses [record]; of few records, their standard deviation."""
+    deviation = float(np.std(ordered))
+    if len(ordered) < FEW or not len(excesses):
+        return deviation
+    return max(float(excesses.mean()), STEEPEST * deviation)
+
+
 def _predicted(excesses: Floats) -> tuple[float, float]:
     """Scale and shape of the next excess, when few exponential ones [record] were seen: a Lomax distribution.
 
-    It is the predictive distribution under a gamma prior of the rate. The prior counts as `KNOWN` excesses of the
-    size that they have when the surprises always agree, 1 / ln 10 nines: the mean of some that do not is less.
+    It is the predictive distribution under a gamma prior of the rate, which counts as `KNOWN` excesses of `KNOWN_SCALE`.
     """
     count = len(excesses) + KNOWN
-    return (float(excesses.sum()) + KNOWN / LOG_10) / count, 1 / count
+    return (float(excesses.sum()) + KNOWN * KNOWN_SCALE) / count, 1 / count

@@ -72,7 +72,7 @@ def log():
         for partition in (0, 1):
             value = orjson.dumps({"id": f"r{offset}", "features": row(rng, 8.0 if offset % 97 == 5 else 0.0)})
             if offset % 50 == 7:
-                value = (None, b"{", b'{"features":{"a":"?"}}')[offset % 3]
+                value = (None, b"{", b'{"features":{"a":[]}}')[offset % 3]
             messages.append(Stored(partition, offset, value))
     return messages
 
