@@ -47,7 +47,7 @@ DRAWS: dict[str, Draw] = {
     "correlated": correlated,
     "mixed": mixed,
 }
-SETS = (*("normal-40x3", "normal-60x3", "normal-100x5", "normal-100x30", "normal-200x3", "normal-200x30"),)
+SETS = ("normal-40x3", "normal-60x3", "normal-100x5", "normal-100x30", "normal-200x3", "normal-200x30")
 
 
 def measured(name: str, seed: int) -> list[float]:
