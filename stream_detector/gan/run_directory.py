@@ -128,8 +128,9 @@ class RunDirectory:
 
         folder = self._folder("results")
         for name, rows in tables.items():
-            with replacing(folder / f"{name}.parquet") as partial:
-                parquet.write_table(pa.Table.from_pylist(rows), partial)
+            # Opened here, for Arrow takes no path that is not UTF-8.
+            with replacing(folder / f"{name}.parquet") as partial, partial.open("wb") as written:
+                parquet.write_table(pa.Table.from_pylist(rows), written)
 
     def load_tables(self, last_step: int | None = None) -> Tables:
         """The tables in results/, without rows after `last_step`."""
@@ -138,7 +139,8 @@ class RunDirectory:
         tables: Tables = {}
         for file in sorted((self.path / "results").glob("*.parquet")):
             try:
-                rows = parquet.read_table(file).to_pylist()
+                with file.open("rb") as stored:
+                    rows = parquet.read_table(stored).to_pylist()
             except (OSError, ArrowException) as error:
                 raise ConfigError(f"{file}: cannot be read as Parquet ({type(error).__name__})") from None
             tables[file.stem] = [row for row in rows if last_step is None or row["step"] <= last_step]
@@ -160,8 +162,8 @@ class RunDirectory:
         return read if isinstance(read, dict) else None
 
     def save_text(self, name: str, text: str) -> None:
-        """Write the file NAME."""
-        write_file(self.path / name, text.encode())
+        """Write the file NAME; what of the text is no Unicode is escaped."""
+        write_file(self.path / name, text.encode(errors="backslashreplace"))
 
     def save_plot(self, name: str, image: bytes) -> None:
         """Write plots/NAME.png."""

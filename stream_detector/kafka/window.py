@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka import KafkaError as Fault
 
 from stream_detector.config import KafkaConfig
-from stream_detector.errors import BrokerUnavailableError
+from stream_detector.errors import BrokerUnavailableError, TopicMissingError
 from stream_detector.kafka.clients import TRANSLATION, reader, translate
 
 __all__ = ["Reader", "backwards", "read"]
@@ -89,6 +89,8 @@ class Reader:
                 return self._consumer.get_watermark_offsets(
                     TopicPartition(topic, partition), timeout=min(SLICE, TIMEOUT)
                 )
+            except UnicodeEncodeError:
+                raise TopicMissingError(f"topic {topic!r}: is no name that Kafka takes; give another one") from None
             except KafkaException as error:
                 # While a broker restarts its partitions have no leader for a moment, and that is no end.
                 if TRANSLATION.get(error.args[0].code()) is not BrokerUnavailableError or time.monotonic() > deadline:
