@@ -31,6 +31,7 @@ from stream_detector.records import (
     Decoder,
     Message,
     Place,
+    TooMuchAtOnce,
     raw,
     values_of,
 )
@@ -41,6 +42,7 @@ from stream_detector.scoring.threshold import Limits, NewsScore, RollingThreshol
 __all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "limits", "within"]
 
 EXPLAINED = 1_000  # records explained at once: a flood of them takes seconds
+ROOM = 512 * 2**20  # bytes of features that a batch of messages with many records each may have
 LEAST = 1_024  # messages of a part, unless a message may hold many records
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
 
@@ -123,11 +125,20 @@ def detect(
 
 
 def begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> Begun:
-    """Decodes a batch and has it scored; nothing is decided and nothing moved, so it may be dropped, too."""
+    """Decodes a batch and has it scored; nothing is decided and nothing moved, so it may be dropped, too.
+
+    Raises `TooMuchAtOnce` for several messages that hold more rows than a batch should.
+    """
     arrivals = Arrivals.of(messages)
     pieces = [arrivals] if model.device_scorer else _pieces(arrivals, decoder)
     alone = len(pieces) == 1 and not model.device_scorer
-    return Begun(model, decoder, [_begin(piece, model, decoder, alone=alone) for piece in pieces])
+    parts, taken = [], 0
+    for piece in pieces:
+        parts.append(_begin(piece, model, decoder, alone=alone))
+        taken += parts[-1].decoded.features.nbytes
+        if decoder.many and taken > ROOM and len(arrivals) > 1:
+            raise TooMuchAtOnce(len(piece), len(parts[-1].decoded.kept))
+    return Begun(model, decoder, parts)
 
 
 def finish(

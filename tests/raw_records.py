@@ -22,9 +22,9 @@ class RawRecord:
     timestamp: int = 0
 
 
-def write(config, topic, records, partition=0):
-    """Writes records to a partition in one request; the broker must take them."""
-    batch = _batch(records)
+def write(config, topic, records, partition=0, codec=0, compress=bytes):
+    """Writes records to a partition in one request, compressed with Kafka's codec of that number; the broker must take them."""
+    batch = _batch(records, codec, compress)
     name = topic.encode()
     body = struct.pack(">hhiih", -1, -1, 30_000, 1, len(name)) + name  # no transaction; all replicas acknowledge
     body += struct.pack(">iii", 1, partition, len(batch)) + batch
@@ -39,10 +39,11 @@ def write(config, topic, records, partition=0):
     assert error == 0, f"the broker refused the records: error {error}"
 
 
-def _batch(records):
+def _batch(records, codec, compress):
     first, most = records[0].timestamp, max(record.timestamp for record in records)
     encoded = b"".join(_record(at, record, _signed(record.timestamp - first)) for at, record in enumerate(records))
-    checked = struct.pack(">hiqqqhii", 0, len(records) - 1, first, most, -1, -1, -1, len(records)) + encoded
+    checked = struct.pack(">hiqqqhii", codec, len(records) - 1, first, most, -1, -1, -1, len(records))
+    checked += compress(encoded)
     following = struct.pack(">ibI", -1, 2, _crc32c(checked)) + checked
     return struct.pack(">qi", 0, len(following)) + following
 

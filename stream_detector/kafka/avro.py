@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, dual_schema_id_deserializer
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.schema_registry.error import SchemaRegistryError as Refusal
 
@@ -12,6 +12,7 @@ from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError, SchemaRegistryError
 from stream_detector.features import Rejection
 from stream_detector.foreign import without_credentials
+from stream_detector.records.avro_claims import AvroClaims
 from stream_detector.records.documents import Document, too_deep, unfit
 
 __all__ = ["AvroReader"]
@@ -30,7 +31,7 @@ class AvroReader:
 
     def __init__(self, config: RecordConfig, client: SchemaRegistryClient | None = None) -> None:
         self._address = config.registry_url
-        self._deserialize = AvroDeserializer(client or _client(config))
+        self._deserialize = _Careful(client or _client(config), config)
 
     def __call__(self, values: Sequence[bytes | None], config: RecordConfig) -> list[Document | Rejection]:
         """Objects, or why a value is none. Raises `SchemaRegistryError` when the registry does not answer."""
@@ -39,6 +40,9 @@ class AvroReader:
     def _parse(self, value: bytes | None, config: RecordConfig) -> Document | Rejection:
         try:
             document: Any = self._deserialize(value)
+        except _Refused as error:
+            reason: Rejection = error.args[0]
+            return reason
         except Refusal as error:
             if error.http_status_code != UNKNOWN:
                 raise self._trouble(error) from None
@@ -64,6 +68,34 @@ def _unframed(value: bytes) -> str | None:
     if value.lstrip()[:1] == b"{":
         return "looks like JSON: set record.format: json"
     return f"names no schema: {len(value):,} bytes that begin with 0x{value[:4].hex()}, expected 0x00 and four bytes of an id"
+
+
+class _Careful(AvroDeserializer):
+    """Looks at what a value claims to hold between finding its schema and reading it; raises `_Refused`."""
+
+    def __init__(self, client: SchemaRegistryClient, config: RecordConfig) -> None:
+        super().__init__(client, conf={"schema.id.deserializer": self._payload_of})
+        self._config = config
+        self._claims: dict[int, AvroClaims] = {}
+        self._payload = b""
+
+    def _payload_of(self, value: bytes, context: Any, schema_id: Any) -> Any:
+        payload = dual_schema_id_deserializer(value, context, schema_id)
+        self._payload = value[payload.tell() :]
+        return payload
+
+    def _get_parsed_schema(self, schema: Schema) -> Any:
+        parsed: Any = super()._get_parsed_schema(schema)
+        claims = self._claims.get(id(parsed))
+        if claims is None:
+            claims = self._claims[id(parsed)] = AvroClaims(parsed)
+        if not claims.are_bounded and (reason := claims.refusal(self._payload, self._config)):
+            raise _Refused(reason)
+        return parsed
+
+
+class _Refused(Exception):  # noqa: N818 - not an error but a way out of a value
+    """Carries the reason."""
 
 
 def _client(config: RecordConfig) -> SchemaRegistryClient:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from stream_detector.config import Config
@@ -103,12 +102,15 @@ def judged(config: Config, judge: Judge, start: Place, end: int) -> Iterator[tup
     topic, partition = start.topic, start.partition
     thresholds = {(topic, partition): threshold_at(config, judge, start)}
     for batch in window.read(config.kafka, topic, partition, start.offset, end):
-        messages = iter(cast("list[Message]", batch))
-        while part := list(islice(messages, judge.limit)):
-            while (outcome := judge.judge(part, thresholds)) is None:  # the cause is removed: again, from before it
+        left = cast("list[Message]", batch)
+        while part := left[: judge.limit]:
+            outcome = judge.judge(part, thresholds)
+            if outcome is None:  # the cause is removed: again, from before it
                 first = Place(topic, partition, part[0].offset() or 0)
                 thresholds = {(topic, partition): threshold_at(config, judge, first)}
+                continue
             yield outcome, (part[-1].offset() or 0) + 1
+            left = left[len(part) :]
 
 
 def _recorded(config: Config, reach: Mapping[tuple[str, int], Span]) -> dict[Place, tuple[float, float]]:

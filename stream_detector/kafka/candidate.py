@@ -4,12 +4,11 @@ The thresholds are made ready beside the worker's loop. What is left for the mom
 are the records judged since.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 from stream_detector.kafka.history import Partition, Past
 from stream_detector.kafka.judge import Judge
-from stream_detector.kafka.restore import restored
-from stream_detector.records import Message
+from stream_detector.kafka.restore import backwards, restored
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["Candidate"]
@@ -42,11 +41,5 @@ class Candidate:
 
     def _rebuilt(self, past: Past) -> RollingThreshold | None:
         limits = self.judge.limits
-        threshold = restored(limits, _backwards(past.messages, self.judge.limit), self.judge.scores)
+        threshold = restored(limits, backwards(past.messages, self.judge.limit), self.judge.scores)
         return threshold if threshold.seen >= limits.window or past.whole else None
-
-
-def _backwards(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
-    """Slices of `size` messages, the latest first."""
-    for end in range(len(messages), 0, -size):
-        yield messages[max(0, end - size) : end]

@@ -78,8 +78,12 @@ REFUSED = {
     Fault.INVALID_TIMESTAMP: "check the clocks, and the topic's message.timestamp.before.max.ms and .after.max.ms",
     Fault.MSG_SIZE_TOO_LARGE: "raise the topic's max.message.bytes",
     Fault.RECORD_LIST_TOO_LARGE: "raise the topic's segment.bytes",
+    Fault.CONCURRENT_TRANSACTIONS: "a transaction does not end; check max.message.bytes and message.timestamp.before.max.ms "
+    "of the topics written to, for they bind the broker's own transaction markers, too",
+    Fault._BAD_COMPRESSION: "a batch of records is damaged, or inflates to more than 100 MB; see docs/delivery.md for how "
+    "to pass it over",
 }
-"""What to do about a message that its topic never takes as it is."""
+"""What to do about what a topic never takes, or gives, as it is."""
 
 TRANSLATION: dict[int, type[KafkaError]] = {
     **dict.fromkeys(

@@ -18,7 +18,7 @@ from stream_detector.features import Rejection
 from stream_detector.kafka.batch_limit import BatchLimit
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
-from stream_detector.records import Alert, Arrivals, DeadLetter, Message, Place
+from stream_detector.records import Alert, Arrivals, DeadLetter, Message, Place, TooMuchAtOnce
 from stream_detector.scoring.threshold import FLAG_ALL, RollingThreshold
 
 __all__ = ["Judge"]
@@ -67,13 +67,17 @@ class Judge:
     ) -> Outcome | None:
         """The batch's outcome, of what was `begun` if it was; None when it failed and the thresholds may have moved.
 
-        Then the cause is removed, as `isolate` does, and the batch must be taken again from thresholds as before it.
-        `beat` is called meanwhile where a flood takes long.
+        Then the cause is removed, as `isolate` does, and the batch must be taken again from thresholds as before it,
+        at most `limit` messages at once. `beat` is called meanwhile where a flood takes long.
         """
         try:
             outcome = self._judge_around(Arrivals.of(messages), thresholds, begun, beat)
         except StreamDetectorError:
             raise
+        except TooMuchAtOnce as held:
+            self._limit.crowded(len(messages), held.messages)
+            log.info("messages hold many records, taking fewer at once", messages=self.limit)
+            return None
         except Exception as error:  # noqa: BLE001 - whatever a record or the device can make the model raise
             self.isolate(messages, error)
             return None
@@ -105,7 +109,7 @@ class Judge:
         while at < len(messages):
             part = messages[at : at + self.limit]
             scores = self._scores(part)
-            self._limit.passed(len(part), len(scores))
+            self._limit.passed(len(part), len(scores), judged=False)
             found += scores
             at += len(part)
         return found

@@ -84,6 +84,8 @@ class Outbox:
         """The transaction is committed: messages may share batches again."""
         self._tries, self._not_taken = 0, ""
         self._sent.clear()
+        for demands in self._demands.values():
+            demands.settle()
         if self.batching.messages == 1:
             self._go_on(Batching(self._batch_bytes))
 
@@ -139,7 +141,9 @@ class Outbox:
             self._refusals.append(Refusal(topic, sent, fault))
 
     def _on_swept(self, fault: Fault | None, report: Any) -> None:
-        if fault is None and report.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME:
+        if fault is not None:
+            self._not_taken = self._not_taken or f"topic {report.topic()!r}, the message that no one reads"
+        elif report.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME:
             self._demands[report.topic()].stamps = True
 
     def _is_certain(self, refusal: Refusal, sent: Counter[str]) -> bool:

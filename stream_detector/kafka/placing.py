@@ -1,18 +1,18 @@
 """What a partition needs before it is read: its start, and its threshold from the records before that."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import cast
 
 from stream_detector.config import KafkaConfig
 from stream_detector.health import Health
-from stream_detector.kafka.history import Partition, Past
+from stream_detector.kafka.history import KEPT_BYTES, Partition, Past
 from stream_detector.kafka.judge import Judge
-from stream_detector.kafka.restore import restored
+from stream_detector.kafka.restore import backwards, restored
 from stream_detector.kafka.starts import Start, Starts
 from stream_detector.kafka.window import Reader
-from stream_detector.records import Message
+from stream_detector.records import Message, values_of
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["Placing"]
@@ -44,10 +44,10 @@ class Placing:
         Its start must have been looked up. Raises as `window.read`.
         """
         start, limits = self.starts[partition], judge.limits
-        read: list[list[Message]] = []
+        noted = _Noted()
         chunks = self._before(partition, start.offset, judge.lookback) if start.offset > start.low else iter(())
-        threshold = restored(limits, self._noting(chunks, read), judge.scores)
-        return threshold, Past(tuple(chain.from_iterable(reversed(read))), whole=threshold.seen < limits.window)
+        threshold = restored(limits, self._noting(chunks, judge, noted), judge.scores)
+        return threshold, noted.past(threshold.seen < limits.window)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """These partitions are another's, or new."""
@@ -71,9 +71,27 @@ class Placing:
         self._reader = self._reader or Reader(self._kafka, self._health.beat)
         return cast("Iterator[list[Message]]", self._reader.backwards(*partition, end, step))
 
-    def _noting(self, chunks: Iterable[list[Message]], read: list[list[Message]]) -> Iterator[list[Message]]:
-        """The chunks, each also added to `read`."""
-        for chunk in chunks:
+    def _noting(
+        self, chunks: Iterable[Sequence[Message]], judge: Judge, noted: "_Noted"
+    ) -> Iterator[Sequence[Message]]:
+        """The chunks, cut to what the judge takes at once, each also noted."""
+        for piece in chain.from_iterable(backwards(chunk, judge.limit) for chunk in chunks):
             self._health.beat()
-            read.append(chunk)
-            yield chunk
+            noted.add(piece)
+            yield piece
+
+
+@dataclass(slots=True)
+class _Noted:
+    """Pieces of a log, the latest first, as far as they are light enough to be kept."""
+
+    pieces: list[Sequence[Message]] = field(default_factory=list)
+    bytes: int = 0
+
+    def add(self, piece: Sequence[Message]) -> None:
+        self.bytes += sum(map(len, filter(None, values_of(piece))))
+        if self.bytes <= KEPT_BYTES:
+            self.pieces.append(piece)
+
+    def past(self, whole: bool) -> Past:  # noqa: FBT001 - whether the log held no more
+        return Past(tuple(chain.from_iterable(reversed(self.pieces))), whole=whole and self.bytes <= KEPT_BYTES)

@@ -1,11 +1,11 @@
 """A partition's threshold, rebuilt from its log: the scores before an offset, read backwards."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from stream_detector.scoring.threshold import Limits, RollingThreshold
 
-__all__ = ["earlier_scores", "restored"]
+__all__ = ["backwards", "earlier_scores", "restored"]
 
 Record = TypeVar("Record")
 
@@ -17,6 +17,12 @@ def restored(
     threshold = RollingThreshold(limits)
     threshold.learn(earlier_scores(chunks, score, limits.window))
     return threshold
+
+
+def backwards(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
+    """Chunks of `size` records, the latest first."""
+    for end in range(len(records), 0, -size):
+        yield records[max(0, end - size) : end]
 
 
 def earlier_scores(

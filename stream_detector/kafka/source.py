@@ -32,6 +32,7 @@ __all__ = ["Source"]
 
 PLACING = 0.25  # seconds that partitions are placed for before the group is heeded again
 PROBE = 1.0  # seconds for a sign of life
+UNREADABLE = 3  # times that records could not be inflated
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +66,7 @@ class Source:
         self._heard: TopicIds = {}
         self._crash: Exception | None = None
         self._faults: list[Fault] = []
+        self._unreadable = 0
         self._consumer: Consumer = worker_consumer(config, on_error=self._faults.append)
         self.starts = Starts(config, self._consumer, {} if topic_ids is None else topic_ids)
         self._placing = Placing(config.kafka, self.starts, self._health)
@@ -294,7 +296,11 @@ class Source:
         elif fault.code() == Fault._MAX_POLL_EXCEEDED:
             log.warning("worker.max_poll_interval_ms exceeded; the partitions went to other workers")
         elif message.topic() and not fault.fatal():
-            self.patience.failed(explained(fault, f"topic {message.topic()!r}, partition {message.partition()}"))
+            error = explained(fault, f"topic {message.topic()!r}, partition {message.partition()}")
+            self._unreadable += fault.code() == Fault._BAD_COMPRESSION
+            if self._unreadable >= UNREADABLE:  # the same batch again and again, while the broker answers all else
+                raise error
+            self.patience.failed(error)
         else:
             self._faults.append(fault)
 

@@ -17,6 +17,7 @@ from stream_detector.kafka.clients import TRANSLATION, reader, translate
 
 __all__ = ["Reader", "backwards", "read"]
 
+CHUNK_BYTES = 128 * 2**20  # of a chunk of several messages that is read backwards
 BATCH = 10_000  # messages handed out at once; the client's own queue bounds their bytes
 STALL = 30.0  # seconds without a message, an end or an answer
 TIMEOUT = 15.0  # seconds for a request about offsets
@@ -36,7 +37,7 @@ def read(kafka: KafkaConfig, topic: str, partition: int, start: int, end: int) -
 def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: int) -> Iterator[list[Message]]:
     """The committed records before `end`, in chunks of `step` offsets and then more, the latest chunk first.
 
-    Within a chunk records are in order. Gaps make chunks smaller, and empty ones are left out; it
+    Where they are large, chunks are shorter. Within a chunk records are in order. Gaps make chunks smaller, and empty ones are left out; it
     ends where the log begins. For who needs the last so many records of a kind that the log
     cannot select: take chunks until there are enough. Raises as `read` does.
     """
@@ -72,13 +73,27 @@ class Reader:
     def backwards(self, topic: str, partition: int, end: int, step: int) -> Iterator[list[Message]]:
         """As the function `backwards`."""
         low, high = self._reach(topic, partition)
-        end = min(end, high)
+        end, most = min(end, high), BATCH
         while end > low:
             start = max(low, end - step)
-            chunk = [message for batch in self._span(topic, partition, start, end) for message in batch]
+            chunk = self._chunk(topic, partition, start, end)
+            if chunk is None:
+                step = most = max(1, (end - start) // 4)
+                continue
             if chunk:
                 yield chunk
-            end, step = start, max(step, min(2 * step, BATCH))
+            end, step = start, max(step, min(2 * step, most))
+
+    def _chunk(self, topic: str, partition: int, start: int, end: int) -> list[Message] | None:
+        """The messages of a range; None when they are too heavy to be held together."""
+        chunk: list[Message] = []
+        size = 0
+        for batch in self._span(topic, partition, start, end):
+            chunk += batch
+            size += sum(len(message.value() or b"") for message in batch)
+            if size > CHUNK_BYTES and end - start > 1:
+                return None
+        return chunk
 
     def _reach(self, topic: str, partition: int) -> tuple[int, int]:
         """First retained offset, and the one after the last committed record."""

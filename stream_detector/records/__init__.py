@@ -8,7 +8,7 @@ from stream_detector.foreign import printable
 from stream_detector.records.alerts import Alert, Contribution, alert_from_json
 from stream_detector.records.dead_letters import CONNECT, DeadLetter
 from stream_detector.records.decoding import Decoded, Decoder
-from stream_detector.records.documents import Document, Parse, Rows, telemetry_to_json, value_at
+from stream_detector.records.documents import Document, Parse, Rows, TooMuchAtOnce, telemetry_to_json, value_at
 from stream_detector.records.identity import identity
 from stream_detector.records.message import Arrivals, Header, Message, Place, raw, values_of
 
@@ -26,6 +26,7 @@ __all__ = [
     "Parse",
     "Place",
     "Rows",
+    "TooMuchAtOnce",
     "alert_from_json",
     "identity",
     "printable",

@@ -18,12 +18,17 @@ from stream_detector.absence import telling
 from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Encoded, Feature, FeatureSchema, Kind, Rejection
 from stream_detector.records.claims import Claims, claims, longest, viewed
-from stream_detector.records.documents import Document, Rows, unfit
+from stream_detector.records.documents import Document, Rows, TooMuchAtOnce, unfit
 from stream_detector.records.heads import Identity, brief, heads, is_text
 from stream_detector.tables.arrow import rows_of
 from stream_detector.values import number
 
 __all__ = ["decode_columns", "read_columns"]
+
+ROOM = 256 * 2**20
+"""Bytes that the rows of several messages may take when they are decoded together."""
+ROW_BYTES = 64
+"""Of a row, beside its features and its identity: what says where it comes from."""
 
 Floats = NDArray[np.float64]
 ColumnBatch = tuple[NDArray[np.float32], list[int], list[int], Sequence[Document], dict[int, Rejection]]
@@ -38,6 +43,8 @@ def decode_columns(
 ) -> ColumnBatch:
     """The matrix float32 [row, feature], of every row the message's position and the row's number in it, documents
     with its identity and categories alone, and the reasons of messages that cannot be used. `usual` as `Decoder.decode`.
+
+    Raises `TooMuchAtOnce` for several messages, while their rows fit into memory.
     """
     blocks: list[NDArray[np.float32]] = []
     identities: list[Identity] = []
@@ -45,6 +52,7 @@ def decode_columns(
     rejected: dict[int, Rejection] = {}
     positions: list[int] = []
     rows: list[int] = []
+    taken = 0
     for position, value in enumerate(values):
         try:
             table = _table(value, config)
@@ -55,6 +63,9 @@ def decode_columns(
         positions += [position] * table.num_rows
         rows += range(table.num_rows)
         identities.append(_identity(table, config, categories))
+        taken += blocks[-1].nbytes + _bytes_of(identities[-1][1]) + ROW_BYTES * table.num_rows
+        if taken > ROOM and len(values) > 1:
+            raise TooMuchAtOnce(position + 1, len(rows))
     matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
     return matrix, positions, rows, heads(identities), rejected
 
@@ -95,6 +106,13 @@ def _identity(table: Any, config: RecordConfig, categories: tuple[str, ...] = ()
         told = {name: brief(_named(inner, name), config.max_string) for name in categories}
         columns = {**columns, config.features_path: told} if config.features_path else {**told, **columns}
     return table.num_rows, columns
+
+
+def _bytes_of(columns: dict[str, Any]) -> int:
+    """What columns take, those within others included."""
+    return sum(
+        _bytes_of(each) if isinstance(each, dict) else each.nbytes for each in columns.values() if each is not None
+    )
 
 
 def _table(value: bytes | None, config: RecordConfig) -> Any:

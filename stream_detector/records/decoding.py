@@ -1,6 +1,6 @@
 """From record values to the matrix that is scored, in any of the formats."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -31,6 +31,7 @@ __all__ = ["Decoded", "Decoder"]
 log = structlog.get_logger(__name__)
 
 CHUNK = 256  # values whose objects are alive at once: few enough to stay in the processor's cache
+CHUNK_BYTES = 2**20  # of the same; objects take up to 25 times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Decoder:
         """Record values as a feature matrix, the unusable ones with a reason each.
 
         `usual` [feature] are the features of which a record must have the share `record.least_present`.
+        Raises `TooMuchAtOnce` for several messages that hold more rows than should be decoded together.
         """
         if self._config.format == "arrow":
             matrix, kept, rows, heads, rejected = self._columns.decode_columns(values, schema, self._config, usual)
@@ -100,6 +102,12 @@ class Decoder:
             rows: Rows = self._columns.read_columns(values, self._config)
             return rows
         return read(self._parse(values, self._config), self._config)
+
+    def stretches(self, values: Sequence[bytes | None]) -> Iterator[slice]:
+        """The values in their order, in stretches whose objects may be alive at the same time."""
+        step = 1 if self.many else CHUNK
+        for first in range(0, len(values), step):
+            yield from _light(values, first, min(first + step, len(values)))
 
     def identity(self, document: Document) -> tuple[str | None, str | None, str | None]:
         """Event id, entity and event time of a document; None where absent or unusable.
@@ -129,8 +137,9 @@ class Decoder:
         blocks: list[NDArray[np.float32]] = []
         kept: list[int] = []
         rejected: dict[int, Rejection] = {}
-        for first in range(0, len(values), CHUNK):
-            rows = self.read(values[first : first + CHUNK])
+        for stretch in self.stretches(values):
+            first = stretch.start
+            rows = self.read(values[stretch])
             encoded = encode(schema, rows.features, self._config.max_string)
             encoded = telling(encoded, schema, rows.features, usual, self._config.least_present)
             blocks.append(encoded.matrix)
@@ -143,6 +152,16 @@ class Decoder:
     def _document(self, value: bytes | None) -> Document:
         """The object of a value that was decoded before."""
         return cast("Document", self._parse([value], self._config)[0])
+
+
+def _light(values: Sequence[bytes | None], first: int, end: int) -> Iterator[slice]:
+    """Halves of values, and halves of these, until none is heavy."""
+    if end - first > 1 and sum(map(len, filter(None, values[first:end]))) > CHUNK_BYTES:
+        middle = (first + end) // 2
+        yield from _light(values, first, middle)
+        yield from _light(values, middle, end)
+    else:
+        yield slice(first, end)
 
 
 def _columns() -> ModuleType:

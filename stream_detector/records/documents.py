@@ -20,6 +20,7 @@ __all__ = [
     "OnDemand",
     "Parse",
     "Rows",
+    "TooMuchAtOnce",
     "category",
     "parse_json",
     "read",
@@ -68,6 +69,14 @@ class Rows:
     documents: list[Document]
     features: list[Document]
     rejected: dict[int, Rejection]
+
+
+class TooMuchAtOnce(Exception):  # noqa: N818 - not an error but a way out of a batch
+    """Several messages that hold more than should be decoded together: so many of them hold so many `rows`."""
+
+    def __init__(self, messages: int, rows: int) -> None:
+        super().__init__(f"{messages:,} messages hold {rows:,} rows")
+        self.messages, self.rows = messages, rows
 
 
 def read(documents: Sequence[Document | Rejection], config: RecordConfig) -> Rows:

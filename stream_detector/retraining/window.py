@@ -12,7 +12,7 @@ from stream_detector.features import FeatureSchema, encode
 from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.kafka.recent import Reach
-from stream_detector.records import Decoder, Message, raw
+from stream_detector.records import Decoder, Message, values_of
 
 __all__ = ["Reader", "Source", "TelemetryRecord", "Window", "read_records", "read_window"]
 
@@ -113,8 +113,13 @@ class Reader:
         self.unusable: Counter[str] = Counter()
 
     def usable(self, messages: Sequence[Message]) -> Iterator[TelemetryRecord]:
-        """The records of these messages that can be used."""
-        rows = self._decoder.read([raw(message.value()) for message in messages], self._declared)
+        """The records of these messages that can be used, few of them as objects at a time."""
+        values = values_of(messages)
+        for stretch in self._decoder.stretches(values):
+            yield from self._usable(messages[stretch], values[stretch])
+
+    def _usable(self, messages: Sequence[Message], values: Sequence[bytes | None]) -> Iterator[TelemetryRecord]:
+        rows = self._decoder.read(values, self._declared)
         self.unusable.update(why.reason for why in rows.rejected.values())
         row_of: Counter[int] = Counter()
         for position, document, features in zip(rows.kept, rows.documents, rows.features, strict=True):

@@ -5,9 +5,12 @@ import time
 from dataclasses import replace
 from hashlib import sha256
 
+import pyarrow as pa
 import pytest
+import raw_records
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from raw_records import RawRecord
 from structlog.testing import capture_logs
 from workload import (
     THRESHOLD,
@@ -25,9 +28,11 @@ from workload import (
 )
 
 from stream_detector.comparison import Comparison
+from stream_detector.errors import KafkaError
 from stream_detector.kafka.history import History
 from stream_detector.kafka.shadow import Shadow
 
+zstd = pa.Codec("zstd").compress
 HOUR = 3_600_000  # milliseconds
 TAKES_ALL = {"max.message.bytes": 8_000_000, "message.timestamp.after.max.ms": 2**63 - 1}
 FLAGGED = record(cpu=900.0, latency=400.0)
@@ -173,3 +178,32 @@ def test_what_has_no_form_left_is_named_and_counted(broker):
     assert (summary.records, summary.outputs_left_out, summary.dead_lettered) == (602, 2, {"undecodable": 2})
     assert committed(config) == ends(config)
     assert len(alerts(config)) == summary.flagged
+
+
+@pytest.mark.parametrize("settings", [{"max.message.bytes": 50}, {"message.timestamp.before.max.ms": 0}], ids=str)
+def test_a_topic_that_takes_no_markers_ends_the_run(broker, settings):
+    """Where brokers cannot end a transaction no form helps: the run ends, names topics and limits, and commits nothing."""
+    worker = {"unavailable_timeout_ms": 5_000, "transaction_timeout_ms": 3_000, "session_timeout_ms": 6_000}
+    config = fresh_config(broker, threshold=THRESHOLD, worker=worker)
+    alter(config, config.topics.alerts, settings)
+    feed(config, telemetry(300))
+    with pytest.raises(KafkaError) as caught, Running(config, small_model()) as running:
+        running.join()
+    assert caught.value.exit_code == 5
+    assert config.topics.alerts in str(caught.value)
+    assert next(iter(settings)) in str(caught.value)
+    assert set(committed(config).values()) <= {0, None}
+
+
+def test_records_that_cannot_be_inflated_end_the_run(broker):
+    """A batch beyond what the client inflates comes again and again: the run ends with a line that says where, not never."""
+    config = fresh_config(broker, threshold=THRESHOLD)
+    feed(config, telemetry(30), partitions=1)
+    huge = RawRecord(bytes(101_000_000), timestamp=int(time.time() * 1000))
+    raw_records.write(
+        config, config.topics.telemetry[0], [huge], codec=4, compress=lambda body: zstd(body, asbytes=True)
+    )
+    said = r"partition 0.* inflates to more than 100 MB"
+    with pytest.raises(KafkaError, match=said) as caught, Running(config, small_model()) as running:
+        running.join()
+    assert caught.value.exit_code == 5

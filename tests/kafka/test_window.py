@@ -74,6 +74,15 @@ def test_range_is_exact(gappy, start, end, step):
     assert chunks == [chunk for chunk in expected if chunk]
 
 
+def test_large_records_come_in_shorter_chunks(gappy, monkeypatch):
+    """Backwards, what is held at once is bounded by bytes, too; nothing is left out or comes twice."""
+    most = 6
+    monkeypatch.setattr(window, "CHUNK_BYTES", most)
+    chunks = backwards(gappy, END, END)
+    assert [offset for chunk in reversed(chunks) for offset in chunk] == COMMITTED
+    assert max(sum(len(str(offset)) for offset in chunk) for chunk in chunks) <= most
+
+
 def test_what_retention_took_is_left_out(gappy):
     """A start that is no longer retained means the first record that is."""
     topic = gappy.topics.telemetry[0]

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from workload import (
 import stream_detector
 from benchmarks.speed.http_registry import http_registry
 from stream_detector.kafka import audit, registry
+from stream_detector.records import columns
 
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 NUMBERS = ("cpu", "memory", "latency")
@@ -89,6 +91,17 @@ def test_a_restart_between_arrow_batches_changes_nothing(broker, of_json):
         running.join()
     scores = Counter((a["score"], a["threshold"]) for a in map(json.loads, values(config, config.topics.alerts)))
     assert scores == Counter((verdict.score, verdict.threshold) for verdict in verdicts(of_json))
+
+
+def test_messages_that_hold_too_much_together_are_read_again_fewer_at_once(broker, of_json, monkeypatch):
+    """After messages of one row come some of a hundred: each row is judged once, as ever, at the cost of a few tries."""
+    monkeypatch.setattr(columns, "ROOM", 60_000)  # bytes, of some 600 rows
+    cuts = [*range(1_000), *range(1_000, len(ROWS) + 1, 100)]
+    config, summary = drain(broker, [batch(ROWS[at:end]) for at, end in pairwise(cuts)], small_model(), format="arrow")
+    scores = Counter((a["score"], a["threshold"]) for a in map(json.loads, values(config, config.topics.alerts)))
+    assert scores == Counter((verdict.score, verdict.threshold) for verdict in verdicts(of_json))
+    assert (summary.records, summary.dead_lettered) == (len(ROWS), {})
+    assert 1 <= summary.restores <= 10
 
 
 def test_a_row_of_an_arrow_batch_can_be_judged_again(broker):

@@ -58,3 +58,23 @@ def test_after_trouble_brief_batches_do_not_grow():
     for _ in range(10 * CALM):
         limit.passed(limit.messages, limit.messages)
     assert limit.messages == FIRST
+
+
+def test_what_held_too_much_is_not_tried_again_before_it_went_well_for_a_while():
+    """Fewer messages are taken, and what is only scored, such as thin ones before them, does not change that."""
+    limit = BatchLimit(FIRST, dense=100)
+    for _ in range(10):
+        limit.passed(10, 10)
+    assert limit.messages == FIRST
+    limit.crowded(600, 50)
+    for _ in range(10 * CALM):
+        limit.passed(1_000, 1_000, judged=False)
+    assert limit.messages == 50
+    for _ in range(CALM):
+        limit.passed(50, 50)
+    assert limit.messages == 100
+    limit.crowded(100, 99)
+    assert limit.messages == 50
+    limit.crowded(2, 2)
+    limit.crowded(1, 1)
+    assert limit.messages == 1

@@ -10,7 +10,8 @@ from confluent_kafka import KafkaError as Fault
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.kafka.demands import Demands
+from stream_detector.kafka import demands as demands_
+from stream_detector.kafka.demands import LASTS, Demands
 from stream_detector.kafka.faults import REFUSALS, Blame, blame
 from stream_detector.kafka.forms import Outgoing, fitted, keyed, size, stamped
 from stream_detector.records import Alert, Contribution, DeadLetter, alert_from_json
@@ -171,3 +172,41 @@ def test_every_refusal_has_one_blame_and_the_unheard_of_may_pass():
     assert blame(Fault(Fault.NOT_ENOUGH_REPLICAS)) is Blame.PASSING
     assert blame(Fault(Fault.OUT_OF_ORDER_SEQUENCE_NUMBER)) is Blame.OURS
     assert blame(Fault(Fault.UNKNOWN)) is Blame.PASSING
+
+
+@pytest.mark.parametrize("stamps", [False, True])
+@pytest.mark.parametrize("fault", [TOO_LARGE, WRONG_TIME, NO_KEY], ids=str)
+def test_what_was_refused_long_ago_is_tried_again(monkeypatch, fault, stamps):
+    """A topic may take more by now: one try in a while, which costs one refusal at most, and all is forgotten if it is taken."""
+    clock, now = [1_000.0], int(time.time() * 1000)
+    monkeypatch.setattr(demands_.time, "monotonic", lambda: clock[0])
+    demands, message = Demands("topic"), letter(None, b"v" * 90_000, timestamp_ms=now - 24 * HOUR)
+    demands.stamps = stamps
+    whole = stamped(message) if stamps else message
+    demands.learn(whole, fault)
+    modest = demands.form(message)
+    if not stamps or fault is not WRONG_TIME:
+        assert modest != whole
+    for taken in (False, False, True):
+        clock[0] += LASTS - 1
+        assert demands.form(message) == modest
+        demands.settle()
+        clock[0] += 1
+        if demands.form(message) == modest:  # the topic's own time is never tried again
+            return
+        assert demands.form(message) == whole
+        demands.settle() if taken else demands.learn(whole, fault)
+        assert demands.form(message) == (whole if taken else modest)
+
+
+def test_small_messages_prove_nothing(monkeypatch):
+    """That a topic takes what it always took does not make it forget what it refused."""
+    clock = [1_000.0]
+    monkeypatch.setattr(demands_.time, "monotonic", lambda: clock[0])
+    demands, large = Demands("topic"), letter(value=b"v" * 90_000)
+    demands.learn(large, TOO_LARGE)
+    clock[0] += LASTS
+    demands.form(letter())
+    demands.settle()
+    demands.learn(demands.form(large), TOO_LARGE)
+    assert size(demands.form(large)) <= 65_536
