@@ -11,16 +11,21 @@ RUN = "from stream_detector.cli import main; main()"
 
 
 class Process:
-    """`stream-detector run` in the background; its log goes to a file."""
+    """`stream-detector run` in the background; its log goes to a file.
 
-    def __init__(self, config, slot, folder, *arguments):
+    `secrets` are sections' keys that a configuration does not show.
+    """
+
+    def __init__(self, config, slot, folder, *arguments, secrets=None):
         self.slot = slot
         self._log = folder / f"{slot}-{uuid.uuid4().hex[:6]}.log"
-        path = folder / f"{slot}.yaml"
+        self.path = folder / f"{slot}.yaml"
         sections = config.model_dump(mode="json", exclude={"kafka": {"sasl_password"}})
         sections["kafka"]["slot"] = slot
-        path.write_text(yaml.safe_dump(sections))
-        command = [sys.executable, "-c", RUN, "run", "-c", str(path), *arguments]
+        for name, keys in (secrets or {}).items():
+            sections[name] |= keys
+        self.path.write_text(yaml.safe_dump(sections))
+        command = [sys.executable, "-c", RUN, "run", "-c", str(self.path), *arguments]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
