@@ -245,7 +245,8 @@ def _flag(part: Part, judged: Judged, thresholds: Mapping[Place, RollingThreshol
 def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
     """Without those that exceed their threshold by a category never seen alone, where new ones are usual by now.
 
-    There such a value says nothing: the record is judged with that of the most similar normal one instead.
+    There such a value says nothing: the record is judged with that of the most similar normal one instead, and
+    explained so. Its score stays the one that the model gives it.
     """
     doubted = [at for at, hit in enumerate(flagged) if hit.threshold.usual]
     if not doubted:
@@ -255,16 +256,14 @@ def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
     for row, at in enumerate(doubted):
         mask[row, list(flagged[at].threshold.usual)] = True
     records = model.scorer.completed(records, mask)
-    found = model.score(Encoded.whole(records))
-    again = dict(
-        zip(doubted, zip(records, found.columns(), _decimals(found.anomaly).tolist(), strict=True), strict=True)
-    )
+    scores = _decimals(model.score(Encoded.whole(records)).anomaly).tolist()
+    again = dict(zip(doubted, zip(records, scores, strict=True), strict=True))
     left = []
     for at, hit in enumerate(flagged):
         if at not in again:
             left.append(hit)
-        elif again[at][2] > hit.threshold.value:
-            left.append(replace(hit, features=again[at][0], scores=again[at][1]))
+        elif again[at][1] > hit.threshold.value:
+            left.append(replace(hit, features=again[at][0]))
     return left
 
 
