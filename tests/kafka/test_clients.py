@@ -71,7 +71,7 @@ def test_faults_become_our_errors(code, kind):
 
         assert type(translated) is kind
         assert str(translated).startswith("topic 'x': ")
-        assert clients.REMEDIES[kind] in str(translated)
+        assert clients.REFUSED.get(code, clients.REMEDIES[kind]) in str(translated)
 
 
 def test_same_slot_fences_the_older_producer(make_config):

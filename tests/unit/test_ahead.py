@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_models import correlated, numeric
 
+from stream_detector.features import Encoded
 from stream_detector.scoring import ahead
 
 
@@ -64,6 +65,6 @@ def test_scores_do_not_depend_on_who_computed_them():
     """Batches begun together and waited for in any order score to the bit as by `DetectorModel.score`."""
     model = numeric()
     parts = np.split(correlated(3_000, seed=5), [1, 700, 1_400, 2_900])
-    waiting = [ahead.begin(model, part) for part in parts]
+    waiting = [ahead.begin(model, Encoded.whole(part)) for part in parts]
     for part, told in reversed(list(zip(parts, waiting, strict=True))):
         assert np.array_equal(told().columns(), model.score(part).columns())
