@@ -40,7 +40,8 @@ class Store:
         """Results of this identity of the method; raises `DataError` on a line that is none."""
         path = self._path(method)
         results = [_result(line, path, number) for number, line in enumerate(self._lines(method), 1)]
-        return [result for result in results if result.digest == method.digest]
+        digest = method.digest  # reads all its sources
+        return [result for result in results if result.digest == digest]
 
     def done(self, method: Method) -> set[tuple[str, int]]:
         """The (set, seed) pairs that need no run: every row of the method is there."""
