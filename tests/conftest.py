@@ -85,6 +85,7 @@ def command(
         monkeypatch.setattr(sys, "argv", ["stream-detector", *map(str, args)])
         monkeypatch.setenv("COLUMNS", "200")
         before = signal.getsignal(signal.SIGINT)
+        capsys.readouterr()  # what was said before is not the command's
         with pytest.raises(SystemExit) as ended:
             main()
         signal.signal(signal.SIGINT, before)
