@@ -86,7 +86,7 @@ class Succession:
             try:
                 self._watch()
             except Exception as error:  # noqa: BLE001 - whatever it is, it may not end the thread unseen
-                if str(error) != self._trouble:
+                if self._trouble is None:  # once; what it turns into, such as a topic half made, `trouble` tells
                     log.warning("the model pointer cannot be followed, trying again", why=str(error))
                 self._trouble = str(error)
                 self._stop.wait(PAUSE)
