@@ -42,8 +42,9 @@ def reach(config: Config, count: int, since_ms: int | None = None) -> Reach:
 
 def records(config: Config, reach: Reach) -> Iterator[list[Message]]:
     """The committed records of `reach` that are still retained, batch by batch, partition after partition."""
-    for (topic, partition), (start, end) in reach.items():
-        yield from window.read(config.kafka, topic, partition, start, end)
+    with window.Reader(config.kafka) as reader:
+        for (topic, partition), (start, end) in reach.items():
+            yield from reader.read(topic, partition, start, end)
 
 
 def retained(config: Config, since_ms: int | None = None) -> Reach:

@@ -107,14 +107,13 @@ def _newest(config: Config) -> list[Message]:
     whole = recent.retained(config)
     longest = sorted(whole, key=lambda place: (whole[place][0] - whole[place][1], place))
     taken: Counter[str] = Counter()
-    messages: list[Message] = []
+    reach: recent.Reach = {}
     for topic, partition in longest:
         start, end = whole[topic, partition]
         if start < end and taken[topic] < PARTITIONS:
             taken[topic] += 1
-            reach = {(topic, partition): (max(start, end - SAMPLE), end)}
-            messages += [cast("Message", message) for batch in recent.records(config, reach) for message in batch]
-    return messages
+            reach[topic, partition] = max(start, end - SAMPLE), end
+    return [cast("Message", message) for batch in recent.records(config, reach) for message in batch]
 
 
 def _whereabouts(values: Sequence[bytes | None], schema: FeatureSchema, config: Config) -> str:
