@@ -42,8 +42,11 @@ RUN groupadd --gid 10001 detector \
  && install --directory --owner=10001 --group=10001 /var/lib/stream-detector
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=package /package /opt/venv
+# The programs around the detector, for `python -m`: names as general as theirs are not installed.
+COPY consumers /opt/programs/consumers
+COPY producers /opt/programs/producers
 # One thread a process: threads that share a core with the Kafka client make both slower.
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/programs PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 # The scoring kernel, compiled for the processor that builds; on another kind each container compiles its own.
 ENV NUMBA_CACHE_DIR=/opt/compiled
 COPY docker/compile.py docker/health.py /opt/

@@ -25,7 +25,7 @@ setup: .venv/installed ## the environment in .venv, redone when pyproject.toml o
 .venv/installed: pyproject.toml constraints.txt
 	@python=$$($(MAKE) -s --no-print-directory python) || exit 1; \
 	test -x $(BIN)/python || "$$python" -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[$(EXTRAS)]'
 	@echo 'Compiling the scoring kernel; one to two minutes, once on this machine.'
 	@$(BIN)/python docker/compile.py
 	@touch $@

@@ -2,7 +2,7 @@
 
 import sys
 
-from stream_detector.program import loading
+from stream_detector.runtime.loading import loading
 
 if sys.argv[:1] == ["-m"]:  # one of them is being started by `python -m`, and what it needs is loaded next
     loading()

@@ -11,13 +11,13 @@ from itertools import islice
 from pathlib import Path
 
 from consumers.alert_view import view
-from stream_detector import program
 from stream_detector.config import load_config
 from stream_detector.errors import ConfigError
 from stream_detector.kafka.follow import follow
 from stream_detector.kafka.properties import faults
-from stream_detector.logs import Terminal, answer_in_json
 from stream_detector.records import Alert, Message, alert_from_json, printable, raw
+from stream_detector.runtime import program
+from stream_detector.runtime.logs import Terminal, answer_in_json
 
 __all__ = ["alerts", "main"]
 

@@ -17,8 +17,8 @@ from stream_detector.errors import ConfigError, KafkaError, WriteError
 from stream_detector.kafka.clients import plain_producer, require_broker, translate
 from stream_detector.kafka.properties import faults
 from stream_detector.kafka.topics import require
-from stream_detector.logs import Terminal
 from stream_detector.records import printable
+from stream_detector.runtime.logs import Terminal
 
 __all__ = ["Message", "add_target", "feed", "publish", "settings"]
 

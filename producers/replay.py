@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from producers.feed import Message, add_target, feed, settings
-from stream_detector import program
 from stream_detector.config import RecordConfig
 from stream_detector.errors import DataError
 from stream_detector.records import telemetry_to_json, value_at
+from stream_detector.runtime import program
 from stream_detector.tables.reading import FORMATS, Row, open_table
 from stream_detector.tables.records import features_of
 

@@ -19,10 +19,10 @@ import numpy as np
 from producers.faults import Fault, distort, plan, record_id
 from producers.feed import add_target, feed, settings
 from producers.telemetry import CATEGORY, METRICS, Fleet, State
-from stream_detector import program
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError
 from stream_detector.records import telemetry_to_json
+from stream_detector.runtime import program
 
 __all__ = ["Sample", "Simulation", "main", "simulate"]
 

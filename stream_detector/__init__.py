@@ -5,14 +5,14 @@ this package needs no broker, and loads torch only when one of its names is firs
 that only read alerts or feed telemetry start without it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import os
 
-from stream_detector import host as host  # it notes when this process is forked: from here on
+TYPE_CHECKING = False  # as typing has it, which takes longer to load than all of this
+PROCESS = os.getpid()  # who imported this package; another one was forked from it
 
 if TYPE_CHECKING:
     from stream_detector.features import Feature, FeatureSchema, Kind
-    from stream_detector.fitting import fit
+    from stream_detector.fitting.fit import fit
     from stream_detector.gan.settings import InversionSettings, ModelConfig, ModelSettings
     from stream_detector.model import DetectorModel, Scores
     from stream_detector.scoring.explanation import Explanation, FeatureExplanation
@@ -36,11 +36,13 @@ HOMES = {
     **dict.fromkeys(("InversionSettings", "ModelConfig", "ModelSettings"), "gan.settings"),
     **dict.fromkeys(("DetectorModel", "Scores"), "model"),
     **dict.fromkeys(("Explanation", "FeatureExplanation"), "scoring.explanation"),
-    "fit": "fitting",
+    "fit": "fitting.fit",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    from importlib import import_module  # noqa: PLC0415 - most programs never come here
+
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 
 from stream_detector.errors import ConfigError, ModelFormatError
 from stream_detector.features import FeatureSchema, Kind
+from stream_detector.gan.memory import NEAR
 from stream_detector.gan.networks import Gan, Sizes, tensor_shapes
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.gan.training import sizes_for
@@ -27,7 +28,6 @@ from stream_detector.golden import Golden
 from stream_detector.normaliser import Layout, Normaliser
 from stream_detector.scoring.calibration import KNOTS, Calibration, TailTable
 from stream_detector.scoring.discrimination import FeatureSpread
-from stream_detector.scoring.memory import NEAR
 from stream_detector.scoring.scorer import PARTS, Scorer, remembered
 from stream_detector.scoring.screen import Screen
 

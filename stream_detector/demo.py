@@ -29,18 +29,19 @@ from consumers.tail import alerts
 from producers.faults import Fault, FaultKind
 from producers.feed import publish
 from producers.simulator import Sample, Simulation, simulate
-from stream_detector import logs
 from stream_detector.config import Config, load_config
 from stream_detector.foreign import printable
-from stream_detector.kafka import registry, worker
 from stream_detector.kafka.embedded import EmbeddedBroker
 from stream_detector.kafka.follow import follow
 from stream_detector.kafka.sandbox import begin_at_end, sandbox
-from stream_detector.kafka.summary import RunSummary
-from stream_detector.logs import Terminal
 from stream_detector.records import Alert
+from stream_detector.registry import store
 from stream_detector.retraining.first_fit import fit_topics
-from stream_detector.scoring.compiling import announce
+from stream_detector.runtime import logs
+from stream_detector.runtime.logs import Terminal
+from stream_detector.scoring.compiled.compiling import announce
+from stream_detector.worker import loop
+from stream_detector.worker.summary import RunSummary
 
 __all__ = ["CONFIG", "DemoSummary", "run_demo"]
 
@@ -146,7 +147,7 @@ def _play(config: Config, seed: int, console: Console) -> DemoSummary:
     _stage(console, 3, "Fitting encoder, generator and discriminator on them")
     with _bar(console, "fitting") as progress:
         model = fit_topics(config, NORMAL, seed, progress)
-    pointer = registry.publish(config, model.to_bytes(), "demo", "first fit")
+    pointer = store.publish(config, model.to_bytes(), "demo", "first fit")
     begin_at_end(config)
 
     _stage(console, 4, f"Model {pointer.version[:12]} is published; {LIVE:,} more records, some of them faulty")
@@ -192,7 +193,7 @@ def _working(config: Config) -> Iterator[Future[RunSummary]]:
     stop = Event()
     with ThreadPoolExecutor(1, thread_name_prefix="worker") as pool:
         try:
-            yield pool.submit(worker.run, config, until_end=True, stop=stop)
+            yield pool.submit(loop.run, config, until_end=True, stop=stop)
         finally:
             stop.set()
 

@@ -18,6 +18,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector import ahead
 from stream_detector.absence import by_feature, unseen
 from stream_detector.config import ThresholdConfig
 from stream_detector.features import Encoded
@@ -35,7 +36,6 @@ from stream_detector.records import (
     raw,
     values_of,
 )
-from stream_detector.scoring import ahead
 from stream_detector.scoring.explanation import Explanation
 from stream_detector.scoring.threshold import Limits, NewsScore, RollingThreshold, Threshold, Unseen
 

@@ -16,15 +16,15 @@ from stream_detector.absence import compared, present_names, telling
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
 from stream_detector.features import Encoded, FeatureSchema, Kind, encode
-from stream_detector.files import write_file
-from stream_detector.frames import Records, as_numbers, as_rows, is_float32
 from stream_detector.gan.settings import Mode, ModelConfig
 from stream_detector.golden import Golden
-from stream_detector.host import AS_NUMPY_HAS_IT
+from stream_detector.runtime.files import write_file
+from stream_detector.runtime.host import AS_NUMPY_HAS_IT
 from stream_detector.scoring.calibration import Calibration, Weights, significant
 from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.explanation import Explanation, absent_shares, explain
 from stream_detector.scoring.scorer import Scorer
+from stream_detector.tables.frames import Records, as_numbers, as_rows, is_float32
 
 __all__ = ["DetectorModel", "Scores", "as_matrix", "pick_device", "scored"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.features import FeatureSchema, Kind
-from stream_detector.scoring.compiled.taming import CHANGED, FAR, tame
+from stream_detector.taming import CHANGED, FAR, tame
 
 __all__ = ["Layout", "Normalised", "Normaliser"]
 

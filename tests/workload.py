@@ -247,7 +247,7 @@ class Running:
     """
 
     def __init__(self, config, model, **options):
-        from stream_detector.kafka.summary import RunSummary
+        from stream_detector.worker.summary import RunSummary
 
         self.stop = threading.Event()
         self.seen, self.summary, self.error = RunSummary(), None, None
@@ -264,11 +264,11 @@ class Running:
         return self.summary
 
     def _run(self, config, model, options):
-        from stream_detector.kafka import worker
+        from stream_detector.worker import loop
 
         source = (lambda: model) if model else None
         try:
-            self.summary = worker.run(config, source, stop=self.stop, observer=self, **options)
+            self.summary = loop.run(config, source, stop=self.stop, observer=self, **options)
         except Exception as error:  # noqa: BLE001 - raised again by whoever joins
             self.error = error
 
@@ -284,10 +284,10 @@ class Running:
 
 def published(config, *models):
     """Stores models; returns their versions, the first one serving."""
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
-    versions = [registry.store(config, model.to_bytes()) for model in models]
-    registry.promote(config, versions[0], "test", "first")
+    versions = [store.store(config, model.to_bytes()) for model in models]
+    store.promote(config, versions[0], "test", "first")
     return versions
 
 

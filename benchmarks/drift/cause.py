@@ -7,9 +7,9 @@ from typing import Any
 from benchmarks.drift.figures import Seen
 from benchmarks.drift.traffic import step_of
 from stream_detector.config import Config
-from stream_detector.control import ControlEvent
 from stream_detector.kafka.follow import follow
 from stream_detector.records import raw
+from stream_detector.records.control_events import ControlEvent
 
 __all__ = ["cause", "is_after", "named"]
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
 from consumers.tail import alerts
-from stream_detector.audit import Judgement, differences
+from stream_detector.audit.backtest import judged
+from stream_detector.audit.differences import Judgement, differences
+from stream_detector.audit.replay import Place, load
 from stream_detector.config import Config
 from stream_detector.kafka import topics
-from stream_detector.kafka.audit import Place, load
-from stream_detector.kafka.backtest import judged
 from stream_detector.kafka.follow import follow
-from stream_detector.kafka.judge import Judge
 from stream_detector.kafka.progress import progress
 from stream_detector.records import Alert, raw
+from stream_detector.worker.judge import Judge
 
 __all__ = ["Dispositions", "dispositions", "turn"]
 

@@ -14,10 +14,11 @@ from benchmarks.drift.programs import Program, run, started
 from benchmarks.drift.traffic import Traffic
 from stream_detector.config import Config
 from stream_detector.errors import StreamDetectorError
-from stream_detector.kafka import registry, topics
-from stream_detector.kafka.pointer import Pointer
+from stream_detector.kafka import topics
 from stream_detector.kafka.progress import progress
 from stream_detector.kafka.sandbox import begin_at_end
+from stream_detector.registry import store
+from stream_detector.registry.pointer import Pointer
 
 __all__ = ["WORKERS", "Operation", "Swap", "operate", "say"]
 
@@ -68,13 +69,13 @@ def operate(config: Config, traffic: Traffic, folder: Path) -> Operation:
         say(f"two workers run; {script.rate:,.0f} records/s, the release comes after {script.before:,} records")
         with traffic.running(config):
             wait.until(lambda: traffic.sent >= script.normal + script.before, _time(script.before), "the release")
-            champion = registry.current(config)
+            champion = store.current(config)
             say("released; now drift is to be noticed, a model trained, tried by the gate and swapped in")
             wait.until(lambda: _version(config) != _version_of(champion), RETRAINED, "a new model")
             if not any(_settled(config, workers, wait, traffic) for _ in range(REPLACED)):
                 raise StreamDetectorError(f"the model was replaced {REPLACED} times and does not settle")
         wait.until(lambda: not any(each.lag for each in progress(config)), CAUGHT_UP, "the end of the stream")
-        challenger = registry.current(config)
+        challenger = store.current(config)
         assert champion, "the first fit was published"
         assert challenger, "a second one came"
         return Operation(
@@ -133,7 +134,7 @@ def _swaps(worker: Program) -> list[Swap]:
 
 
 def _version(config: Config) -> str:
-    return _version_of(registry.current(config))
+    return _version_of(store.current(config))
 
 
 def _version_of(pointer: Pointer | None) -> str:

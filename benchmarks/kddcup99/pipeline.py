@@ -15,11 +15,12 @@ from consumers.tail import alerts
 from producers.feed import Message, publish
 from stream_detector.config import Config, load_config
 from stream_detector.errors import StreamDetectorError
-from stream_detector.kafka import registry, topics
+from stream_detector.kafka import topics
 from stream_detector.kafka.embedded import EmbeddedBroker
 from stream_detector.kafka.follow import follow
 from stream_detector.model import DetectorModel
 from stream_detector.records import Alert
+from stream_detector.registry import store
 
 __all__ = ["Replay", "replay"]
 
@@ -37,7 +38,7 @@ def replay(model: DetectorModel, telemetry: Iterator[Message]) -> Replay:
     """Publishes model and telemetry to an embedded broker and runs `stream-detector run --until-end` on them."""
     with EmbeddedBroker() as broker, _config(broker.bootstrap_servers) as (config, path):
         topics.create(config)
-        registry.publish(config, model.to_bytes(), "benchmark", "fitted on the first normal records")
+        store.publish(config, model.to_bytes(), "benchmark", "fitted on the first normal records")
         records = publish(telemetry, config.kafka, config.topics.telemetry[0])
         start = time.perf_counter()
         _run(path)

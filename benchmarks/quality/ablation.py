@@ -61,7 +61,7 @@ def _last_checkpoint() -> Method:
     default = detector("last-checkpoint", "last checkpoint", ModelConfig())
 
     def fit(train: Matrix, seed: int) -> Score:
-        with patch("stream_detector.fitting.measured_steps", lambda steps: (steps,)):
+        with patch("stream_detector.fitting.fit.measured_steps", lambda steps: (steps,)):
             return default.fit(train, seed)
 
     return replace(default, fit=fit, settings={**default.settings, "measured": "last"})

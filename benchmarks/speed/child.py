@@ -10,9 +10,9 @@ from pathlib import Path
 import structlog
 
 from stream_detector.config import Config
-from stream_detector.kafka import worker
-from stream_detector.kafka.summary import RunSummary
 from stream_detector.model import DetectorModel
+from stream_detector.worker import loop
+from stream_detector.worker.summary import RunSummary
 
 __all__: list[str] = []
 
@@ -29,7 +29,7 @@ class Reporter:
 def main(model: str, config: str) -> None:
     quiet = structlog.make_filtering_bound_logger(logging.WARNING)
     structlog.configure(wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    worker.run(
+    loop.run(
         Config(**json.loads(config)), lambda: DetectorModel.load(model, "cpu"), until_end=True, observer=Reporter()
     )
 

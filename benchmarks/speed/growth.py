@@ -10,10 +10,10 @@ from typing import Any
 from benchmarks.speed import data
 from benchmarks.speed.part import Measured
 from benchmarks.speed.streams import configure, fill, settled
+from stream_detector.audit.replay import Place, threshold_at
 from stream_detector.config import Config
-from stream_detector.kafka.audit import Place, threshold_at
 from stream_detector.kafka.embedded import EmbeddedBroker
-from stream_detector.kafka.judge import Judge
+from stream_detector.worker.judge import Judge
 
 __all__ = ["run"]
 

@@ -17,9 +17,10 @@ from benchmarks.speed import data
 from benchmarks.speed.part import Measured
 from benchmarks.speed.streams import configure
 from stream_detector.config import Config
-from stream_detector.kafka import registry, topics
+from stream_detector.kafka import topics
 from stream_detector.kafka.clients import plain_producer, reader
 from stream_detector.kafka.embedded import EmbeddedBroker
+from stream_detector.registry import store
 
 __all__ = ["run"]
 
@@ -48,7 +49,7 @@ def run(quick: bool) -> Measured:
 
 
 def _measure(config: Config, rate: int, seconds: int) -> list[float]:
-    registry.publish(config, data.model(FEATURES).to_bytes(), "benchmark", "latency")
+    store.publish(config, data.model(FEATURES).to_bytes(), "benchmark", "latency")
     values, faulty = _values(rate, rate * (seconds + WARM))
     sent: dict[str, float] = {}
     seen: dict[str, float] = {}

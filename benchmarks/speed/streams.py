@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from stream_detector.config import Config
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema
-from stream_detector.kafka import topics, worker
-from stream_detector.kafka.batch_limit import BatchLimit
+from stream_detector.kafka import topics
 from stream_detector.kafka.clients import plain_producer, transactional_producer, worker_consumer
 from stream_detector.kafka.formats import decoder
-from stream_detector.kafka.heap import settled_heap
-from stream_detector.kafka.summary import RunSummary
 from stream_detector.model import DetectorModel
+from stream_detector.worker import loop
+from stream_detector.worker.batch_limit import BatchLimit
+from stream_detector.worker.interpreter import settled_heap
+from stream_detector.worker.summary import RunSummary
 
 __all__ = ["PARTITIONS", "Pace", "best", "ceiling", "configure", "fill", "settled", "work"]
 
@@ -117,8 +118,8 @@ def settled(config: Config) -> None:
 def work(config: Config, model: DetectorModel) -> tuple[Pace, RunSummary]:
     """A worker's pace over the whole topic, exactly-once, as `run --until-end` does it."""
     watch = Stopwatch()
-    worker.REPORT = 0.02  # seconds between two reports: one a turn, for short runs are measured, too
-    summary = worker.run(fresh_group(config), lambda: model, until_end=True, observer=watch)
+    loop.REPORT = 0.02  # seconds between two reports: one a turn, for short runs are measured, too
+    summary = loop.run(fresh_group(config), lambda: model, until_end=True, observer=watch)
     return watch.pace, summary
 
 

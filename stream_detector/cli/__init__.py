@@ -3,8 +3,7 @@
 import os
 import sys
 
-from stream_detector import program
-from stream_detector.foreign import printable
+from stream_detector.runtime.loading import loading
 
 __all__ = ["main"]
 
@@ -14,7 +13,9 @@ def main() -> None:
 
     Of several processes that `torchrun` starts, one runs it, and the others help it train.
     """
-    program.loading()
+    loading()
+    from stream_detector.runtime import program
+
     sys.argv[1:] = map(_harmless, sys.argv[1:])
     from stream_detector.cli.app import app
 
@@ -23,6 +24,8 @@ def main() -> None:
 
 def _harmless(argument: str) -> str:
     """An option's name escaped: of one that there is not, the parser's own error shows it as it is."""
+    from stream_detector.foreign import printable
+
     name, equals, value = argument.partition("=")
     return printable(name, None) + equals + value if argument.startswith("--") else argument
 

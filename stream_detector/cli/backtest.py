@@ -11,11 +11,11 @@ from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, p
 from stream_detector.cli.models import resolved
 from stream_detector.errors import ConfigError
 from stream_detector.foreign import printable
-from stream_detector.logs import answer_in_json
+from stream_detector.runtime.logs import answer_in_json
 
 if TYPE_CHECKING:
-    from stream_detector.kafka.audit import Place
-    from stream_detector.kafka.backtest import Backtest
+    from stream_detector.audit.backtest import Backtest
+    from stream_detector.audit.replay import Place
 
 __all__ = ["backtest"]
 
@@ -35,8 +35,8 @@ def backtest(
         raise ConfigError(f"--to {until!r} is not after --from {since!r}")
     configuration = settings(config)
     prepare_scoring(configuration)
-    from stream_detector.kafka.audit import load
-    from stream_detector.kafka.backtest import backtest as judge_again
+    from stream_detector.audit.backtest import backtest as judge_again
+    from stream_detector.audit.replay import load
 
     version = resolved(configuration, model)
     loaded = load(configuration, version)

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stream_detector import logs
 from stream_detector.config import Config, Key, load_config
 from stream_detector.foreign import printable
-from stream_detector.logs import Terminal
+from stream_detector.runtime import logs
+from stream_detector.runtime.logs import Terminal
 
 __all__ = ["ConfigOption", "WhyOption", "answers", "console", "operator", "prepare_scoring", "progress_bar", "settings"]
 
@@ -51,7 +51,7 @@ def prepare_scoring(config: Config) -> None:
     """
     import torch
 
-    from stream_detector.scoring.compiling import announce
+    from stream_detector.scoring.compiled.compiling import announce
 
     torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
     announce(console.print)

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from stream_detector.audit import Difference, Judgement
+from stream_detector.audit.differences import Difference, Judgement
 from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, settings
 from stream_detector.cli.models import resolved
 from stream_detector.errors import NotRetainedError, ReplayMismatchError
-from stream_detector.logs import answer_in_json
 from stream_detector.records import Alert, DeadLetter, printable
+from stream_detector.runtime.logs import answer_in_json
 
 __all__ = ["explain", "replay"]
 
@@ -34,7 +34,7 @@ def explain(
     """Says how a record scores and why, alerted or not: score, opinions, threshold, every feature's share."""
     configuration = settings(config)
     prepare_scoring(configuration)
-    from stream_detector.kafka.audit import Place, judgement, load, model_in_force
+    from stream_detector.audit.replay import Place, judgement, load, model_in_force
 
     place = Place(topic or configuration.topics.telemetry[0], partition, offset, row)
     if model is None:
@@ -57,7 +57,7 @@ def replay(
     """Judges an alert's record again, under the alert's own model and threshold; says match or shows the difference."""
     configuration = settings(config)
     prepare_scoring(configuration)
-    from stream_detector.kafka.audit import replay as again
+    from stream_detector.audit.replay import replay as again
 
     done = again(configuration, alert)
     if as_json:

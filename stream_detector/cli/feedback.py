@@ -8,9 +8,9 @@ import typer
 from stream_detector.cli.common import ConfigOption, answers, operator, settings
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
-from stream_detector.feedback import Verdict, precision
 from stream_detector.foreign import printable
-from stream_detector.logs import answer_in_json
+from stream_detector.records.feedback import Verdict, precision
+from stream_detector.runtime.logs import answer_in_json
 
 __all__ = ["feedback"]
 
@@ -36,7 +36,7 @@ def feedback(
 
 
 def _give(config: Config, alert: str, verdict: Verdict, note: str, as_json: bool) -> None:
-    from stream_detector.kafka.feedback import give
+    from stream_detector.audit.feedback import give
 
     given = give(config, alert, verdict, note, operator())
     if as_json:
@@ -46,7 +46,7 @@ def _give(config: Config, alert: str, verdict: Verdict, note: str, as_json: bool
 
 
 def _summarise(config: Config, as_json: bool) -> None:
-    from stream_detector.kafka.feedback import latest
+    from stream_detector.audit.feedback import latest
 
     figure = precision(latest(config))
     if as_json:

@@ -10,13 +10,13 @@ from stream_detector.cli.common import ConfigOption, console, operator, prepare_
 from stream_detector.cli.features import show_features
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError, ModelSchemaError
-from stream_detector.files import check_target
 from stream_detector.foreign import printable
+from stream_detector.runtime.files import check_target
 
 if TYPE_CHECKING:
-    from stream_detector.gan.run_directory import RunDirectory
-    from stream_detector.kafka.pointer import Pointer
     from stream_detector.model import DetectorModel
+    from stream_detector.registry.pointer import Pointer
+    from stream_detector.tracking.run_directory import RunDirectory
     from stream_detector.verdicts import Verdicts
 
 __all__ = ["fit", "score"]
@@ -131,8 +131,8 @@ def _run(
     configuration: Config, seed: int | None, parent: Path | None, resume: Path | None
 ) -> "tuple[int, RunDirectory | None]":
     """Seed and run directory: a new one in `parent`, or the one to resume, which has its own seed."""
-    from stream_detector.gan.run_directory import RunDirectory
     from stream_detector.retraining.first_fit import new_run
+    from stream_detector.tracking.run_directory import RunDirectory
 
     if resume is not None:
         run = RunDirectory.open(resume)
@@ -146,26 +146,26 @@ def _publish(configuration: Config, model: "DetectorModel", *, unattended: bool)
 
     A model that does not fit what the telemetry topics hold is a version that nothing points to.
     """
-    from stream_detector.kafka import registry
-    from stream_detector.kafka.suitability import require_suitable
+    from stream_detector.registry import store
+    from stream_detector.registry.suitability import require_suitable
 
     artifact = model.to_bytes()
     try:
         require_suitable(model, configuration)
     except ModelSchemaError:
-        version = registry.store(configuration, artifact)
+        version = store.store(configuration, artifact)
         console.print(f"published, not as current: version {version}", soft_wrap=True)
         raise
     if unattended:
         why = "first fit, automatic (--if-missing)"
-        return registry.publish(configuration, artifact, operator(), why, expected=registry.NOTHING)
-    return registry.publish(configuration, artifact, operator(), "first fit", approved_by=operator())
+        return store.publish(configuration, artifact, operator(), why, expected=store.NOTHING)
+    return store.publish(configuration, artifact, operator(), "first fit", approved_by=operator())
 
 
 def _published(configuration: Config) -> bool:
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
-    if (pointer := registry.current(configuration)) is None:
+    if (pointer := store.current(configuration)) is None:
         return False
     console.print(f"a model is current already: version {pointer.version}; nothing to do")
     return True

@@ -11,7 +11,7 @@ from stream_detector.cli.models import require_fit
 from stream_detector.config import Config
 from stream_detector.errors import StreamDetectorError
 from stream_detector.foreign import printable
-from stream_detector.logs import answer_in_json
+from stream_detector.runtime.logs import answer_in_json
 
 __all__ = ["status", "validate"]
 
@@ -33,11 +33,11 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Shows the model in force, whether it fits the telemetry topics, and how far the group has come in each partition."""
-    from stream_detector.kafka import registry
     from stream_detector.kafka.progress import progress
+    from stream_detector.registry import store
 
     configuration = settings(config)
-    pointer = registry.current(configuration)
+    pointer = store.current(configuration)
     partitions = progress(configuration)
     trouble = _trouble(configuration, pointer.version) if pointer else None
     if as_json:

@@ -13,12 +13,12 @@ from rich.table import Table
 from stream_detector.cli.common import ConfigOption, WhyOption, answers, console, operator, settings
 from stream_detector.config import Config
 from stream_detector.errors import ModelNotFoundError
-from stream_detector.files import check_target, write_file
 from stream_detector.foreign import printable
-from stream_detector.logs import answer_in_json
+from stream_detector.runtime.files import check_target, write_file
+from stream_detector.runtime.logs import answer_in_json
 
 if TYPE_CHECKING:
-    from stream_detector.kafka.pointer import Pointer
+    from stream_detector.registry.pointer import Pointer
 
 __all__ = ["models", "require_fit", "resolved"]
 
@@ -30,12 +30,12 @@ VersionArgument = Annotated[str, typer.Argument(help="Version, or its first char
 @models.command("ls")
 def list_(config: ConfigOption = None) -> None:
     """Lists published versions and what they are: current, previous, approved or first, shadow; and who chose them."""
-    from stream_detector.kafka import pointer, registry
+    from stream_detector.registry import pointer, store
 
     configuration = settings(config)
     current, shadow = pointer.current(configuration), pointer.shadow(configuration)
     table = Table("version", "published", "size", "role", "by", "when", "why")
-    for info in registry.versions(configuration):
+    for info in store.versions(configuration):
         chosen = next((each for each in (current, shadow) if each and each.version == info.version), None)
         decision = map(printable, (chosen.who, chosen.when, chosen.why) if chosen else ())
         roles = ", ".join((*_roles(info.version, current, shadow), *(["damaged"] if info.damaged else [])))
@@ -65,11 +65,11 @@ def _roles(version: str, current: "Pointer | None", shadow: "Pointer | None") ->
 @models.command()
 def show(version: VersionArgument = "current", config: ConfigOption = None) -> None:
     """Shows a version: features, configuration, training figures; `current` for the one in force."""
-    from stream_detector.kafka import registry
     from stream_detector.model import DetectorModel
+    from stream_detector.registry import store
 
     configuration = settings(config)
-    model = DetectorModel.from_bytes(registry.fetch(configuration, resolved(configuration, version)))
+    model = DetectorModel.from_bytes(store.fetch(configuration, resolved(configuration, version)))
     answer_in_json(
         json.dumps(
             {
@@ -87,11 +87,11 @@ def show(version: VersionArgument = "current", config: ConfigOption = None) -> N
 @models.command()
 def export(version: VersionArgument, file: Path, config: ConfigOption = None) -> None:
     """Writes a version's artifact to FILE, verified."""
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
     configuration = settings(config)
     check_target(file)
-    artifact = registry.fetch(configuration, resolved(configuration, version))
+    artifact = store.fetch(configuration, resolved(configuration, version))
     write_file(file, artifact)
     _say(f"wrote {printable(file)}: {len(artifact):,} bytes")
 
@@ -104,16 +104,16 @@ def import_(
     candidate: Annotated[bool, typer.Option("--candidate", help="Publish only; what serves stays.")] = False,
 ) -> None:
     """Publishes the artifact in FILE and makes it current; it must be whole, and fit what the telemetry topics hold."""
-    from stream_detector.kafka import registry
-    from stream_detector.kafka.suitability import require_suitable
     from stream_detector.model import DetectorModel
+    from stream_detector.registry import store
+    from stream_detector.registry.suitability import require_suitable
 
     configuration, model = settings(config), DetectorModel.load(file)
     if candidate:
-        _say(f"published: version {registry.store(configuration, model.to_bytes())}")
+        _say(f"published: version {store.store(configuration, model.to_bytes())}")
         return
     require_suitable(model, configuration)
-    pointer = registry.publish(configuration, model.to_bytes(), operator(), why, approved_by=operator())
+    pointer = store.publish(configuration, model.to_bytes(), operator(), why, approved_by=operator())
     _say(f"current: version {pointer.version}")
 
 
@@ -129,24 +129,24 @@ def promote(
     """Makes a published version current, if it fits what the telemetry topics hold; running workers take it up between
     two transactions.
     """
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
     configuration = settings(config)
-    seen = registry.resolve(configuration, expected) if expected else None
+    seen = store.resolve(configuration, expected) if expected else None
     chosen = resolved(configuration, version)
     require_fit(configuration, chosen)
-    pointer = registry.promote(configuration, chosen, operator(), why, expected=seen, approved_by=operator())
+    pointer = store.promote(configuration, chosen, operator(), why, expected=seen, approved_by=operator())
     _say(f"current: version {pointer.version}")
 
 
 @models.command()
 def rollback(config: ConfigOption = None, why: WhyOption = "rollback") -> None:
     """Makes the version current that was so before, if it fits as for `promote`; nothing is fitted anew."""
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
     configuration = settings(config)
     check = partial(require_fit, configuration)
-    pointer = registry.rollback(configuration, operator(), why, approved_by=operator(), check=check)
+    pointer = store.rollback(configuration, operator(), why, approved_by=operator(), check=check)
     _say(f"current: version {pointer.version}, before {pointer.previous}")
 
 
@@ -156,9 +156,9 @@ def prune(
     config: ConfigOption = None,
 ) -> None:
     """Deletes old versions, never one that is current, previous, approved or in shadow."""
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
-    gone = registry.prune(settings(config), keep)
+    gone = store.prune(settings(config), keep)
     _say(f"deleted {len(gone)}: {', '.join(version[:16] for version in gone)}" if gone else "nothing to delete")
 
 
@@ -170,7 +170,7 @@ def shadow(
     why: WhyOption = "shadow",
 ) -> None:
     """Has workers score a candidate, which must fit as for `promote`, beside the model in force; see `compare`."""
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
     if off == (version is not None):
         raise typer.BadParameter("give either a VERSION or --off")
@@ -178,7 +178,7 @@ def shadow(
     chosen = resolved(configuration, version) if version else None
     if chosen:
         require_fit(configuration, chosen)
-    registry.shadow(configuration, chosen, operator(), why)
+    store.shadow(configuration, chosen, operator(), why)
     _say(f"in shadow: version {chosen}" if chosen else "nothing in shadow")
 
 
@@ -188,8 +188,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Compares the candidate in shadow with the model in force: alerts added and lost, agreement, alert rates."""
-    from stream_detector.kafka import pointer
-    from stream_detector.kafka.shadow import compared
+    from stream_detector.registry import pointer
+    from stream_detector.worker.shadow import compared
 
     configuration = settings(config)
     candidate = pointer.shadow(configuration)
@@ -219,11 +219,11 @@ def _say(text: str) -> None:
 
 def resolved(configuration: Config, version: str) -> str:
     """The version that a user means by its first characters, or by `current`."""
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
     if version != "current":
-        return registry.resolve(configuration, version)
-    if (pointer := registry.current(configuration)) is None:
+        return store.resolve(configuration, version)
+    if (pointer := store.current(configuration)) is None:
         raise ModelNotFoundError(
             f"topic {configuration.topics.models!r} holds no model yet; publish one with 'stream-detector fit --publish'"
         )
@@ -232,8 +232,8 @@ def resolved(configuration: Config, version: str) -> str:
 
 def require_fit(configuration: Config, version: str) -> None:
     """Raises a `ModelError` when a published version is not sound, or does not fit what the telemetry topics hold."""
-    from stream_detector.kafka import registry
-    from stream_detector.kafka.suitability import require_suitable
     from stream_detector.model import DetectorModel
+    from stream_detector.registry import store
+    from stream_detector.registry.suitability import require_suitable
 
-    require_suitable(DetectorModel.from_bytes(registry.fetch(configuration, version)), configuration)
+    require_suitable(DetectorModel.from_bytes(store.fetch(configuration, version)), configuration)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from stream_detector.cli.common import console
-from stream_detector.files import check_target, write_file
 from stream_detector.foreign import printable
+from stream_detector.runtime.files import check_target, write_file
 
 __all__ = ["report"]
 
@@ -17,8 +17,8 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write; default: RUN/report.html.")] = None,
 ) -> None:
     """Writes one self-contained HTML page: configuration, sweet spot, figures and plots of a training."""
-    from stream_detector.gan.report import report as page
-    from stream_detector.gan.run_directory import RunDirectory
+    from stream_detector.tracking.report import report as page
+    from stream_detector.tracking.run_directory import RunDirectory
 
     target = out or run / "report.html"
     opened = RunDirectory.open(run)

@@ -24,16 +24,16 @@ def run(
     """Runs a worker: telemetry in, alerts and dead letters out, exactly once."""
     configuration = settings(config)
     from stream_detector.health import Health
-    from stream_detector.listener import listen
-    from stream_detector.metrics import WorkerMetrics
+    from stream_detector.worker.listener import listen
+    from stream_detector.worker.metrics import WorkerMetrics
 
     health = Health(configuration.metrics.turn_timeout_ms / 1000)
     metrics = WorkerMetrics(health)
     listen(configuration.metrics, health, metrics)  # first of all: what follows takes seconds to import
     prepare_scoring(configuration)
-    from stream_detector.kafka import worker
+    from stream_detector.worker import loop
 
-    done = worker.run(configuration, until_end=until_end, stop=stop_on_signal(), observer=metrics, health=health)
+    done = loop.run(configuration, until_end=until_end, stop=stop_on_signal(), observer=metrics, health=health)
     answers.print(
         f"records={done.records} normal={done.normal} flagged={done.flagged} "
         f"dead_lettered={sum(done.dead_lettered.values())} commits={done.commits} aborts={done.aborts}",

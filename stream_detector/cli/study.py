@@ -27,9 +27,9 @@ def study(
     """Trains a plain GAN on a known distribution and shows when its discriminator detects, and when no more."""
     import torch
 
-    from stream_detector.gan.run_directory import RunDirectory
-    from stream_detector.gan.study import StudySettings
-    from stream_detector.gan.study import study as carry_out
+    from stream_detector.tracking.run_directory import RunDirectory
+    from stream_detector.tracking.study import StudySettings
+    from stream_detector.tracking.study import study as carry_out
 
     torch.set_num_threads(1)
     if resume:

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from stream_detector.gan.evidence import evidence, evidence_width, gauged, squared_distances
+from stream_detector.gan.memory import Memory, capacity, selected
 from stream_detector.gan.negatives import DISPLACEMENTS, corrupted, displacement
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.rebuilding import blurred, column_spread
 from stream_detector.gan.schedule import Descent, average_into, decay
 from stream_detector.gan.settings import ModelSettings
 from stream_detector.gan.state import TrainingState
-from stream_detector.scoring.memory import Memory, capacity, selected
 
 __all__ = ["Lesson", "rebuilding_residual"]
 

@@ -4,10 +4,10 @@ import structlog
 from confluent_kafka import Message, TopicPartition
 
 from stream_detector.config import Config
-from stream_detector.control import ControlEvent
 from stream_detector.kafka import topics
 from stream_detector.kafka.clients import reader
 from stream_detector.records import raw
+from stream_detector.records.control_events import ControlEvent
 
 __all__ = ["ControlWatch"]
 

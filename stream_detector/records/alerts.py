@@ -7,8 +7,8 @@ from typing import NamedTuple
 import orjson
 
 from stream_detector.foreign import printable
-from stream_detector.parsing import count, field, place
 from stream_detector.records.message import Header
+from stream_detector.records.parsing import count, field, place
 
 __all__ = ["Alert", "Contribution", "alert_from_json"]
 

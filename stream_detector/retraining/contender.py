@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from stream_detector.config import ThresholdConfig
 from stream_detector.detector import limits
 from stream_detector.features import Encoded, FeatureSchema, Kind
-from stream_detector.gan.detection import Probe, auc
-from stream_detector.gan.generated import Generated, near_records
 from stream_detector.gan.training import TrainingSet
 from stream_detector.model import DetectorModel
+from stream_detector.tracking.detection import Probe, auc
+from stream_detector.tracking.generated import Generated, near_records
 
 __all__ = ["Contender", "Matrix", "recoded"]
 

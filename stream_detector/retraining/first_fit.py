@@ -11,17 +11,17 @@ from typing import Any, cast
 from stream_detector.config import Config
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema, Rejection, encode
-from stream_detector.fitting import fit
-from stream_detector.gan.run_directory import RunDirectory
+from stream_detector.fitting.fit import fit
+from stream_detector.fitting.profiling import Learnt, barred, learn
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
-from stream_detector.profiling import Learnt, barred, learn
 from stream_detector.records import Decoder, Message, raw
 from stream_detector.records.identity import time_remarks
 from stream_detector.tables.reading import Table, open_table
 from stream_detector.tables.records import categories, features_of, is_flat, label_of
+from stream_detector.tracking.run_directory import RunDirectory
 
 __all__ = ["fit_file", "fit_topics", "new_run"]
 

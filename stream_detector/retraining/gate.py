@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.gan.synthetic import SIZES, Spread, displaced
 from stream_detector.retraining.contender import Contender
 from stream_detector.retraining.reference import Reference
 from stream_detector.retraining.settings import GateSettings
+from stream_detector.tracking.synthetic import SIZES, Spread, displaced
 
 __all__ = ["Check", "Trial", "Unchecked", "Verdict", "failures", "judge", "threshold_move"]
 

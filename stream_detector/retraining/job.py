@@ -13,19 +13,20 @@ from typing import Any
 import structlog
 
 from stream_detector.absence import telling
+from stream_detector.audit import alerts, feedback
 from stream_detector.config import Config
 from stream_detector.detector import limits
 from stream_detector.errors import ConfigError, DataError, GateRefusedError, ModelError, PointerMovedError
 from stream_detector.features import Encoded, FeatureSchema, encode
-from stream_detector.feedback import Verdict as Said
-from stream_detector.fitting import HeldOut, fit
-from stream_detector.gan.run_directory import RunDirectory
+from stream_detector.fitting.fit import HeldOut, fit
+from stream_detector.fitting.profiling import with_origins
 from stream_detector.gan.settings import ModelConfig
-from stream_detector.kafka import alerts, feedback, recent, registry
+from stream_detector.kafka import recent
 from stream_detector.kafka.recent import Reach
 from stream_detector.model import DetectorModel
-from stream_detector.profiling import with_origins
 from stream_detector.records import Alert
+from stream_detector.records.feedback import Verdict as Said
+from stream_detector.registry import store
 from stream_detector.retraining.constant import constant_features, refuse_stuck
 from stream_detector.retraining.contender import Contender, Matrix
 from stream_detector.retraining.gate import Trial, Verdict, failures, judge
@@ -36,6 +37,7 @@ from stream_detector.retraining.report import Report
 from stream_detector.retraining.run import Plan, begun, tidy, unfinished
 from stream_detector.retraining.standing import Standing
 from stream_detector.retraining.window import Window, read_records, read_window
+from stream_detector.tracking.run_directory import RunDirectory
 
 __all__ = ["Occasion", "Outcome", "learn", "retrain"]
 
@@ -91,7 +93,7 @@ def retrain(config: Config, occasion: Occasion, who: str, progress: Progress, *,
             verdict = _gate(config, model, standing, trial)
             published = publish and verdict.passed
             if published:
-                registry.publish(config, model.to_bytes(), who, plan.why, expected=standing.version)
+                store.publish(config, model.to_bytes(), who, plan.why, expected=standing.version)
         except (ConfigError, DataError, ModelError, PointerMovedError) as error:  # else a damaged run is tried for ever
             Report(plan.why, standing.version, None, {}, None, str(error), digest).save(run)
             raise

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stream_detector.config import Config
 from stream_detector.errors import ReplayMismatchError
-from stream_detector.kafka import registry
 from stream_detector.model import DetectorModel
+from stream_detector.registry import store
 from stream_detector.retraining.job import learn
 from stream_detector.retraining.run import ended
 from stream_detector.retraining.standing import Standing
@@ -21,7 +21,7 @@ def repeat(config: Config, folder: Path, progress: Callable[[int, int, str], Non
     `ConfigError` when `folder` holds no such run, and what `retrain` raises.
     """
     run, plan, version = ended(config, folder)
-    artifact = registry.fetch(config, plan.champion) if plan.champion else None
+    artifact = store.fetch(config, plan.champion) if plan.champion else None
     champion = DetectorModel.from_bytes(artifact, config.worker.device) if artifact else None
     seeded = config.model_copy(update={"seed": run.seed})
     model, _ = learn(seeded, plan, Standing(champion, None), progress)

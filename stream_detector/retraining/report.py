@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stream_detector.gan.run_directory import RunDirectory
 from stream_detector.retraining.gate import Check, Verdict
+from stream_detector.tracking.run_directory import RunDirectory
 
 __all__ = ["Report", "limit"]
 

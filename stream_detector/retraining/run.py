@@ -18,10 +18,10 @@ from typing import Any, Self
 
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
-from stream_detector.gan.run_directory import RunDirectory
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.kafka.recent import Reach
 from stream_detector.retraining.normal import Evidence
+from stream_detector.tracking.run_directory import RunDirectory
 
 __all__ = ["Plan", "begun", "ended", "last_ended", "tidy", "unfinished"]
 

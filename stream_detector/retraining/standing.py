@@ -6,9 +6,9 @@ from typing import Self
 from stream_detector.config import Config
 from stream_detector.errors import ModelSchemaError
 from stream_detector.features import FeatureSchema, Kind
-from stream_detector.kafka import registry
+from stream_detector.fitting.profiling import barred, learn
 from stream_detector.model import DetectorModel
-from stream_detector.profiling import barred, learn
+from stream_detector.registry import store
 from stream_detector.retraining.window import Window
 
 __all__ = ["Standing"]
@@ -29,7 +29,7 @@ class Standing:
     @classmethod
     def load(cls, config: Config) -> Self:
         """As the models topic's pointer has it; raises a `ModelError` when an artifact is gone or damaged."""
-        pointer = registry.current(config)
+        pointer = store.current(config)
         if pointer is None:
             return cls(None, None)
         champion = _fetch(config, pointer.version)
@@ -40,8 +40,8 @@ class Standing:
 
     @property
     def version(self) -> str:
-        """The champion's, or `registry.NOTHING`."""
-        return self.champion.version if self.champion else registry.NOTHING
+        """The champion's, or `store.NOTHING`."""
+        return self.champion.version if self.champion else store.NOTHING
 
     def schema(self, config: Config, window: Window) -> FeatureSchema:
         """The features to learn, categories still open: those declared, the champion's, or what the records hold.
@@ -79,7 +79,7 @@ class Standing:
 
 
 def _fetch(config: Config, version: str) -> DetectorModel:
-    return DetectorModel.from_bytes(registry.fetch(config, version), config.worker.device)
+    return DetectorModel.from_bytes(store.fetch(config, version), config.worker.device)
 
 
 def _shape(schema: FeatureSchema) -> list[tuple[str, Kind, bool, float | None]]:

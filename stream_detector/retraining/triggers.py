@@ -7,9 +7,10 @@ from typing import Self
 import structlog
 
 from stream_detector.config import Config
-from stream_detector.control import ControlEvent
-from stream_detector.kafka import recent, registry
+from stream_detector.kafka import recent
 from stream_detector.kafka.control import ControlWatch
+from stream_detector.records.control_events import ControlEvent
+from stream_detector.registry import store
 from stream_detector.retraining.arrivals import Arrivals
 from stream_detector.retraining.job import Occasion
 from stream_detector.retraining.run import last_ended, unfinished
@@ -29,7 +30,7 @@ class Triggers:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        pointer = registry.current(config)
+        pointer = store.current(config)
         moved = pointer.moment if pointer else None
         self._attempted = last_ended(config)  # so that a service that is started again keeps its cool-down
         self._moved = moved
@@ -65,8 +66,8 @@ class Triggers:
 
     def _unfinished(self) -> bool:
         """Whether there is a run to go on with under the model in force."""
-        pointer = registry.current(self._config)
-        with unfinished(self._config, pointer.version if pointer else registry.NOTHING) as found:
+        pointer = store.current(self._config)
+        with unfinished(self._config, pointer.version if pointer else store.NOTHING) as found:
             return found is not None
 
     def _scheduled(self) -> Occasion | None:
@@ -76,7 +77,7 @@ class Triggers:
             return None
         if self._young(self._attempted, every.total_seconds()):
             return None
-        pointer = registry.current(self._config)
+        pointer = store.current(self._config)
         self._moved = pointer.moment if pointer else None
         return None if self._young(self._moved, every.total_seconds()) else Occasion(f"retrain.every: {every}")
 
@@ -116,7 +117,7 @@ class Triggers:
         log.info("drift", record=event.record, detector=event.detector, stream=event.stream, wanted=self._wanted())
 
     def _in_force(self, event: ControlEvent) -> bool:
-        pointer = registry.current(self._config)
+        pointer = store.current(self._config)
         return pointer is not None and pointer.version == event.model
 
     def _wanted(self) -> int:

@@ -1,5 +1,5 @@
 """Raw scores, what they mean, and when they are alerts."""
 
-from stream_detector.scoring.cache import settle
+from stream_detector.scoring.compiled.cache import settle
 
 settle()

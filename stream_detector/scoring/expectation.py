@@ -9,8 +9,8 @@ the columns that fit badly replaced by what is expected there.
 import torch
 from torch import Tensor
 
+from stream_detector.gan.memory import Memory
 from stream_detector.gan.networks import Gan
-from stream_detector.scoring.memory import Memory
 
 __all__ = ["expected"]
 

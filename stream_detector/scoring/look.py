@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from stream_detector.gan.evidence import evidence
+from stream_detector.gan.memory import Memory
 from stream_detector.gan.networks import Gan
 from stream_detector.scoring.inversion import Inversion, Problem, start
-from stream_detector.scoring.memory import Memory
 
 __all__ = ["Look", "look"]
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stream_detector.gan.memory import Memory
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised, Normaliser
@@ -23,7 +24,6 @@ from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.discrimination import FeatureSpread, shown_to_all
 from stream_detector.scoring.expectation import expected
 from stream_detector.scoring.look import Look, look
-from stream_detector.scoring.memory import Memory
 from stream_detector.scoring.screen import Screen
 
 __all__ = ["PARTS", "Scorer", "remembered"]

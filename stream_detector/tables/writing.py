@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from stream_detector.errors import DataError
-from stream_detector.files import check_target, replacing
+from stream_detector.runtime.files import check_target, replacing
 from stream_detector.tables.reading import STANDARD
 
 __all__ = ["require_writable", "write_batches"]

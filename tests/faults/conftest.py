@@ -26,19 +26,19 @@ def values():
 @pytest.fixture
 def config(broker):
     """Short timeouts, so that what is dead is noticed within seconds; the model is published."""
-    from stream_detector.kafka import registry
+    from stream_detector.registry import store
 
     made = fresh_config(broker, threshold=THRESHOLD, worker=IMPATIENT)
-    registry.publish(made, small_model().to_bytes(), "test", "faults")
+    store.publish(made, small_model().to_bytes(), "test", "faults")
     return made
 
 
 @pytest.fixture(scope="session")
 def oracle(broker, values):
     """What one worker leaves that nothing happens to: alerts and dead letters by partition and offset."""
-    from stream_detector.kafka import worker
+    from stream_detector.worker import loop
 
     config = fresh_config(broker, threshold=THRESHOLD)
     feed(config, values)
-    worker.run(slotted(config, "oracle"), small_model, until_end=True)
+    loop.run(slotted(config, "oracle"), small_model, until_end=True)
     return left_by(config)

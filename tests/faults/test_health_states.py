@@ -17,10 +17,11 @@ from confluent_kafka.admin import (
 from workload import IMPATIENT, Running, feed, fresh_config, published, small_model, telemetry, until
 
 from stream_detector.health import Health
-from stream_detector.kafka import registry, topics
+from stream_detector.kafka import topics
 from stream_detector.kafka.clients import admin
 from stream_detector.kafka.embedded import EmbeddedBroker
-from stream_detector.kafka.judge import Judge
+from stream_detector.registry import store
+from stream_detector.worker.judge import Judge
 
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 
@@ -66,7 +67,7 @@ def test_no_model_yet(config):
     with Running(config, None, health=health):
         told(health, "no model on topic")
         assert health.is_alive
-        registry.publish(config, small_model().to_bytes(), "test", "first")
+        store.publish(config, small_model().to_bytes(), "test", "first")
         ready(health)
 
 
@@ -181,12 +182,12 @@ def test_a_model_that_is_refused(config):
     sound, other = published(config, small_model(), small_model(1))
     with Running(config, None, health=health):
         ready(health)
-        broken = registry.store(config, small_model(2).to_bytes()[:-9])
-        registry.promote(config, broken, "test", "broken")
+        broken = store.store(config, small_model(2).to_bytes()[:-9])
+        store.promote(config, broken, "test", "broken")
         until(lambda: any(broken[:16] in text for text in health.remarks()), "the refusal is told", 40)
         assert health.troubles() == []
         assert sound[:16] in health.remarks()[0]
-        registry.promote(config, other, "test", "sound")
+        store.promote(config, other, "test", "sound")
         until(lambda: not health.remarks(), "the refusal is over", 40)
 
 

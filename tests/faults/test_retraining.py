@@ -10,10 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 from workload import everything, feed, fresh_config, small_model, telemetry, until
 
-from stream_detector.control import ControlEvent
 from stream_detector.errors import BrokerUnavailableError
-from stream_detector.kafka import registry, window
+from stream_detector.kafka import reads
 from stream_detector.kafka.send import send
+from stream_detector.records.control_events import ControlEvent
+from stream_detector.registry import store
 from stream_detector.retraining import service
 from stream_detector.retraining.job import Occasion, retrain
 
@@ -23,9 +24,9 @@ GATE = {"least_auc": 0.5, "least_coverage": 0.0, "threshold_move": 9.0, "thresho
 @pytest.fixture
 def config(private_broker, tmp_path, monkeypatch):
     """Quick fits on a broker to be lost, short patience with it, telemetry to learn from, and a model in force."""
-    monkeypatch.setattr(registry, "TIMEOUT", 5.0)
-    monkeypatch.setattr(window, "TIMEOUT", 3.0)
-    monkeypatch.setattr(window, "STALL", 3.0)
+    monkeypatch.setattr(store, "TIMEOUT", 5.0)
+    monkeypatch.setattr(reads, "TIMEOUT", 3.0)
+    monkeypatch.setattr(reads, "STALL", 3.0)
     settings = {"records": 2_000, "least_records": 300, "runs": tmp_path / "runs", "gate": GATE}
     made = fresh_config(
         private_broker,
@@ -34,14 +35,14 @@ def config(private_broker, tmp_path, monkeypatch):
         retrain=settings,
     )
     feed(made, telemetry(900, anomalies=0.0))
-    registry.publish(made, small_model().to_bytes(), "test", "first")
-    until(lambda: registry.current(made), "the pointer can be read")  # a commit is seen a little after it is made
+    store.publish(made, small_model().to_bytes(), "test", "first")
+    until(lambda: store.current(made), "the pointer can be read")  # a commit is seen a little after it is made
     return made
 
 
 def test_a_broker_lost_half_way_leaves_the_model_in_force(private_broker, config):
     """What was trained waits in the run directory; once the broker is back it is judged and published."""
-    served = registry.current(config)
+    served = store.current(config)
 
     with (
         killing(private_broker, "loss")() as bar,
@@ -49,12 +50,12 @@ def test_a_broker_lost_half_way_leaves_the_model_in_force(private_broker, config
     ):
         retrain(config, Occasion("broker lost"), "test", bar)
     private_broker.restart()
-    assert registry.current(config) == served
+    assert store.current(config) == served
     outcome = retrain(config, Occasion("next"), "test", lambda *_: None)
 
     assert outcome.published
     assert len(list(config.retrain.runs.iterdir())) == 1
-    assert registry.current(config).why == "broker lost"
+    assert store.current(config).why == "broker lost"
 
 
 def killing(broker, message):
@@ -71,7 +72,7 @@ def killing(broker, message):
 
 def test_a_broker_lost_while_the_window_is_read_is_one_line(private_broker, config, command, tmp_path, monkeypatch):
     """Exit code 5 and what was read; nothing was trained, nothing published, and the next command goes on."""
-    served = registry.current(config)
+    served = store.current(config)
     monkeypatch.setattr(
         import_module("stream_detector.cli.retrain"), "progress_bar", killing(private_broker, "reading telemetry")
     )
@@ -85,7 +86,7 @@ def test_a_broker_lost_while_the_window_is_read_is_one_line(private_broker, conf
     (run,) = config.retrain.runs.iterdir()
     assert not list(run.glob("checkpoints/*"))
     private_broker.restart()
-    assert registry.current(config) == served
+    assert store.current(config) == served
     monkeypatch.undo()
     assert command("retrain", "--once", "-c", path)[0] == 0
     assert list(config.retrain.runs.iterdir()) == [run]
@@ -107,7 +108,7 @@ def serving(config, bar):
 def test_a_service_goes_on_when_the_broker_is_back(private_broker, config, monkeypatch):
     """A retraining that lost its broker does not wait for another drift or the end of the cool-down."""
     monkeypatch.setattr(service, "PAUSE", 1.0)
-    served, topic = registry.current(config).version, config.topics.telemetry[0]
+    served, topic = store.current(config).version, config.topics.telemetry[0]
     now = datetime.now(UTC).isoformat()
     event = ControlEvent("drift", "e1", topic, 0, 0, "adwin", "score", served, now)
     send(config.kafka, config.topics.control, b"", event.to_json())
@@ -117,6 +118,6 @@ def test_a_service_goes_on_when_the_broker_is_back(private_broker, config, monke
         until(lambda: outcomes, "the retraining has gone on", 120)
 
     assert outcomes[0].published
-    assert "adwin on score" in registry.current(config).why
+    assert "adwin on score" in store.current(config).why
     assert len(list(config.retrain.runs.iterdir())) == 1
     assert sum(message.key() == b"current" for message in everything(config, config.topics.models)) == 2

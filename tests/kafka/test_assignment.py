@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_detector.kafka.assignment import Assignment
-from stream_detector.kafka.restore import earlier_scores, restored
 from stream_detector.scoring.threshold import Limits, RollingThreshold
+from stream_detector.worker.partitions.assignment import Assignment
+from stream_detector.worker.partitions.restore import earlier_scores, restored
 
 LIMITS = Limits(target_alert_rate=0.1, window=20, warmup=5, nominal=1.0, floor=0.5, ceiling=3.0)
 

@@ -10,12 +10,13 @@ import yaml
 from confluent_kafka import TopicPartition
 from workload import THRESHOLD, Running, committed, feed, fresh_config, record, small_model, telemetry, with_alerts
 
-from stream_detector.audit import differences
+from stream_detector.audit import alerts
+from stream_detector.audit.backtest import backtest
+from stream_detector.audit.differences import differences
+from stream_detector.audit.replay import Place, judgement, model_in_force, replay
 from stream_detector.errors import NotRetainedError
-from stream_detector.kafka import alerts, registry
-from stream_detector.kafka.audit import Place, judgement, model_in_force, replay
-from stream_detector.kafka.backtest import backtest
 from stream_detector.kafka.clients import admin
+from stream_detector.registry import store
 
 RECORDS = 1_800
 # Recent: half a minute after its start the broker deletes what has expired.
@@ -28,7 +29,7 @@ def judged(broker):
     config = fresh_config(
         broker, threshold=THRESHOLD, worker={"session_timeout_ms": 6_000, "transaction_timeout_ms": 3_000}
     )
-    registry.publish(config, small_model().to_bytes(), who="test", why="first")
+    store.publish(config, small_model().to_bytes(), who="test", why="first")
     values = [b"{" if at % 100 == 50 else value for at, value in enumerate(telemetry(RECORDS))]
     feed(config, values[: RECORDS // 2], timestamp=BEGIN_MS)
     feed(config, values[RECORDS // 2 :], timestamp=BEGIN_MS + 60_000)
@@ -156,9 +157,9 @@ def test_a_backtest_of_the_model_in_force_adds_and_loses_nothing(judged):
 
 def test_a_backtest_of_another_model_shows_what_it_would_change(judged, path, command):
     """Added and lost alerts are listed, and make up the difference between the two sets."""
-    pointer = registry.current(judged)
-    other = registry.publish(judged, small_model(1).to_bytes(), who="test", why="another")
-    registry.promote(judged, pointer.version, who="test", why="back")
+    pointer = store.current(judged)
+    other = store.publish(judged, small_model(1).to_bytes(), who="test", why="another")
+    store.promote(judged, pointer.version, who="test", why="back")
     since = datetime.fromtimestamp(BEGIN_MS / 1000, UTC).isoformat()
     code, out, err = command("backtest", "--from", since, "--model", other.version[:10], "--json", "-c", path)
     assert code == 0, err
@@ -189,7 +190,7 @@ def test_a_time_that_cannot_be_is_said(path, command, args, code, says):
 def test_what_retention_took_is_told_apart_from_a_mismatch(broker, tmp_path, command):
     """Without its history an alert cannot be checked, without its record or model not replayed: 9, not 8."""
     config = fresh_config(broker, threshold=THRESHOLD | {"window": 200})
-    registry.publish(config, small_model().to_bytes(), who="test", why="first")
+    store.publish(config, small_model().to_bytes(), who="test", why="first")
     quiet = [record(cpu=50 + at % 7, memory=30 + at % 5) for at in range(300)]
     feed(config, [*quiet, record(cpu=400.0), *quiet], partitions=1)
     with Running(config, None, until_end=True) as running:

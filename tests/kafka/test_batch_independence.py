@@ -5,8 +5,8 @@ from itertools import count
 import pytest
 from workload import Running, alerts, committed, ends, feed, fresh_config, slotted, small_model, telemetry, until
 
-from stream_detector.kafka import batch_limit
-from stream_detector.kafka.transaction import Transaction
+from stream_detector.worker import batch_limit
+from stream_detector.worker.output.transaction import Transaction
 
 RECORDS = 9_000
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}

@@ -17,9 +17,9 @@ from workload import (
     telemetry,
 )
 
-from stream_detector.control import ControlEvent
 from stream_detector.errors import TopicMissingError
-from stream_detector.kafka import worker
+from stream_detector.records.control_events import ControlEvent
+from stream_detector.worker import loop
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,6 @@ def test_a_missing_control_topic_is_named_unless_drift_is_off(broker):
     config = fresh_config(broker, worker={"unavailable_timeout_ms": 1_000})
     gone = config.model_copy(update={"topics": config.topics.model_copy(update={"control": "no-such-control"})})
     with pytest.raises(TopicMissingError, match="no-such-control"):
-        worker.run(gone, small_model)
+        loop.run(gone, small_model)
     off = gone.model_copy(update={"drift": gone.drift.model_copy(update={"enabled": False})})
-    assert worker.run(off, small_model, until_end=True).records == 0
+    assert loop.run(off, small_model, until_end=True).records == 0

@@ -6,7 +6,9 @@ import pytest
 from workload import THRESHOLD, Running, feed, fresh_config, small_model, telemetry, with_alerts
 
 from benchmarks.drift.dispositions import dispositions
-from stream_detector.kafka import alerts, registry, topics
+from stream_detector.audit import alerts
+from stream_detector.kafka import topics
+from stream_detector.registry import store
 
 RECORDS = 900
 
@@ -15,7 +17,7 @@ RECORDS = 900
 def judged(broker):
     """Records judged by one worker; one of them is no JSON."""
     config = fresh_config(broker, threshold=THRESHOLD)
-    registry.publish(config, small_model().to_bytes(), who="test", why="first")
+    store.publish(config, small_model().to_bytes(), who="test", why="first")
     feed(config, [*list(telemetry(RECORDS - 1)), b"{"])
     with Running(config, None, until_end=True) as running:
         running.join()

@@ -12,7 +12,7 @@ import pytest
 
 from stream_detector.config import Config, KafkaConfig
 from stream_detector.errors import EmbeddedBrokerError
-from stream_detector.kafka import embedded, jvm, topics, window
+from stream_detector.kafka import embedded, jvm, reads, topics
 from stream_detector.kafka.clients import reachable, require_broker, transactional_producer
 from stream_detector.kafka.embedded import EmbeddedBroker
 
@@ -56,7 +56,7 @@ def commit(config, value):
 
 
 def values(config):
-    return [m.value() for batch in window.read(config.kafka, config.topics.alerts, 0, 0, 100) for m in batch]
+    return [m.value() for batch in reads.read(config.kafka, config.topics.alerts, 0, 0, 100) for m in batch]
 
 
 def test_keeps_committed_records_and_its_address_over_a_kill(private_broker, make_config):

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from stream_detector.audit import alerts
+from stream_detector.audit.feedback import give, latest
 from stream_detector.errors import ConfigError, NotRetainedError, TopicMissingError
-from stream_detector.feedback import Verdict, precision
-from stream_detector.kafka import alerts
-from stream_detector.kafka.feedback import give, latest
 from stream_detector.records import Alert
+from stream_detector.records.feedback import Verdict, precision
 from tests.workload import everything
 
 ALERT = Alert(

@@ -18,8 +18,8 @@ from workload import (
     telemetry,
 )
 
+from stream_detector.audit.backtest import backtest
 from stream_detector.kafka import recent
-from stream_detector.kafka.backtest import backtest
 from stream_detector.retraining.window import read_window
 
 THRESHOLD = {"window": 300, "warmup": 100, "target_alert_rate": 0.02}

@@ -15,9 +15,10 @@ import stream_detector
 from consumers.tail import main as tail
 from producers.replay import main as replay_telemetry
 from producers.simulator import main as simulate
+from stream_detector.audit import alerts
 from stream_detector.cli import main
-from stream_detector.kafka import alerts, registry
 from stream_detector.records.pointer import Pointer
+from stream_detector.registry import store
 
 PLAIN = HOSTILE.replace("\udcff", "")
 NAMES = [f"{PLAIN}{at}" for at in range(3)]
@@ -51,8 +52,8 @@ def model():
 def world(broker, model):
     """A worker has judged hostile records under a model chosen by a hostile hand for a hostile reason."""
     config = fresh_config(broker, threshold=THRESHOLD)
-    version = registry.publish(config, model.to_bytes(), who=HOSTILE, why=f"fix [/x] {HOSTILE}").version
-    other = registry.store(config, model.with_lineage({"\x1b[2J": PLAIN}).to_bytes())
+    version = store.publish(config, model.to_bytes(), who=HOSTILE, why=f"fix [/x] {HOSTILE}").version
+    other = store.store(config, model.with_lineage({"\x1b[2J": PLAIN}).to_bytes())
     feed(config, [*telemetry(2), b"\x1b[2J{", b'{"features": {"\xc2\x9b": []}}'], partitions=1)
     with Running(config, None, until_end=True) as running:
         running.join()
@@ -164,7 +165,7 @@ def test_pointers_of_other_writers_say_nothing_raw(world, path, said, produce):
         assert "[bold]" in said("models", "ls", "-c", path, code=0)
         assert "[bold]" in said("status", "-c", path, code=0)
     finally:
-        registry.promote(config, version, "test", "back")
+        store.promote(config, version, "test", "back")
 
 
 def test_feedback_control_and_shadow_of_other_writers_say_nothing_raw(world, path, said, produce):

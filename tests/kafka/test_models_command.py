@@ -9,8 +9,8 @@ import yaml
 from workload import alter, feed, fresh_config, published, small_model
 
 from stream_detector.cli import main
-from stream_detector.kafka import pointer, registry
 from stream_detector.kafka.clients import plain_producer
+from stream_detector.registry import pointer, store
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_version_is_promoted_rolled_back_and_pruned(config, command, tmp_path)
         model.save(tmp_path / f"{number}.safetensors")
     assert command("import", tmp_path / "0.safetensors")[0] == 0
     assert second.version in command("import", tmp_path / "1.safetensors", "--candidate")[2]
-    assert registry.current(config).version == first.version
+    assert store.current(config).version == first.version
 
     code, _, err = command("promote", second.version[:12], "--expected", second.version[:12])
     assert (code, first.version in err, second.version in err) == (4, True, True)
@@ -51,11 +51,11 @@ def test_a_version_is_promoted_rolled_back_and_pruned(config, command, tmp_path)
     assert [line for line in listed.splitlines() if "current" in line and "[b]better[/b]" in line]
 
     assert command("rollback", "--why", "worse")[0] == 0
-    served = registry.current(config)
+    served = store.current(config)
     assert (served.version, served.why, bool(served.approved_by)) == (first.version, "worse", True)
-    spare = registry.store(config, small_model().with_lineage({"copy": 3}).to_bytes())
+    spare = store.store(config, small_model().with_lineage({"copy": 3}).to_bytes())
     assert spare[:16] in command("prune", "--keep", 0)[2]
-    assert {info.version for info in registry.versions(config)} == {first.version, second.version}
+    assert {info.version for info in store.versions(config)} == {first.version, second.version}
 
 
 def test_a_candidate_goes_into_shadow_and_is_compared(config, command):
@@ -72,7 +72,7 @@ def test_a_candidate_goes_into_shadow_and_is_compared(config, command):
     assert "agreement 100.0%" in shown
     assert command("shadow", "--off")[0] == 0
     assert command("compare")[0] == 4
-    assert registry.current(config).version == serves
+    assert store.current(config).version == serves
 
 
 def test_without_a_way_back_it_says_so(command):
@@ -85,14 +85,14 @@ def test_without_a_way_back_it_says_so(command):
 def test_no_way_leads_to_a_model_of_other_records(config, command):
     """`promote`, `rollback` and `shadow` hold a model against the topic alike, and `status` says what a worker would."""
     fitting, again = published(config, small_model(), small_model().with_lineage({"copy": 2}))
-    registry.promote(config, again, "test", "second")
+    store.promote(config, again, "test", "second")
     assert command("status", noun=())[1].splitlines()[1].startswith("┏")
     feed(config, [json.dumps({"features": {"pressure": 1.0, "flow": 2.0}}).encode()] * 60)
-    before = registry.current(config)
+    before = store.current(config)
     for args in (("promote", fitting), ("rollback",), ("shadow", fitting)):
         code, _, err = command(*args)
         assert (code, "'flow', 'pressure'" in err, len(err.splitlines())) == (4, True, 1), args
-    assert registry.current(config) == before
+    assert store.current(config) == before
     assert pointer.shadow(config) is None
     _, told, _ = command("status", noun=())
     (line,) = (line for line in told.splitlines() if line.startswith("trouble: "))

@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 from workload import THRESHOLD, Running, committed, ends, feed, fresh_config, published, small_model, telemetry, until
 
 from stream_detector.cli import main
-from stream_detector.kafka import registry, topics
+from stream_detector.kafka import topics
 from stream_detector.kafka.clients import admin
-from stream_detector.kafka.pointer import PointerWatch
 from stream_detector.records.pointer import Pointer
+from stream_detector.registry import store
+from stream_detector.registry.pointer import PointerWatch
 
 GROUP = {"session_timeout_ms": 6_000, "transaction_timeout_ms": 5_000, "batch_records": 256}
 
@@ -65,7 +66,7 @@ def spoil(config, produce):
 def test_no_writer_breaks_a_command(config, command, spoil, tmp_path):
     """Listing, showing, exporting, promoting, going back and pruning do what they do; one line says what was passed over."""
     first, second = published(config, small_model(0), small_model(1))
-    registry.promote(config, second, "me", "better")
+    store.promote(config, second, "me", "better")
     damaged = spoil()
 
     code, listed, err = command("models", "ls")
@@ -77,7 +78,7 @@ def test_no_writer_breaks_a_command(config, command, spoil, tmp_path):
     assert command("models", "export", "current", tmp_path / "m")[0] == 0
     assert command("status")[0] == 0
     assert command("models", "rollback")[0] == 0
-    assert registry.current(config).version == first
+    assert store.current(config).version == first
     spoil()
     assert command("models", "promote", second[:12], "--expected", first[:12])[0] == 0
     spoil()
@@ -85,33 +86,33 @@ def test_no_writer_breaks_a_command(config, command, spoil, tmp_path):
     spoil()
     code, _, err = command("models", "prune", "--keep", 1)
     assert (code, f"deleted {damaged}:" in err) == (0, True)
-    assert {info.version for info in registry.versions(config)} == {first, second}
-    assert registry.current(config).version == second
+    assert {info.version for info in store.versions(config)} == {first, second}
+    assert store.current(config).version == second
 
 
 def test_where_no_pointer_is_sound_there_is_no_model(config, command, spoil):
     """A topic that holds nothing but what is no pointer is one without a model; a promotion makes it one with."""
-    version = registry.store(config, small_model(0).to_bytes())
+    version = store.store(config, small_model(0).to_bytes())
     spoil()
-    assert registry.current(config) is None
+    assert store.current(config) is None
     for use in ("show", "rollback"):
         assert command("models", *{"show": ("show",), "rollback": ("rollback",)}[use])[0] == 4
     assert command("status")[0] == 0
     assert command("models", "promote", version[:12])[0] == 0
-    assert registry.current(config).version == version
+    assert store.current(config).version == version
 
 
 def test_a_pointer_taken_away_stays_away(config, produce):
     """What stood before a deletion is not brought back by a record behind it that is no pointer."""
-    registry.publish(config, b"one", "job", "fit")
+    store.publish(config, b"one", "job", "fit")
     produce(config, config.topics.models, [None, b"nonsense"], keys=[b"current"] * 2)
-    assert registry.current(config) is None
+    assert store.current(config) is None
 
 
 def test_a_watch_hands_over_the_last_sound_pointer(config, produce):
     """A sound pointer between others is not lost, whether it was written before the watch began or after."""
     told = []
-    registry.publish(config, b"one", "job", "fit")
+    store.publish(config, b"one", "job", "fit")
     produce(config, config.topics.models, [b"[]", b"{}"], keys=[b"current"] * 2)
     watch = PointerWatch(config, told.append)
     assert watch.poll()[b"current"].version == hashlib.sha256(b"one").hexdigest()
@@ -136,7 +137,7 @@ def test_no_writer_stops_a_worker(config, spoil):
         feed(config, telemetry(300, seed=2))
         until(lambda: committed(config) == ends(config), "all is committed, beside what is no pointer")
         assert running.seen.model == second
-        registry.promote(config, first, "me", "back")
+        store.promote(config, first, "me", "back")
         spoil()
         until(lambda: running.seen.model == first, "the sound pointer between is followed")
     assert any("not a model pointer" in entry.get("why", "") for entry in logs)
@@ -144,8 +145,8 @@ def test_no_writer_stops_a_worker(config, spoil):
 
 def test_a_models_topic_that_is_deleted_is_said_once(config, monkeypatch):
     """A worker goes on with its model, says that the topic is gone, and follows the pointer of a new one."""
-    monkeypatch.setattr("stream_detector.kafka.pointer.LOOK", 0.5)
-    monkeypatch.setattr("stream_detector.kafka.succession.PAUSE", 0.2)
+    monkeypatch.setattr("stream_detector.registry.pointer.LOOK", 0.5)
+    monkeypatch.setattr("stream_detector.worker.model_swap.PAUSE", 0.2)
     (version,) = published(config, small_model(0))
     with capture_logs() as logs, Running(config, None) as running:
         until(lambda: running.seen.model == version, "it runs")

@@ -27,10 +27,10 @@ from workload import (
     telemetry,
 )
 
-from stream_detector.comparison import Comparison
 from stream_detector.errors import KafkaError
-from stream_detector.kafka.history import History
-from stream_detector.kafka.shadow import Shadow
+from stream_detector.records.comparison import Comparison
+from stream_detector.worker.partitions.history import History
+from stream_detector.worker.shadow import Shadow
 
 zstd = pa.Codec("zstd").compress
 HOUR = 3_600_000  # milliseconds
@@ -186,7 +186,9 @@ def test_a_topic_that_takes_no_markers_ends_the_run(broker, settings):
     worker = {"unavailable_timeout_ms": 5_000, "transaction_timeout_ms": 3_000, "session_timeout_ms": 6_000}
     config = fresh_config(broker, threshold=THRESHOLD, worker=worker)
     alter(config, config.topics.alerts, settings)
-    feed(config, telemetry(300))
+    feed(
+        config, [*[FLAGGED] * 3, *telemetry(300)]
+    )  # each partition begins with an alert: without one it may be committed
     with pytest.raises(KafkaError) as caught, Running(config, small_model()) as running:
         running.join()
     assert caught.value.exit_code == 5

@@ -20,9 +20,10 @@ from stream_detector.errors import (
     PointerMovedError,
     TopicMissingError,
 )
-from stream_detector.kafka import pointer, registry, window
+from stream_detector.kafka import reads
 from stream_detector.kafka.clients import admin
-from stream_detector.kafka.pointer import PointerWatch, exclusive
+from stream_detector.registry import pointer, store
+from stream_detector.registry.pointer import PointerWatch, exclusive
 
 
 def sha(artifact):
@@ -64,26 +65,26 @@ def test_published_bytes_come_back(make_config):
     config = make_config()
     artifact = b"weights!" * 2_500_000  # 20 MB
 
-    assert registry.current(config) is None
-    pointer = registry.publish(config, artifact, who="job", why="first fit")
+    assert store.current(config) is None
+    pointer = store.publish(config, artifact, who="job", why="first fit")
 
     assert pointer.version == sha(artifact)
     assert (pointer.previous, pointer.who, pointer.why) == (None, "job", "first fit")
-    assert registry.current(config) == pointer
-    assert registry.fetch(config, pointer.version) == artifact
+    assert store.current(config) == pointer
+    assert store.fetch(config, pointer.version) == artifact
 
 
 def test_pointer_moves_and_moves_back(make_config):
     """The pointer keeps the way back; pointing again to what serves does not lose it."""
     config = make_config()
-    first, second = (registry.publish(config, artifact, "job", "fit").version for artifact in (b"one", b"two"))
+    first, second = (store.publish(config, artifact, "job", "fit").version for artifact in (b"one", b"two"))
 
-    assert registry.current(config).previous == first
-    registry.promote(config, second, "me", "again")
-    assert registry.current(config).previous == first
-    registry.promote(config, first, "me", "roll back")
+    assert store.current(config).previous == first
+    store.promote(config, second, "me", "again")
+    assert store.current(config).previous == first
+    store.promote(config, first, "me", "roll back")
 
-    pointer = registry.current(config)
+    pointer = store.current(config)
     assert (pointer.version, pointer.previous, pointer.why) == (first, second, "roll back")
 
 
@@ -92,11 +93,11 @@ def test_versions_are_listed_oldest_first(make_config, produce):
     config = make_config()
     artifacts = [b"a", b"bb", b"ccc"]
     for artifact in artifacts:
-        registry.publish(config, artifact, "job", "fit")
-    registry.promote(config, sha(b"bb"), "me", "better")
+        store.publish(config, artifact, "job", "fit")
+    store.promote(config, sha(b"bb"), "me", "better")
     produce(config, config.topics.models, [None], keys=[b"version/" + sha(b"a").encode()])
 
-    found = registry.versions(config)
+    found = store.versions(config)
 
     assert [(info.version, info.size, info.current) for info in found] == [
         (sha(b"bb"), 2, True),
@@ -104,7 +105,7 @@ def test_versions_are_listed_oldest_first(make_config, produce):
     ]
     assert 0 < found[0].timestamp_ms <= found[1].timestamp_ms
     with pytest.raises(ModelNotFoundError, match=sha(b"a")):
-        registry.fetch(config, sha(b"a"))
+        store.fetch(config, sha(b"a"))
 
 
 def test_refused_artifact_leaves_the_pointer(make_config):
@@ -113,25 +114,25 @@ def test_refused_artifact_leaves_the_pointer(make_config):
     small = NewTopic(config.topics.models, 1, 1, config={"cleanup.policy": "compact", "max.message.bytes": "1000"})
     client = admin(config.kafka)  # futures die with their client
     client.create_topics([small])[config.topics.models].result(30)
-    served = registry.publish(config, b"small", "job", "fits")
+    served = store.publish(config, b"small", "job", "fits")
 
     with pytest.raises(KafkaError, match=config.topics.models):
-        registry.publish(config, b"x" * 5_000, "job", "does not fit")
-    for artifact in (b"", b"x" * (registry.MAX_ARTIFACT_BYTES + 1)):
+        store.publish(config, b"x" * 5_000, "job", "does not fit")
+    for artifact in (b"", b"x" * (store.MAX_ARTIFACT_BYTES + 1)):
         with pytest.raises(ModelFormatError, match=f"{len(artifact):,} bytes"):
-            registry.publish(config, artifact, "job", "empty or huge")
+            store.publish(config, artifact, "job", "empty or huge")
 
-    assert registry.current(config) == served
+    assert store.current(config) == served
 
 
 def test_artifact_stands_before_its_pointer(make_config):
     """On the log every pointer comes after the artifact that it names."""
     config = make_config()
     for artifact in (b"one", b"two", b"three"):
-        registry.publish(config, artifact, "job", "fit")
+        store.publish(config, artifact, "job", "fit")
 
     seen = set()
-    for batch in window.read(config.kafka, config.topics.models, 0, 0, 100):
+    for batch in reads.read(config.kafka, config.topics.models, 0, 0, 100):
         for message in batch:
             if message.key() == b"current":
                 assert json.loads(message.value())["version"] in seen
@@ -144,11 +145,11 @@ def test_damaged_artifact_is_refused(make_config, produce):
     version = sha(b"sound")
     produce(config, config.topics.models, [b"sounD"], keys=[b"version/" + version.encode()])
 
-    for use in (registry.fetch, lambda config, version: registry.promote(config, version, "me", "try")):
+    for use in (store.fetch, lambda config, version: store.promote(config, version, "me", "try")):
         with pytest.raises(ModelFormatError, match=f"{version} is damaged"):
             use(config, version)
 
-    assert registry.current(config) is None
+    assert store.current(config) is None
 
 
 @pytest.mark.parametrize("version", ["", "abc", "current", "../../etc/passwd", "A" * 64, "a" * 64 + "\n", "%2e%2e%2f"])
@@ -156,11 +157,11 @@ def test_version_is_digits_and_nothing_else(make_config, version):
     """What is no SHA-256, nor the beginning of one, is refused before anything is asked of the broker."""
     config = make_config(create=False, bootstrap_servers="127.0.0.1:1")
 
-    for use in (registry.fetch, registry.resolve):
+    for use in (store.fetch, store.resolve):
         with pytest.raises(ModelFormatError, match="64 hexadecimal digits"):
             use(config, version)
     with pytest.raises(ModelFormatError, match="64 hexadecimal digits"):
-        registry.fetch(config, "a" * 63)
+        store.fetch(config, "a" * 63)
 
 
 def test_beginnings_of_versions_are_resolved(make_config):
@@ -173,13 +174,13 @@ def test_beginnings_of_versions_are_resolved(make_config):
         twins = (other, artifact) if other != artifact else ()
         number += 1
     for artifact in twins:
-        registry.publish(config, artifact, "job", "fit")
+        store.publish(config, artifact, "job", "fit")
 
-    assert registry.resolve(config, sha(twins[0])[:20]) == sha(twins[0])
+    assert store.resolve(config, sha(twins[0])[:20]) == sha(twins[0])
     with pytest.raises(ModelNotFoundError, match="2 versions begin"):
-        registry.resolve(config, sha(twins[0])[:4])
+        store.resolve(config, sha(twins[0])[:4])
     with pytest.raises(ModelNotFoundError, match="no version begins"):
-        registry.resolve(config, "0" * 64)
+        store.resolve(config, "0" * 64)
 
 
 def test_compacted_topic_is_read_to_its_end(make_config):
@@ -191,26 +192,26 @@ def test_compacted_topic_is_read_to_its_end(make_config):
     client = admin(config.kafka)
     client.incremental_alter_configs([resource])[resource].result(30)
     for number in range(6):
-        registry.publish(config, str(number).encode(), "job", "fit")
+        store.publish(config, str(number).encode(), "job", "fit")
         time.sleep(0.15)  # a segment each
 
     def records():
-        return sum(len(batch) for batch in window.read(config.kafka, config.topics.models, 0, 0, 1_000))
+        return sum(len(batch) for batch in reads.read(config.kafka, config.topics.models, 0, 0, 1_000))
 
     deadline = time.monotonic() + 60
     while records() == 12 and time.monotonic() < deadline:
         time.sleep(0.5)
 
     assert records() < 12
-    assert registry.current(config).version == sha(b"5")
-    assert [info.version for info in registry.versions(config)] == [sha(str(number).encode()) for number in range(6)]
-    assert registry.fetch(config, sha(b"0")) == b"0"
+    assert store.current(config).version == sha(b"5")
+    assert [info.version for info in store.versions(config)] == [sha(str(number).encode()) for number in range(6)]
+    assert store.fetch(config, sha(b"0")) == b"0"
 
 
 def test_watch_sees_the_pointer_and_each_move(make_config):
     """A watch gives the pointer as it stands, then only news, the newest if there are several."""
     config = make_config()
-    registry.publish(config, b"one", "job", "fit")
+    store.publish(config, b"one", "job", "fit")
     watch = PointerWatch(config)
 
     def news():
@@ -221,11 +222,11 @@ def test_watch_sees_the_pointer_and_each_move(make_config):
 
     assert news() == {"current": sha(b"one")}
     assert watch.poll() == {}
-    registry.publish(config, b"two", "job", "fit")
+    store.publish(config, b"two", "job", "fit")
     assert news() == {"current": sha(b"two")}
-    registry.shadow(config, sha(b"one"), "me", "look")
+    store.shadow(config, sha(b"one"), "me", "look")
     assert news() == {"shadow": sha(b"one")}
-    registry.shadow(config, None, "me", "enough")
+    store.shadow(config, None, "me", "enough")
     assert news() == {"shadow": None}
     watch.close()
 
@@ -233,63 +234,63 @@ def test_watch_sees_the_pointer_and_each_move(make_config):
 def test_a_moved_pointer_is_not_overwritten_unseen(make_config):
     """Who expects another version to serve is told which one does, and which was expected; nothing changes."""
     config = make_config()
-    first = registry.publish(config, b"one", "job", "fit", expected=registry.NOTHING).version
-    second = registry.publish(config, b"two", "job", "fit", expected=first)
+    first = store.publish(config, b"one", "job", "fit", expected=store.NOTHING).version
+    second = store.publish(config, b"two", "job", "fit", expected=first)
 
-    for expected in (first, registry.NOTHING):
+    for expected in (first, store.NOTHING):
         with pytest.raises(PointerMovedError, match=f"{second.version} serves by now, not {expected or 'none'}"):
-            registry.publish(config, b"three", "job", "fit", expected=expected)
+            store.publish(config, b"three", "job", "fit", expected=expected)
 
-    assert registry.current(config) == second
+    assert store.current(config) == second
 
 
 def test_a_pointer_can_be_read_as_soon_as_it_has_moved(make_config, hold_back):
     """Whoever moves it returns only when readers see it, though a commit returns before its marker is written."""
     config = make_config()
-    one, two = (registry.store(config, artifact) for artifact in (b"one", b"two"))
-    assert registry.current(config) is None
-    registry.promote(config, one, "job", "first")
+    one, two = (store.store(config, artifact) for artifact in (b"one", b"two"))
+    assert store.current(config) is None
+    store.promote(config, one, "job", "first")
     with hold_back(config, seconds=1.0):
-        moved = registry.promote(config, two, "job", "second")
-        assert registry.current(config) == moved
-        registry.shadow(config, one, "job", "try")
+        moved = store.promote(config, two, "job", "second")
+        assert store.current(config) == moved
+        store.shadow(config, one, "job", "try")
         assert pointer.shadow(config).version == one
 
 
 def test_a_pointer_that_readers_cannot_see_yet_has_moved_all_the_same(make_config, hold_back, monkeypatch):
     """Where another writer's open transaction lies before it, the wait is bounded, and a line says why."""
     config = make_config()
-    one, two = (registry.store(config, artifact) for artifact in (b"one", b"two"))
-    registry.promote(config, one, "job", "first")
+    one, two = (store.store(config, artifact) for artifact in (b"one", b"two"))
+    store.promote(config, one, "job", "first")
     monkeypatch.setattr(pointer, "READABLE", 0.2)
     with capture_logs() as lines, hold_back(config, seconds=60.0):
-        registry.promote(config, two, "job", "second")
-        assert registry.current(config).version == one
+        store.promote(config, two, "job", "second")
+        assert store.current(config).version == one
     assert [line["event"] for line in lines] == ["the pointer has moved, but readers may see it later"]
-    assert registry.current(config).version == two
+    assert store.current(config).version == two
 
 
 def test_of_two_who_move_the_pointer_at_once_one_is_told(make_config):
     """Whoever began later fences the earlier one, which leaves nothing behind and says so."""
     config = make_config()
-    one, two = (registry.store(config, artifact) for artifact in (b"one", b"two"))
+    one, two = (store.store(config, artifact) for artifact in (b"one", b"two"))
 
     def overtaken():
         with exclusive(config) as moves:
-            assert registry.current(config) is None
-            later = registry.promote(config, two, "later", "race", expected=registry.NOTHING)
+            assert store.current(config) is None
+            later = store.promote(config, two, "later", "race", expected=store.NOTHING)
             moves.point(b"current", dataclasses.replace(later, version=one, who="earlier"))
 
     with pytest.raises(PointerMovedError, match="nothing was changed"):
         overtaken()
 
-    assert registry.current(config).who == "later"
+    assert store.current(config).who == "later"
 
 
 def test_what_fails_half_way_leaves_no_reader_waiting(make_config):
     """A move that breaks after writing is undone at once: the pointer can be read, and has not moved."""
     config = make_config()
-    served = registry.publish(config, b"one", "job", "fit")
+    served = store.publish(config, b"one", "job", "fit")
 
     def broken():
         with exclusive(config) as moves:
@@ -299,27 +300,27 @@ def test_what_fails_half_way_leaves_no_reader_waiting(make_config):
     with pytest.raises(ZeroDivisionError):
         broken()
 
-    assert registry.publish(config, b"two", "job", "fit").previous == served.version
+    assert store.publish(config, b"two", "job", "fit").previous == served.version
 
 
 def test_rollback_is_one_step_and_back(make_config):
     """Rolling back serves what served before, without another fit; without anything before it says so."""
     config = make_config()
     with pytest.raises(ModelNotFoundError, match="no model before"):
-        registry.rollback(config, "me", "too early")
-    first, second = (registry.publish(config, artifact, "job", "fit").version for artifact in (b"one", b"two"))
+        store.rollback(config, "me", "too early")
+    first, second = (store.publish(config, artifact, "job", "fit").version for artifact in (b"one", b"two"))
 
-    back = registry.rollback(config, "me", "worse", approved_by="me")
+    back = store.rollback(config, "me", "worse", approved_by="me")
     assert (back.version, back.previous, back.approved_by, back.approved) == (first, second, "me", first)
-    assert registry.rollback(config, "job", "or not").version == second
+    assert store.rollback(config, "job", "or not").version == second
 
 
 def test_the_last_human_approval_is_remembered(make_config):
     """Programs that promote after a person carry on which version the person chose."""
     config = make_config()
-    chosen = registry.publish(config, b"one", "me", "good", approved_by="me")
+    chosen = store.publish(config, b"one", "me", "good", approved_by="me")
     for artifact in (b"two", b"three"):
-        pointer = registry.publish(config, artifact, "retrain", "drift")
+        pointer = store.publish(config, artifact, "retrain", "drift")
 
     assert (pointer.approved_by, pointer.approved) == (None, chosen.version)
 
@@ -327,18 +328,18 @@ def test_the_last_human_approval_is_remembered(make_config):
 def test_pruning_spares_the_newest_and_what_a_pointer_names(make_config):
     """Only versions that nothing names go; what is kept can still be fetched."""
     config = make_config()
-    approved = registry.publish(config, b"0", "me", "good", approved_by="me").version
+    approved = store.publish(config, b"0", "me", "good", approved_by="me").version
     for number in range(1, 6):
-        pointer = registry.publish(config, str(number).encode(), "job", "fit")
-    registry.promote(config, sha(b"2"), "job", "fit")
+        pointer = store.publish(config, str(number).encode(), "job", "fit")
+    store.promote(config, sha(b"2"), "job", "fit")
 
-    gone = registry.prune(config, keep=1)
+    gone = store.prune(config, keep=1)
 
     assert gone == [sha(b"1"), sha(b"3"), sha(b"4")]
     assert pointer.version == sha(b"5")
-    assert [info.version for info in registry.versions(config)] == [approved, sha(b"2"), sha(b"5")]
-    assert registry.prune(config, keep=0) == []
-    assert registry.fetch(config, sha(b"2")) == b"2"
+    assert [info.version for info in store.versions(config)] == [approved, sha(b"2"), sha(b"5")]
+    assert store.prune(config, keep=0) == []
+    assert store.fetch(config, sha(b"2")) == b"2"
 
 
 def test_missing_models_topic_is_named(make_config):
@@ -346,7 +347,7 @@ def test_missing_models_topic_is_named(make_config):
     config = make_config(create=False)
 
     with pytest.raises(TopicMissingError, match=f"'{config.topics.models}'.*topics create"):
-        registry.current(config)
+        store.current(config)
 
 
 def test_an_artifact_beyond_the_limit_is_not_taken(make_config, produce, monkeypatch):
@@ -354,7 +355,7 @@ def test_an_artifact_beyond_the_limit_is_not_taken(make_config, produce, monkeyp
     config = make_config()
     artifact = b"x" * 2_000
     produce(config, config.topics.models, [artifact], keys=[b"version/" + sha(artifact).encode()])
-    assert registry.fetch(config, sha(artifact)) == artifact
-    monkeypatch.setattr(registry, "MAX_ARTIFACT_BYTES", 1_999)
+    assert store.fetch(config, sha(artifact)) == artifact
+    monkeypatch.setattr(store, "MAX_ARTIFACT_BYTES", 1_999)
     with pytest.raises(ModelFormatError, match="2,000 bytes, more than the 1,999 allowed"):
-        registry.fetch(config, sha(artifact))
+        store.fetch(config, sha(artifact))

@@ -12,11 +12,12 @@ from hashlib import sha256
 import pytest
 from confluent_kafka import TopicPartition
 
+from stream_detector.audit import feedback
 from stream_detector.errors import DataError, ModelSchemaError, PointerMovedError, TopicMissingError
-from stream_detector.feedback import Verdict
-from stream_detector.kafka import feedback, registry
 from stream_detector.kafka.clients import admin
 from stream_detector.model import DetectorModel
+from stream_detector.records.feedback import Verdict
+from stream_detector.registry import store
 from stream_detector.retraining import job
 from stream_detector.retraining.job import Occasion, retrain
 from stream_detector.retraining.window import read_window
@@ -63,7 +64,7 @@ def test_a_first_model_then_a_second(make_own):
 
     assert first.verdict.passed
     assert second.verdict.passed, second.verdict
-    pointer = registry.current(config)
+    pointer = store.current(config)
     assert (pointer.version, pointer.previous) == (second.model.version, first.model.version)
     assert (pointer.approved_by, pointer.first) == (None, first.model.version)
     assert (pointer.who, pointer.why) == ("tester", "test")
@@ -92,18 +93,18 @@ def test_a_first_fit_that_nobody_looked_at_is_no_approval(make_own, command, tmp
     feed(config, telemetry(900, anomalies=0.0))
     fit = ("fit", "--from-topic", "--records", 900, "--publish", "--if-missing", "-c", in_file(config, tmp_path / "c"))
     assert command(*fit)[0] == 0
-    first = registry.current(config)
+    first = store.current(config)
     assert (first.approved_by, first.approved, first.first) == (None, None, first.version)
     assert "automatic" in first.why
     assert command(*fit)[0] == 0
-    assert registry.current(config) == first
+    assert store.current(config) == first
 
     def since(outcome):
         return next(check.meaning for check in outcome.verdict.checks if check.name == "threshold-move-approved")
 
     assert "the first model; no person has approved any" in since(run_once(config))
-    assert registry.current(config).anchor == first.version
-    registry.promote(config, first.version, "ana", "I have looked", approved_by="ana")
+    assert store.current(config).anchor == first.version
+    store.promote(config, first.version, "ana", "I have looked", approved_by="ana")
     assert "that a person approved last" in since(run_once(config, publish=False))
 
 
@@ -163,7 +164,7 @@ def test_what_is_left_out_is_counted_in_the_artifact(make_own, produce):
     config = make_own(guard_band=1.0)
     counts = feed(config, telemetry(1500, anomalies=0.02))
     produce(config, config.topics.telemetry[0], [b"no json", b"[]", b'{"features": {"cpu": "text"}}'])
-    registry.publish(config, small_model().to_bytes(), "tester", "first")
+    store.publish(config, small_model().to_bytes(), "tester", "first")
     with Running(config, small_model(), until_end=True) as running:
         running.join()
     raised = [f"{config.topics.telemetry[0]}-{partition}-{offset}" for partition, offset in alerts(config)]
@@ -187,7 +188,7 @@ def test_confirmed_anomalies_are_tried_by_the_gate(make_own, produce):
     """An anomaly that feedback confirmed is asked of the new model, also when it is older than the window."""
     config = make_own(records=900)
     feed(config, telemetry(600, seed=3, anomalies=0.05))
-    registry.publish(config, small_model().to_bytes(), "tester", "first")
+    store.publish(config, small_model().to_bytes(), "tester", "first")
     with Running(config, small_model(), until_end=True) as running:
         running.join()
     partition, offset = min(alerts(config), key=lambda place: place[1])
@@ -207,7 +208,7 @@ def test_the_same_offsets_and_seed_give_the_same_version(make_own):
     """While the records are retained and the same model serves, a repetition is equal to the byte; another seed is not."""
     config = make_own()
     feed(config, telemetry(900, anomalies=0.0))
-    registry.publish(config, small_model().to_bytes(), "tester", "first")
+    store.publish(config, small_model().to_bytes(), "tester", "first")
 
     first, second = (run_once(config, publish=False).model.version for _ in range(2))
     other = run_once(config.model_copy(update={"seed": 1}), publish=False).model.version
@@ -219,7 +220,7 @@ def test_a_retraining_can_be_made_again(make_own, command, tmp_path):
     """From its run directory, whatever was said and served since: `match`, or exit code 8 when records are gone."""
     config = make_own()
     feed(config, telemetry(900, anomalies=0.0))
-    registry.publish(config, small_model().to_bytes(), "tester", "first")
+    store.publish(config, small_model().to_bytes(), "tester", "first")
     outcome = run_once(config)
     assert outcome.published
     feed(config, telemetry(300, seed=7))
@@ -243,7 +244,7 @@ def test_a_reference_set_that_does_not_fit_is_found_before_training(make_own, tm
     reference.write_text("cpu,label\n" + "fast,1\n" * 10 + "50,0\n" * 10)
     config = make_own(gate={"reference": reference})
     feed(config, telemetry(600, anomalies=0.0))
-    registry.publish(config, small_model().to_bytes(), "tester", "first")
+    store.publish(config, small_model().to_bytes(), "tester", "first")
 
     with pytest.raises(DataError, match="the reference set, row 1: feature 'cpu' is str"):
         run_once(config)
@@ -254,13 +255,13 @@ def test_a_refused_model_changes_nothing(make_own):
     """A failed check is named, its figures are in the run directory, and the pointer stays."""
     config = make_own(gate={"least_auc": 1.0})
     feed(config, telemetry(900, anomalies=0.0))
-    served = registry.publish(config, small_model().to_bytes(), "tester", "first")
+    served = store.publish(config, small_model().to_bytes(), "tester", "first")
 
     outcome = run_once(config)
 
     assert not outcome.published
-    assert registry.current(config) == served
-    assert [info.version for info in registry.versions(config)] == [served.version]
+    assert store.current(config) == served
+    assert [info.version for info in store.versions(config)] == [served.version]
     assert "synthetic-auc is 0." in str(outcome.refusal())
     kept = report(config)
     assert kept["result"] == "refused"
@@ -272,10 +273,10 @@ def test_of_two_retrainings_at_once_one_wins(make_own, monkeypatch):
     """Who finds that another model serves by now says so, publishes nothing, and keeps its report."""
     config = make_own()
     feed(config, telemetry(900, anomalies=0.0))
-    first = registry.publish(config, small_model().to_bytes(), "tester", "first")
+    first = store.publish(config, small_model().to_bytes(), "tester", "first")
 
     def overtaken(*arguments):
-        registry.publish(config, small_model(1).to_bytes(), "somebody else", "faster")
+        store.publish(config, small_model(1).to_bytes(), "somebody else", "faster")
         return honest(*arguments)
 
     honest = job.judge
@@ -284,8 +285,8 @@ def test_of_two_retrainings_at_once_one_wins(make_own, monkeypatch):
     with pytest.raises(PointerMovedError, match=small_model(1).version):
         run_once(config)
 
-    assert registry.current(config).version == small_model(1).version
-    assert registry.current(config).previous == first.version
+    assert store.current(config).version == small_model(1).version
+    assert store.current(config).previous == first.version
     assert "somebody else was faster" in report(config)["result"]
 
 
@@ -299,7 +300,7 @@ def test_windows_that_cannot_be_learnt_from_are_one_line(make_own, produce):
         run_once(config)
     with pytest.raises(TopicMissingError, match="no-alerts-here"):
         run_once(config.model_copy(update={"topics": config.topics.model_copy(update={"alerts": "no-alerts-here"})}))
-    assert registry.current(config) is None
+    assert store.current(config) is None
 
 
 def values(**changes):
@@ -324,20 +325,20 @@ def test_telemetry_that_changed_its_schema_is_not_learnt(make_own, changes, erro
     """Features gone, of another type, or stuck: an error that names the feature, and the model in force stays."""
     config = make_own()
     champion = small_model().with_lineage({"constant": []})
-    served = registry.publish(config, champion.to_bytes(), "tester", "first")
+    served = store.publish(config, champion.to_bytes(), "tester", "first")
     feed(config, values(**changes))
 
     with pytest.raises(error, match=says):
         run_once(config)
 
-    assert registry.current(config) == served
-    assert len(registry.versions(config)) == 1
+    assert store.current(config) == served
+    assert len(store.versions(config)) == 1
 
 
 def test_declared_features_must_be_the_champions(make_own):
     """A configuration that declares other features than the model in force reads is an error that names both."""
     config = make_own()
-    registry.publish(config, small_model().to_bytes(), "tester", "first")
+    store.publish(config, small_model().to_bytes(), "tester", "first")
     feed(config, telemetry(600, anomalies=0.0))
     declared = type(config)(**(config.model_dump() | {"features": [{"name": "cpu"}]}))
 
@@ -358,7 +359,7 @@ def test_a_terminated_training_goes_on_from_its_checkpoint(make_own, tmp_path):
     """After SIGTERM in the middle the next start goes on in the same run, with the same records, to the same version."""
     config = make_own(steps=400)
     feed(config, telemetry(900, anomalies=0.0))
-    registry.publish(config, small_model().to_bytes(), "tester", "first")
+    store.publish(config, small_model().to_bytes(), "tester", "first")
     whole = run_once(config, publish=False)
 
     job = subprocess.Popen(
@@ -378,14 +379,14 @@ def test_a_terminated_training_goes_on_from_its_checkpoint(make_own, tmp_path):
     assert resumed.model.version == whole.model.version
     assert len(list(config.retrain.runs.iterdir())) == 2
     assert min(step for message, step in steps if "loss" in message) > 200
-    assert registry.current(config).why == "asked for"
+    assert store.current(config).why == "asked for"
 
 
 def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path):
     """Both train; one publishes, the other says that somebody was faster, ends with 4, and changes nothing."""
     config = make_own(steps=1_000)
     feed(config, telemetry(900, anomalies=0.0))
-    first = registry.publish(config, small_model().to_bytes(), "tester", "first")
+    first = store.publish(config, small_model().to_bytes(), "tester", "first")
     settings = [in_file(config.model_copy(update={"seed": seed}), tmp_path / f"{seed}.json") for seed in (1, 2)]
     command = (sys.executable, "-m", "stream_detector", "retrain", "--once", "-c")
 
@@ -404,7 +405,7 @@ def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path):
     begun += slow.communicate(timeout=120)[1]
     said[begun] = slow.returncode
 
-    pointer = registry.current(config)
+    pointer = store.current(config)
     assert sorted(said.values()) == [0, 4], said
     assert pointer.previous == first.version
     for text, code in said.items():
@@ -422,7 +423,7 @@ def test_processes_of_torchrun_make_one_model_of_one_window(make_own, tmp_path):
     """Two processes train together: one reads, judges and publishes, once, in one run; the other only helps."""
     config = make_own()
     counts = feed(config, telemetry(900, anomalies=0.0))
-    first = registry.publish(config, small_model().to_bytes(), "tester", "first")
+    first = store.publish(config, small_model().to_bytes(), "tester", "first")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python")
     command = (sys.executable, "-m", "stream_detector", "retrain", "--once", "-c", in_file(config, tmp_path / "c.json"))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -431,10 +432,10 @@ def test_processes_of_torchrun_make_one_model_of_one_window(make_own, tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    pointer = registry.current(config)
+    pointer = store.current(config)
     assert done.stderr.count("published as current") == 1
-    assert (pointer.previous, len(registry.versions(config))) == (first.version, 2)
-    lineage = DetectorModel.from_bytes(registry.fetch(config, pointer.version)).lineage
+    assert (pointer.previous, len(store.versions(config))) == (first.version, 2)
+    lineage = DetectorModel.from_bytes(store.fetch(config, pointer.version)).lineage
     topic = config.topics.telemetry[0]
     assert lineage["offsets"] == {f"{topic}-{partition}": [0, counts[partition] - 1] for partition in range(3)}
     assert report(config)["version"] == pointer.version
@@ -471,7 +472,7 @@ def test_the_command_says_how_it_ended(make_own, command, tmp_path):
     assert code == 7
     assert "FAILED" in out
     assert "error: model" in err
-    assert registry.current(config) is None
+    assert store.current(config) is None
     code, out, err = run()
     assert code == 0
-    assert registry.current(config).version in err
+    assert store.current(config).version in err

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from stream_detector.control import ControlEvent
 from stream_detector.errors import ConfigError
-from stream_detector.kafka import registry
+from stream_detector.records.control_events import ControlEvent
+from stream_detector.registry import store
 from stream_detector.retraining import service
 from stream_detector.retraining.service import serve
 from stream_detector.retraining.triggers import Triggers
@@ -65,7 +65,7 @@ def drift(config, partition, offset, model):
 def test_drift_is_answered_with_a_model_of_what_came_after(make_own, produce):
     """An event under the model in force starts a retraining on the records from its offset on, once there are enough."""
     config = make_own()
-    served = registry.publish(config, small_model().to_bytes(), "tester", "first").version
+    served = store.publish(config, small_model().to_bytes(), "tester", "first").version
     feed(config, telemetry(300, anomalies=0.0))
     other = "0" * 64
     with serving(config) as outcomes:
@@ -76,7 +76,7 @@ def test_drift_is_answered_with_a_model_of_what_came_after(make_own, produce):
         until(lambda: outcomes, "a retraining on drift", 90)
 
     assert outcomes[0].published, outcomes[0].verdict
-    pointer = registry.current(config)
+    pointer = store.current(config)
     assert pointer.version == outcomes[0].model.version
     assert "adwin on score" in pointer.why
     ranges = outcomes[0].model.lineage["offsets"]
@@ -88,14 +88,14 @@ def test_drift_is_answered_with_a_model_of_what_came_after(make_own, produce):
 def test_drift_that_was_not_answered_is_taken_up_again(make_own, produce):
     """After the cool-down, with what has come since, until another model serves."""
     config = make_own(gate={"least_auc": 1.0}, cooldown=3)
-    served = registry.publish(config, small_model().to_bytes(), "tester", "first").version
+    served = store.publish(config, small_model().to_bytes(), "tester", "first").version
     with serving(config) as outcomes:
         feed(config, telemetry(600, seed=1, anomalies=0.0))
         produce(config, config.topics.control, [drift(config, 0, 0, served)])
         until(lambda: outcomes, "a retraining on drift", 90)
         feed(config, telemetry(300, seed=2, anomalies=0.0))
         until(lambda: len(outcomes) == 2, "another one", 90)
-        registry.publish(config, small_model(1).to_bytes(), "tester", "by hand")
+        store.publish(config, small_model(1).to_bytes(), "tester", "by hand")
 
     assert not any(outcome.published for outcome in outcomes)
     first, second = (sum(outcome.model.lineage["parts"].values()) for outcome in outcomes[:2])
@@ -111,7 +111,7 @@ def test_the_clock_starts_retrainings_and_refusals_do_not_end_them(make_own):
         until(lambda: len(outcomes) >= 2, "two retrainings", 90)
 
     assert not any(outcome.published for outcome in outcomes)
-    assert registry.current(config) is None
+    assert store.current(config) is None
 
 
 def test_a_service_that_nothing_would_start_says_so(make_own):
@@ -131,7 +131,7 @@ def noticed(triggers):
 def test_a_service_started_again_keeps_its_cool_down(make_own, produce):
     """The last report tells when a retraining was: drift from before is not acted on at once, but when it is over."""
     config = make_own(gate={"least_auc": 1.0})
-    served = registry.publish(config, small_model().to_bytes(), "tester", "first").version
+    served = store.publish(config, small_model().to_bytes(), "tester", "first").version
     feed(config, telemetry(600, seed=1, anomalies=0.0))
     produce(config, config.topics.control, [drift(config, 0, 0, served)])
     with serving(config) as outcomes:
@@ -149,7 +149,7 @@ def test_a_service_started_again_keeps_its_cool_down(make_own, produce):
 def test_drift_is_answered_when_there_are_records_enough_in_few_messages(make_own, produce):
     """Of batches of many records it is the records that are waited for."""
     config = make_own(record={"format": "arrow"})
-    served = registry.publish(config, small_model().to_bytes(), "tester", "first").version
+    served = store.publish(config, small_model().to_bytes(), "tester", "first").version
     rows = [json.loads(value) for value in telemetry(600, anomalies=0.0)]
     feed(config, [batch(rows[:200])])
     produce(config, config.topics.control, [drift(config, 0, 0, served)])
@@ -231,7 +231,7 @@ def test_a_service_stopped_while_it_trains_goes_on_at_its_next_start(make_own, t
     assert min(int(line.split()[0]) for line in lines if " loss " in line) >= 50
     assert len(list(config.retrain.runs.iterdir())) == 1
     assert moves(config) == 1
-    assert len(registry.versions(config)) == 1
+    assert len(store.versions(config)) == 1
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(make_own, tmp_path):

@@ -21,9 +21,9 @@ from workload import (
     verdicts,
 )
 
-from stream_detector.comparison import EXAMPLES
-from stream_detector.kafka import registry
-from stream_detector.kafka.shadow import compared
+from stream_detector.records.comparison import EXAMPLES
+from stream_detector.registry import store
+from stream_detector.worker.shadow import compared
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_the_comparison_is_what_each_model_alone_would_say(config, command, tmp_
     """Counts of both models over a restart are those of two undisturbed runs; the alerts are the champion's."""
     models = small_model(0), small_model(1)
     first, second = published(config, *models)
-    registry.shadow(config, second, "test", "look")
+    store.shadow(config, second, "test", "look")
     for seed in (1, 2):
         with capture_logs() as logs, Running(slotted(config, f"slot-{seed}"), None) as running:
             until(in_shadow(logs, second), "the candidate is in shadow")
@@ -78,16 +78,16 @@ def test_a_shadow_ends_when_told_and_when_it_takes_over(config):
     """Without the pointer nothing is compared any more, and a candidate that serves is not compared with itself."""
     first, second = published(config, small_model(0), small_model(1))
     with capture_logs() as logs, Running(config, None) as running:
-        registry.shadow(config, second, "test", "look")
+        store.shadow(config, second, "test", "look")
         until(in_shadow(logs, second), "the candidate is in shadow")
-        registry.shadow(config, None, "test", "enough")
+        store.shadow(config, None, "test", "enough")
         until(in_shadow(logs, None), "the shadow ends")
         feed(config, telemetry(300))
         until(lambda: committed(config) == ends(config), "all is committed")
         logs.clear()
-        registry.shadow(config, second, "test", "again")
+        store.shadow(config, second, "test", "again")
         until(in_shadow(logs, second), "the candidate is in shadow again")
-        registry.promote(config, second, "test", "better")
+        store.promote(config, second, "test", "better")
         until(in_shadow(logs, None), "it serves")
         assert running.summary is None
     assert compared(config, second, first).records == 0
@@ -96,9 +96,9 @@ def test_a_shadow_ends_when_told_and_when_it_takes_over(config):
 def test_a_candidate_that_fails_harms_nobody(config, monkeypatch):
     """A candidate that cannot judge is dropped with its reason; every record is still judged by the one in force."""
     _, second = published(config, small_model(0), small_model(1))
-    registry.shadow(config, second, "test", "look")
+    store.shadow(config, second, "test", "look")
     feed(config, telemetry(3_000, anomalies=0.03))
-    monkeypatch.setattr("stream_detector.kafka.candidate.Candidate.threshold", broken)
+    monkeypatch.setattr("stream_detector.worker.candidate.Candidate.threshold", broken)
     with capture_logs() as logs, Running(config, None) as running:
         until(in_shadow(logs, None), "the shadow ends")
         until(lambda: committed(config) == ends(config), "all is committed")

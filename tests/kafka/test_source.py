@@ -3,7 +3,7 @@
 from confluent_kafka import TopicPartition
 
 from stream_detector.config import Config
-from stream_detector.kafka.source import Source
+from stream_detector.worker.source import Source
 
 
 class Recorder:

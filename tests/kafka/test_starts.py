@@ -8,10 +8,11 @@ from structlog.testing import capture_logs
 from workload import Running, committed, ends, everything, feed, fresh_config, slotted, small_model, telemetry, until
 
 from stream_detector.errors import BrokerUnavailableError, OffsetsLostError
-from stream_detector.kafka import topics, window, worker
+from stream_detector.kafka import reads, topics
 from stream_detector.kafka.clients import admin, worker_consumer
 from stream_detector.kafka.identity import described, ids
-from stream_detector.kafka.placing import Placing
+from stream_detector.worker import loop
+from stream_detector.worker.partitions.placing import Placing
 
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 
@@ -22,7 +23,7 @@ def config(broker):
 
 
 def drain(config, **settings):
-    return worker.run(slotted(config, "drain", **settings), small_model, until_end=True)
+    return loop.run(slotted(config, "drain", **settings), small_model, until_end=True)
 
 
 def topic_id(config):
@@ -52,8 +53,8 @@ def test_many_partitions_are_placed_by_one_client(broker, monkeypatch):
     feed(config, telemetry(300), partitions=3)
     assert drain(config).restores == 40
     feed(config, telemetry(30), partitions=40)
-    made, reader = [], window.reader
-    monkeypatch.setattr(window, "reader", lambda kafka: made.append(kafka) or reader(kafka))
+    made, reader = [], reads.reader
+    monkeypatch.setattr(reads, "reader", lambda kafka: made.append(kafka) or reader(kafka))
     summary = drain(config)
     assert (summary.records, summary.restores, len(made)) == (30, 40, 2)
 

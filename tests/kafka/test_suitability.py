@@ -22,11 +22,12 @@ from workload import (
 )
 
 import stream_detector
-from stream_detector.control import ControlEvent
 from stream_detector.errors import ModelSchemaError
-from stream_detector.kafka import registry, worker
-from stream_detector.kafka.suitability import check_at_start, require_suitable
 from stream_detector.records import CONNECT
+from stream_detector.records.control_events import ControlEvent
+from stream_detector.registry import store
+from stream_detector.registry.suitability import check_at_start, require_suitable
+from stream_detector.worker import loop
 
 
 @cache
@@ -66,7 +67,7 @@ def test_a_worker_does_not_start_on_records_of_another_kind(config, values, says
     """Another topic's model, one from before a release, and features elsewhere are one clear error; nothing is consumed."""
     feed(config, values)
     with pytest.raises(ModelSchemaError) as raised:
-        worker.run(config, model, until_end=True)
+        loop.run(config, model, until_end=True)
     assert says in str(raised.value)
     assert set(committed(config).values()) == {None}
 
@@ -88,7 +89,7 @@ def test_hardly_any_records_prove_nothing(config):
     """An empty topic, and a first try by hand, hinder no start; what has nothing that is judged is a dead letter."""
     require_suitable(model(), config)
     feed(config, [b'{"features": {"foo": 1}}'] * 3)
-    assert worker.run(config, model, until_end=True).dead_lettered == {"no-known-feature": 3}
+    assert loop.run(config, model, until_end=True).dead_lettered == {"no-known-feature": 3}
     letter = dead_letters(config)[0, 0]
     headers = dict(letter.headers())
     assert b"'foo'" in headers[CONNECT + "exception.message"]
@@ -103,9 +104,9 @@ def test_a_model_of_some_of_the_features_fits(config):
 def test_a_rename_under_a_worker_is_told_and_called_normal_by_nobody(config):
     """From there on each record is a dead letter with its reason; one event names it, and a restart changes nothing."""
     feed(config, records(300), partitions=1)
-    assert worker.run(config, model, until_end=True).dead_lettered == {}
+    assert loop.run(config, model, until_end=True).dead_lettered == {}
     feed(config, records(400, 1, renamed=ALL), partitions=1)
-    done = worker.run(slotted(config, "again", batch_records=64), model, until_end=True)
+    done = loop.run(slotted(config, "again", batch_records=64), model, until_end=True)
     assert (done.normal, done.flagged, done.dead_lettered) == (0, 0, {"no-known-feature": 400})
     assert committed(config) == ends(config)
     events = [ControlEvent.from_json(message.value()) for message in everything(config, config.topics.control)]
@@ -127,7 +128,7 @@ def test_features_that_go_missing_are_a_metric_and_a_drift_event(config):
         own = config.model_copy(
             update={"kafka": config.kafka.model_copy(update={"group_id": f"{config.kafka.group_id}-{size}"})}
         )
-        done = worker.run(slotted(own, str(size), batch_records=size), model, until_end=True)
+        done = loop.run(slotted(own, str(size), batch_records=size), model, until_end=True)
         assert done.missing == {"memory": 300}
         events = [ControlEvent.from_json(message.value()) for message in everything(config, config.topics.control)]
         found.append([(e.kind, e.offset, e.features) for e in events if e.detector == "missing"])
@@ -139,7 +140,7 @@ def test_new_categories_that_stay_are_one_change_of_regime(config):
     """Names of a release are reported once, by feature, when a tenth of the records have them."""
     feed(config, records(300), partitions=1)
     feed(config, [value.replace(b'"kind": "', b'"kind": "new-') for value in records(400, 1)], partitions=1)
-    done = worker.run(config, model, until_end=True)
+    done = loop.run(config, model, until_end=True)
     events = [ControlEvent.from_json(message.value()) for message in everything(config, config.topics.control)]
     news = [(e.kind, e.offset, e.features) for e in events if e.detector == "unseen"]
     assert news == [("regime-change", 399, ("kind new",))]
@@ -159,7 +160,7 @@ def test_a_model_of_other_records_is_not_made_current(config, models, tmp_path):
     model().save(file := tmp_path / "m.safetensors")
     feed(config, records(60, renamed=ALL))
     code, _, err = models("import", file)
-    assert (code, "is it 'CPU'?" in err, registry.current(config)) == (4, True, None)
+    assert (code, "is it 'CPU'?" in err, store.current(config)) == (4, True, None)
     assert models("import", file, "--candidate")[0] == 0
     assert models("promote", model().version[:12])[0] == 4
     feed(config, records(60))
@@ -177,6 +178,6 @@ def test_a_running_worker_keeps_its_model(config):
     feed(config, records(60))
     with Running(config, None) as running:
         until(lambda: running.seen.records == 60, "all are judged")
-        registry.promote(config, registry.store(config, other.to_bytes()), "test", "wrong")
+        store.promote(config, store.store(config, other.to_bytes()), "test", "wrong")
         until(lambda: running.seen.models_refused == 1, "it is refused")
         assert running.seen.model == versions[0]

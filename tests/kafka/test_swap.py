@@ -30,12 +30,12 @@ from workload import (
 
 from stream_detector import ModelConfig, fit
 from stream_detector.errors import KafkaError
-from stream_detector.kafka import registry
 from stream_detector.kafka.clients import plain_producer
-from stream_detector.kafka.pointer import Pointer, PointerWatch
-from stream_detector.kafka.source import Source
-from stream_detector.kafka.succession import Succession
 from stream_detector.model import DetectorModel
+from stream_detector.registry import store
+from stream_detector.registry.pointer import Pointer, PointerWatch
+from stream_detector.worker.model_swap import Succession
+from stream_detector.worker.source import Source
 
 ANOMALIES = 0.004  # fewer than the target: the rolling quantile decides, not the limits that all models share
 GROUP = {"session_timeout_ms": 6_000, "transaction_timeout_ms": 5_000, "batch_records": 256}
@@ -75,7 +75,7 @@ def test_a_promoted_model_takes_over_in_a_running_worker(config):
     feed(config, telemetry(6_000, seed=1, anomalies=ANOMALIES))
     with Running(config, None) as running:
         until(lambda: committed(config) == ends(config), "the first half is committed")
-        registry.promote(config, second, "test", "better")
+        store.promote(config, second, "test", "better")
         until(serving(running, second), "the second model serves")
         feed(config, telemetry(6_000, seed=2, anomalies=ANOMALIES))
         until(lambda: committed(config) == ends(config), "all is committed")
@@ -93,7 +93,7 @@ def test_two_workers_change_over_and_a_third_starts_with_the_same(config):
     with a, b:
         until(lambda: a.seen.partitions and b.seen.partitions, "both have partitions")
         feed(config, telemetry(6_000, seed=3, anomalies=ANOMALIES))
-        registry.promote(config, second, "test", "in the middle of it")
+        store.promote(config, second, "test", "in the middle of it")
         until(lambda: serving(a, second)() and serving(b, second)(), "both serve the second model")
     feed(config, telemetry(3_000, seed=4, anomalies=ANOMALIES))
     with Running(slotted(config, "late"), None, until_end=True) as late:
@@ -107,8 +107,8 @@ def test_a_choice_taken_back_at_once_changes_nothing(config):
     first, second = published(config, small_model(0), small_model(1))
     with Running(config, None) as running:
         until(lambda: running.seen.partitions == 3, "partitions are placed")
-        registry.promote(config, second, "test", "there")
-        registry.rollback(config, "test", "and back")
+        store.promote(config, second, "test", "there")
+        store.rollback(config, "test", "and back")
         time.sleep(2)
         until(serving(running, first), "the first model serves")
         assert running.seen.swaps in {0, 2}
@@ -116,13 +116,13 @@ def test_a_choice_taken_back_at_once_changes_nothing(config):
 
 def test_a_window_that_takes_too_much_memory_is_read_again(config, monkeypatch):
     """Where the messages behind a threshold were let go, the window comes from the log, with the same alerts."""
-    monkeypatch.setattr("stream_detector.kafka.history.History.__init__.__defaults__", (20_000,))
+    monkeypatch.setattr("stream_detector.worker.partitions.history.History.__init__.__defaults__", (20_000,))
     models = small_model(0), small_model(1)
     _, second = published(config, *models)
     feed(config, telemetry(6_000, seed=1, anomalies=ANOMALIES))
     with Running(config, None) as running:
         until(lambda: committed(config) == ends(config), "the first half is committed")
-        registry.promote(config, second, "test", "better")
+        store.promote(config, second, "test", "better")
         until(serving(running, second), "the second model serves")
         feed(config, telemetry(3_000, seed=2, anomalies=ANOMALIES))
         until(lambda: committed(config) == ends(config), "all is committed")
@@ -148,7 +148,7 @@ def test_refused_artifacts_leave_the_old_model_serving(config, produce):
         until(partial(counted, logs, "why", len(cases) + 1), "the unsound pointer is refused")
         until(lambda: committed(config) == ends(config), "all is committed")
         assert alerts(config) == verdicts(config, models[0])
-        sound = registry.publish(config, models[1].to_bytes(), "test", "a sound one at last").version
+        sound = store.publish(config, models[1].to_bytes(), "test", "a sound one at last").version
         until(serving(running, sound), "the sound model serves")
     assert running.summary.models_refused == len(cases) + 1
     assert all("model refused" in entry["event"] for entry in logs if entry["log_level"] == "error")
@@ -162,7 +162,7 @@ def test_a_model_of_other_records_is_refused(config):
     feed(config, telemetry(300))
     with capture_logs() as logs, Running(config, None) as running:
         until(lambda: committed(config) == ends(config), "all is committed")
-        registry.publish(config, stranger.to_bytes(), "test", "of another topic")
+        store.publish(config, stranger.to_bytes(), "test", "of another topic")
         until(partial(counted, logs, "why", 1), "it is refused")
         assert running.seen.model == first
     assert "'humidity', 'pressure' not there" in next(entry["why"] for entry in logs if "why" in entry)
@@ -173,7 +173,7 @@ def test_a_worker_starts_with_the_model_before_a_refused_one(config, monkeypatch
     says so once.
     """
     first, _ = published(config, small_model(0), small_model(1))
-    bad = registry.publish(config, b"not a model", "test", "careless").version
+    bad = store.publish(config, b"not a model", "test", "careless").version
     feed(config, telemetry(300))
     considered, honest = [], Succession._consider
     monkeypatch.setattr(Succession, "_consider", lambda self, pointer: (honest(self, pointer), considered.append(1)))
@@ -197,7 +197,7 @@ def test_an_unsound_pointer_is_refused_once_whatever_happens_to_the_watch(config
         return honest(watch, wait)
 
     monkeypatch.setattr(PointerWatch, "poll", fails_at_first)
-    monkeypatch.setattr("stream_detector.kafka.succession.PAUSE", 0.1)
+    monkeypatch.setattr("stream_detector.worker.model_swap.PAUSE", 0.1)
     produce(config, config.topics.models, [b"no pointer"], keys=[b"shadow"])
     with capture_logs() as logs, Running(config, None) as running:
         until(lambda: len(watches) == 3, "two watches failed")

@@ -8,7 +8,7 @@ from workload import Running, alerts, everything, feed, fresh_config, small_mode
 
 from stream_detector.kafka.clients import transactional_producer
 from stream_detector.kafka.topics import end_offsets
-from stream_detector.kafka.transaction import SWEEP
+from stream_detector.worker.output.transaction import SWEEP
 
 TIMEOUT = 3.0  # seconds
 WORKER = {"session_timeout_ms": 6_000, "transaction_timeout_ms": int(1000 * TIMEOUT)}

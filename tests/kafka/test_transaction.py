@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_detector.errors import FencedError
-from stream_detector.kafka import evidence
-from stream_detector.kafka import transaction as transaction_module
-from stream_detector.kafka.evidence import is_member
+from stream_detector.kafka import connections
+from stream_detector.kafka.connections import is_member
 from stream_detector.kafka.faults import Verdict, classify
-from stream_detector.kafka.standing import MOVES, State
-from stream_detector.kafka.transaction import Transaction
+from stream_detector.worker.output import transaction as transaction_module
+from stream_detector.worker.output.standing import MOVES, State
+from stream_detector.worker.output.transaction import Transaction
 
 MEMBER = b"CGMDv2:" + struct.pack("=i", 3) + b"group\0member\0\1"
 PLACE = ("telemetry", 0)
@@ -215,7 +215,7 @@ def test_a_connection_lost_during_a_commit_costs_the_producer():
 
 def test_an_abort_after_offsets_that_failed_slowly_costs_the_producer_unless_statistics_clear_it(monkeypatch):
     """Such offsets may have been sent twice, and the lost request may come after the abort."""
-    monkeypatch.setattr(evidence, "STATS_WAIT", 0.0)
+    monkeypatch.setattr(connections, "STATS_WAIT", 0.0)
     made = opened(ABORTABLE)
     made.producers[0].slow_offsets = True
     assert not made.commit({PLACE: 5}, lambda: MEMBER)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stream_detector.config import KafkaConfig
 from stream_detector.errors import BrokerUnavailableError, TopicMissingError
-from stream_detector.kafka import window
+from stream_detector.kafka import reads
 from stream_detector.kafka.clients import admin, transactional_producer
 
 RUNS = ((5, True), (3, False), (1, True), (1, False), (8, True), (4, False))  # records, committed?
@@ -44,13 +44,13 @@ def offsets(messages):
 
 
 def read(config, start, end):
-    batches = list(window.read(config.kafka, config.topics.telemetry[0], 0, start, end))
+    batches = list(reads.read(config.kafka, config.topics.telemetry[0], 0, start, end))
     assert all(batches)
     return offsets([message for batch in batches for message in batch])
 
 
 def backwards(config, end, step):
-    return [offsets(chunk) for chunk in window.backwards(config.kafka, config.topics.telemetry[0], 0, end, step)]
+    return [offsets(chunk) for chunk in reads.backwards(config.kafka, config.topics.telemetry[0], 0, end, step)]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -77,7 +77,7 @@ def test_range_is_exact(gappy, start, end, step):
 def test_large_records_come_in_shorter_chunks(gappy, monkeypatch):
     """Backwards, what is held at once is bounded by bytes, too; nothing is left out or comes twice."""
     most = 6
-    monkeypatch.setattr(window, "CHUNK_BYTES", most)
+    monkeypatch.setattr(reads, "CHUNK_BYTES", most)
     chunks = backwards(gappy, END, END)
     assert [offset for chunk in reversed(chunks) for offset in chunk] == COMMITTED
     assert max(sum(len(str(offset)) for offset in chunk) for chunk in chunks) <= most
@@ -120,17 +120,17 @@ def test_large_range_comes_in_bounded_batches(make_config, produce):
     config = make_config()
     produce(config, config.topics.telemetry[0], [str(offset).encode() for offset in range(25_000)])
 
-    batches = list(window.read(config.kafka, config.topics.telemetry[0], 0, 10, 24_990))
+    batches = list(reads.read(config.kafka, config.topics.telemetry[0], 0, 10, 24_990))
 
-    assert max(map(len, batches)) <= window.BATCH
+    assert max(map(len, batches)) <= reads.BATCH
     assert offsets([message for batch in batches for message in batch]) == list(range(10, 24_990))
 
 
 def test_missing_topic_and_missing_broker_are_named(make_config, monkeypatch):
     """What cannot be read is an error of ours, at once or after the time limit."""
-    monkeypatch.setattr(window, "TIMEOUT", 0.5)
+    monkeypatch.setattr(reads, "TIMEOUT", 0.5)
 
     with pytest.raises(TopicMissingError, match="'no-such-topic'"):
-        list(window.read(make_config(create=False).kafka, "no-such-topic", 0, 0, 10))
+        list(reads.read(make_config(create=False).kafka, "no-such-topic", 0, 0, 10))
     with pytest.raises(BrokerUnavailableError, match="'telemetry'"):
-        list(window.backwards(KafkaConfig(bootstrap_servers="127.0.0.1:1"), "telemetry", 0, 10, 10))
+        list(reads.backwards(KafkaConfig(bootstrap_servers="127.0.0.1:1"), "telemetry", 0, 10, 10))

@@ -20,8 +20,10 @@ from workload import (
 )
 
 from stream_detector.errors import ModelError, ModelSchemaError, OffsetsLostError, TopicMissingError
-from stream_detector.kafka import evidence, registry, worker
+from stream_detector.kafka import connections
 from stream_detector.kafka.clients import admin
+from stream_detector.registry import store
+from stream_detector.worker import loop
 
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 GROUP = {"session_timeout_ms": 6_000, "transaction_timeout_ms": 5_000}
@@ -44,7 +46,7 @@ def test_without_a_model_it_waits_and_says_how_to_make_one(config):
         until(lambda: any("models import" in entry["event"] for entry in logs), "the advice")
         time.sleep(2.5)
         assert set(committed(config).values()) == {None}
-        registry.publish(config, small_model().to_bytes(), "test", "first")
+        store.publish(config, small_model().to_bytes(), "test", "first")
         summary = running.join()
     assert sum("models import" in entry["event"] for entry in logs) == 1
     assert summary.records == 300
@@ -53,7 +55,7 @@ def test_without_a_model_it_waits_and_says_how_to_make_one(config):
 def test_a_worker_without_records_hears_its_producer(config, monkeypatch):
     """What the client reports while nothing arrives is heard: kept, it would fill the memory, a megabyte a second."""
     heard = []
-    monkeypatch.setattr(evidence.Connections, "on_stats", lambda _self, stats: heard.append(stats))
+    monkeypatch.setattr(connections.Connections, "on_stats", lambda _self, stats: heard.append(stats))
     feed(config, telemetry(30))
     with Running(config, small_model()) as running:
         until(lambda: running.seen.records == 30, "all is committed")
@@ -74,14 +76,14 @@ def test_a_missing_topic_is_named(broker):
     config = fresh_config(broker, worker={"unavailable_timeout_ms": 1_000})
     gone = config.model_copy(update={"topics": config.topics.model_copy(update={"alerts": "no-such-alerts"})})
     with pytest.raises(TopicMissingError, match="no-such-alerts"):
-        worker.run(gone, small_model)
+        loop.run(gone, small_model)
 
 
 def test_a_model_for_other_features_is_refused(broker):
     """Declared features that the model does not know end the run, both lists named."""
     config = fresh_config(broker, features=[{"name": "cpu"}, {"name": "pressure"}])
     with pytest.raises(ModelSchemaError, match=r"memory.*pressure"):
-        worker.run(config, small_model)
+        loop.run(config, small_model)
 
 
 def test_declared_features_may_stand_in_any_order(broker):

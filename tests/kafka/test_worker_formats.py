@@ -24,8 +24,9 @@ from workload import (
 
 import stream_detector
 from benchmarks.speed.http_registry import http_registry
-from stream_detector.kafka import audit, registry
+from stream_detector.audit import replay
 from stream_detector.records import columns
+from stream_detector.registry import store
 
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 NUMBERS = ("cpu", "memory", "latency")
@@ -108,13 +109,13 @@ def test_a_row_of_an_arrow_batch_can_be_judged_again(broker):
     """Any row is explained with the threshold it met, and every alert of a row replays to a match."""
     messages = [batch(ROWS[at : at + PER_MESSAGE]) for at in range(0, 1_200, PER_MESSAGE)]
     config, _ = drain(broker, messages, small_model(), format="arrow")
-    registry.publish(config, small_model().to_bytes(), "test", "to replay with")
+    store.publish(config, small_model().to_bytes(), "test", "to replay with")
     found = [alert["id"] for alert in map(json.loads, values(config, config.topics.alerts))]
     rows_ = [int(name.rsplit("-", 1)[1]) for name in found]
     for name in (found[0], found[-1], found[rows_.index(max(rows_))]):
-        assert audit.replay(config, name).differences == []
-    place = audit.Place(config.topics.telemetry[0], 0, 20, 17)
-    normal = audit.judgement(config, small_model(), place)
+        assert replay.replay(config, name).differences == []
+    place = replay.Place(config.topics.telemetry[0], 0, 20, 17)
+    normal = replay.judgement(config, small_model(), place)
     assert normal.history == min(500 + 17, 20 * PER_MESSAGE + 17)
     assert normal.account.event_id == ROWS[20 * PER_MESSAGE + 17]["id"]
 

@@ -9,7 +9,7 @@ from small_models import mixed
 from stream_detector.artifact import MAX_HEADER_BYTES
 from stream_detector.config import Config
 from stream_detector.errors import ModelError, ModelSchemaError
-from stream_detector.kafka.serving import admitted
+from stream_detector.registry.admission import admitted
 
 CONFIG = Config(worker={"device": "cpu"})
 CASES = {name: (version, data) for name, version, data in malformed(mixed().to_bytes())}

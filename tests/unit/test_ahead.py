@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small_models import correlated, numeric
 
+from stream_detector import ahead
 from stream_detector.features import Encoded
-from stream_detector.scoring import ahead
 
 
 @pytest.fixture

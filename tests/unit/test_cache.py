@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream_detector.errors import ConfigError
-from stream_detector.scoring import cache
+from stream_detector.scoring.compiled import cache
 
 
 @pytest.fixture
@@ -123,5 +123,5 @@ def test_where_nothing_at_all_can_be_written_one_line_says_so(bare, monkeypatch)
 
 def test_the_folder_is_settled_before_numba_is_loaded():
     """Numba reads the variable once, when it is loaded; importing anything of scoring settles it first."""
-    code = "import sys, stream_detector.scoring.cache; assert 'numba' not in sys.modules"
+    code = "import sys, stream_detector.scoring.compiled.cache; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

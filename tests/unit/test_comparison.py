@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_detector.comparison import EXAMPLES, Comparison
+from stream_detector.records.comparison import EXAMPLES, Comparison
 
 
 def test_alerts_are_told_apart():

@@ -10,8 +10,8 @@ import pytest
 
 from stream_detector.config import MetricsConfig
 from stream_detector.health import Health
-from stream_detector.listener import listen
-from stream_detector.metrics import WorkerMetrics
+from stream_detector.worker.listener import listen
+from stream_detector.worker.metrics import WorkerMetrics
 
 SCRIPT = Path(__file__).parents[2] / "docker" / "health.py"
 

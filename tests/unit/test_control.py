@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stream_detector.control import ControlEvent
+from stream_detector.records.control_events import ControlEvent
 
 EVENT = ControlEvent("drift", "e", "telemetry", 1, 7, "adwin", "score", "f" * 64, "2026-01-01T00:00:00Z", ("cpu high",))
 

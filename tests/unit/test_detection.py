@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from stream_detector import Feature, FeatureSchema, Kind
-from stream_detector.gan.detection import auc, detection, roc
-from stream_detector.gan.synthetic import SIZES, Spread, displaced
+from stream_detector.tracking.detection import auc, detection, roc
+from stream_detector.tracking.synthetic import SIZES, Spread, displaced
 
 SCORES = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=30).map(np.array)
 MIXED = FeatureSchema(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream_detector.errors import ConfigError
-from stream_detector.gan.distributions import DISTRIBUTIONS, distribution
+from stream_detector.tracking.distributions import DISTRIBUTIONS, distribution
 
 NAMES = sorted(DISTRIBUTIONS)
 

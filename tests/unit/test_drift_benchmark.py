@@ -7,7 +7,7 @@ from benchmarks.drift.dispositions import Dispositions, turn
 from benchmarks.drift.figures import Phase, Seen, phases
 from benchmarks.drift.promises import broken_promises
 from producers.faults import Fault, FaultKind, record_id
-from stream_detector.control import ControlEvent
+from stream_detector.records.control_events import ControlEvent
 
 PARTITION = ("t", 0)
 RELEASE, SWAPS = 100, (200, 220)  # steps; with one entity, offsets too

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_models import QUICK
 
 from stream_detector import ModelConfig, fit
-from stream_detector.far_tail import FarTail
+from stream_detector.fitting.far_tail import FarTail
 
 
 def parts(scores):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stream_detector import files
 from stream_detector.errors import WriteError
-from stream_detector.files import check_target, replacing, write_file
+from stream_detector.runtime import files
+from stream_detector.runtime.files import check_target, replacing, write_file
 
 
 def test_a_file_is_replaced_whole(tmp_path):

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from stream_detector.errors import ConfigError, DataError
 from stream_detector.foreign import json_line, printable, printable_lines, without_credentials
-from stream_detector.logs import Terminal, report
+from stream_detector.runtime.logs import Terminal, report
 
 ROOT = Path(__file__).parents[2]
 ANY = st.text(st.characters(exclude_categories=()))

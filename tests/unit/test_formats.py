@@ -19,9 +19,9 @@ from benchmarks.speed.http_registry import http_registry
 from stream_detector.config import Config, RecordConfig, load_config
 from stream_detector.errors import ConfigError, SchemaRegistryError
 from stream_detector.features import Feature, FeatureSchema, Kind, encode
+from stream_detector.fitting.profiling import learn
 from stream_detector.kafka.avro import AvroReader
 from stream_detector.kafka.formats import decoder
-from stream_detector.profiling import learn
 from stream_detector.records import Decoder
 
 NUMBERS = FeatureSchema((Feature("a", required=True), Feature("b")))

@@ -10,11 +10,11 @@ from confluent_kafka import KafkaError as Fault
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.kafka import demands as demands_
-from stream_detector.kafka.demands import LASTS, Demands
 from stream_detector.kafka.faults import REFUSALS, Blame, blame
-from stream_detector.kafka.forms import Outgoing, fitted, keyed, size, stamped
 from stream_detector.records import Alert, Contribution, DeadLetter, alert_from_json
+from stream_detector.worker.output import demands as demands_
+from stream_detector.worker.output.demands import LASTS, Demands
+from stream_detector.worker.output.forms import Outgoing, fitted, keyed, size, stamped
 
 HOUR = 3_600_000
 TOO_LARGE, TOO_LONG, WRONG_TIME, NO_KEY = map(

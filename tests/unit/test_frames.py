@@ -10,9 +10,9 @@ import torch
 
 from stream_detector.errors import DataError
 from stream_detector.features import Feature, FeatureSchema, Kind, encode
-from stream_detector.frames import as_numbers, as_rows
+from stream_detector.fitting.profiling import learn
 from stream_detector.model import as_matrix
-from stream_detector.profiling import learn
+from stream_detector.tables.frames import as_numbers, as_rows
 
 SCHEMA = FeatureSchema((Feature("a"), Feature("b"), Feature("k", Kind.CATEGORICAL, vocabulary=("x", "y"))))
 EXPECTED = [[1.5, 2.0, 0.0], [np.nan, 3.0, 1.0]]

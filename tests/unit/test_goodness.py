@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.gan.goodness import feature_fit, is_collapsed, joint_fit
+from stream_detector.tracking.goodness import feature_fit, is_collapsed, joint_fit
 
 RNG = np.random.default_rng
 

@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_detector.config import MetricsConfig
 from stream_detector.health import Health
-from stream_detector.kafka.summary import RunSummary
-from stream_detector.listener import MOST, listen
-from stream_detector.metrics import WorkerMetrics
+from stream_detector.worker.listener import MOST, listen
+from stream_detector.worker.metrics import WorkerMetrics
+from stream_detector.worker.summary import RunSummary
 
 
 class Listener:
@@ -150,7 +150,7 @@ def test_slow_clients_hang_nobody(listener):
 
 def test_a_client_that_is_silent_is_let_go(listener, monkeypatch):
     """A connection on which nothing comes is closed."""
-    monkeypatch.setattr("stream_detector.listener._Handler.timeout", 0.2)
+    monkeypatch.setattr("stream_detector.worker.listener._Handler.timeout", 0.2)
     with closing(socket.create_connection(("127.0.0.1", listener.port))) as connection:
         connection.settimeout(10)
         assert connection.recv(1) == b""

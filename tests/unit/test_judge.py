@@ -9,13 +9,13 @@ from small_models import correlated, numeric
 from stream_detector.config import Config
 from stream_detector.errors import ModelError
 from stream_detector.features import Encoded
-from stream_detector.kafka.candidate import Candidate
-from stream_detector.kafka.history import History, Past
-from stream_detector.kafka.judge import Judge
-from stream_detector.kafka.restore import restored
-from stream_detector.kafka.shadow import Shadow
 from stream_detector.records import Arrivals
 from stream_detector.scoring.threshold import RollingThreshold
+from stream_detector.worker.candidate import Candidate
+from stream_detector.worker.judge import Judge
+from stream_detector.worker.partitions.history import History, Past
+from stream_detector.worker.partitions.restore import restored
+from stream_detector.worker.shadow import Shadow
 
 POISON = 345.0  # far from any other record
 BUG = ArithmeticError("a device's or a model's bug")

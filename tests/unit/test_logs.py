@@ -8,7 +8,7 @@ import structlog
 from rich.table import Table
 
 from stream_detector.config import LogConfig
-from stream_detector.logs import Terminal, configure
+from stream_detector.runtime.logs import Terminal, configure
 
 HOSTILE = ["\x1b[31mred", "two\nlines", "\r\rover", '{"level":"forged"}', "\u202egnp", "x" * 10_000, "\x00"]
 

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_detector.gan.memory import NEAR, Memory, capacity
 from stream_detector.gan.networks import Gan, Sizes
-from stream_detector.scoring.memory import NEAR, Memory, capacity
 from stream_detector.scoring.screen import Screen
 
 

@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream_detector.config import MetricsConfig
 from stream_detector.errors import ConfigError
 from stream_detector.health import Health
-from stream_detector.kafka.summary import RunSummary, Stalls
-from stream_detector.listener import listen
-from stream_detector.metrics import WorkerMetrics
+from stream_detector.worker.listener import listen
+from stream_detector.worker.metrics import WorkerMetrics
+from stream_detector.worker.summary import RunSummary, Stalls
 
 
 def free_port():

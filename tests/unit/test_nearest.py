@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_detector.gan.memory import LEAF, NEAR, NOWHERE
 from stream_detector.scoring.compiled.given import TILE, Kept, Room
 from stream_detector.scoring.compiled.leaves import Leaves
 from stream_detector.scoring.compiled.nearest import find_nearest
-from stream_detector.scoring.memory import LEAF, NEAR, NOWHERE
 
 
 def keys_of(known):

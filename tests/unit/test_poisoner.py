@@ -7,7 +7,7 @@ import pytest
 
 from stream_detector.config import ThresholdConfig
 from stream_detector.features import FeatureSchema
-from stream_detector.fitting import HeldOut, fit
+from stream_detector.fitting.fit import HeldOut, fit
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.retraining.contender import Contender
 from stream_detector.retraining.gate import Trial, judge

@@ -14,12 +14,12 @@ from test_judge import Stored, judged
 
 from stream_detector import detector
 from stream_detector.config import Config, RecordConfig
-from stream_detector.kafka import placing
-from stream_detector.kafka.candidate import Candidate
-from stream_detector.kafka.history import Past
-from stream_detector.kafka.judge import Judge
 from stream_detector.records import Decoder, TooMuchAtOnce, columns
 from stream_detector.records.decoding import CHUNK, CHUNK_BYTES
+from stream_detector.worker.candidate import Candidate
+from stream_detector.worker.judge import Judge
+from stream_detector.worker.partitions import placing
+from stream_detector.worker.partitions.history import Past
 
 ROWS = 1_000
 ARROW = Config(record=RecordConfig(format="arrow", features_path=""), threshold={"window": 100, "warmup": 10})

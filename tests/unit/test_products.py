@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_detector.gan.memory import LEAF
 from stream_detector.scoring.compiled.products import (
     LANES,
     ROWS,
@@ -22,7 +23,6 @@ from stream_detector.scoring.compiled.products import (
     square_sum,
     within,
 )
-from stream_detector.scoring.memory import LEAF
 
 
 def matrices(rows, depth, blocks, seed):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream_detector.config import Config
 from stream_detector.errors import DataError
 from stream_detector.features import Feature, FeatureSchema, Kind, encode
-from stream_detector.profiling import barred, described, learn
+from stream_detector.fitting.profiling import barred, described, learn
 
 
 def rows(count=500, **columns):

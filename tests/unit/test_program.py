@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stream_detector.errors import DataError
-from stream_detector.program import run
+from stream_detector.runtime.program import run
 
 PYTHON = sys.executable
 COMMAND = (PYTHON, "-m", "stream_detector")

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.alert_view import view
-from stream_detector.comparison import Comparison
 from stream_detector.config import RecordConfig
-from stream_detector.control import ControlEvent
 from stream_detector.features import Feature, FeatureSchema, Rejection
-from stream_detector.feedback import Feedback, Verdict
 from stream_detector.records import Alert, Arrivals, Contribution, DeadLetter, Decoder, alert_from_json, identity
+from stream_detector.records.comparison import Comparison
+from stream_detector.records.control_events import ControlEvent
 from stream_detector.records.decoding import CHUNK
+from stream_detector.records.feedback import Feedback, Verdict
 
 SCHEMA = FeatureSchema((Feature("a"), Feature("b")))
 CONFIG = RecordConfig(max_bytes=400, max_depth=4)

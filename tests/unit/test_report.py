@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from stream_detector.cli.app import app
 from stream_detector.errors import ConfigError
-from stream_detector.gan.plots import TITLES
-from stream_detector.gan.report import report
-from stream_detector.gan.run_directory import RunDirectory
+from stream_detector.tracking.plots import TITLES
+from stream_detector.tracking.report import report
+from stream_detector.tracking.run_directory import RunDirectory
 
 QUICK = "model: {steps: 100, hidden: 16, members: 1, views: [soft], batch: 32, latent: 2}\n"
 HOSTILE = '<script>alert("x")</script>'

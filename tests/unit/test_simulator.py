@@ -14,7 +14,7 @@ from producers.simulator import Sample, Simulation, main, simulate
 from producers.telemetry import CATEGORY, METRICS, RELEASE
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError
-from stream_detector.profiling import learn
+from stream_detector.fitting.profiling import learn
 from stream_detector.records import Decoder, identity
 
 FAULTY = Simulation(seed=5, entities=3, period=200, faults=8, normal_first=1_500, records=9_000)

@@ -5,8 +5,8 @@ from typer.testing import CliRunner
 
 from stream_detector.cli.app import app
 from stream_detector.errors import ConfigError
-from stream_detector.gan.run_directory import RunDirectory
-from stream_detector.gan.study import StudySettings, study
+from stream_detector.tracking.run_directory import RunDirectory
+from stream_detector.tracking.study import StudySettings, study
 
 SMALL = StudySettings(architecture="shallow", features=2, records=400, steps=120)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.gan.sweet_spot import Rule, sweet_spot
-from stream_detector.gan.tracker import measured_steps
+from stream_detector.tracking.sweet_spot import Rule, sweet_spot
+from stream_detector.tracking.tracker import measured_steps
 
 
 def test_a_plateau_beats_a_lucky_peak():

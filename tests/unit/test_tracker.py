@@ -14,9 +14,9 @@ from small_models import correlated
 from stream_detector import ModelConfig, ModelSettings, fit
 from stream_detector.errors import ConfigError, DataError, ModelError
 from stream_detector.gan.networks import Gan
-from stream_detector.gan.run_directory import RunDirectory
 from stream_detector.gan.state import TrainingState
-from stream_detector.gan.tracker import Tracker
+from stream_detector.tracking.run_directory import RunDirectory
+from stream_detector.tracking.tracker import Tracker
 
 SMALL = ModelSettings(steps=150, hidden=16, members=1, views=("soft",), batch=64, latent=2)
 CONFIG = ModelConfig(model=SMALL)
@@ -93,7 +93,7 @@ from pathlib import Path
 from small_models import correlated
 from test_tracker import CONFIG
 from stream_detector import fit
-from stream_detector.gan.run_directory import RunDirectory
+from stream_detector.tracking.run_directory import RunDirectory
 def linger(step, total, message):
     if step >= 100:
         print("ready", flush=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from stream_detector.gan.evidence import MAGNIFIED
+from stream_detector.gan.memory import Memory
 from stream_detector.gan.networks import Gan, Network
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised
@@ -22,7 +23,6 @@ from stream_detector.scoring.compiled.layers import Layers
 from stream_detector.scoring.compiled.leaves import Leaves
 from stream_detector.scoring.compiled.products import WIDTH
 from stream_detector.scoring.discrimination import SMALL, FeatureSpread
-from stream_detector.scoring.memory import Memory
 
 __all__ = ["Compiled"]
 

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
+from stream_detector.gan.memory import NEAR
 from stream_detector.scoring.compiled.layers import features
 from stream_detector.scoring.compiled.logarithm import log
 from stream_detector.scoring.compiled.numbers import FLOOR, ONE, THIRD, compiled
 from stream_detector.scoring.compiled.products import multiply_triangle, product, square_sum
-from stream_detector.scoring.memory import NEAR
 
 __all__ = ["judge", "show_evidence"]
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.gan.memory import LEAF, NEAR
 from stream_detector.scoring.compiled.layers import Layers
 from stream_detector.scoring.compiled.numbers import Array
 from stream_detector.scoring.compiled.products import LANES, ROWS, WIDTH
 from stream_detector.scoring.expectation import WITNESSES
-from stream_detector.scoring.memory import LEAF, NEAR
 
 __all__ = ["TILE", "Judges", "Kept", "Pair", "Records", "Room"]
 

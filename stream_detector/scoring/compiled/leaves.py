@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.gan.memory import LEAF
 from stream_detector.scoring.compiled.numbers import Array
 from stream_detector.scoring.compiled.products import WIDTH
-from stream_detector.scoring.memory import LEAF
 
 __all__ = ["Leaves"]
 

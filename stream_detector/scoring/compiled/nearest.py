@@ -11,6 +11,7 @@ numbers takes no decision that a processor could not foresee.
 
 import numpy as np
 
+from stream_detector.gan.memory import LEAF, NEAR
 from stream_detector.scoring.compiled.leaves import Leaves
 from stream_detector.scoring.compiled.numbers import FARTHER, NOTHING, compiled
 from stream_detector.scoring.compiled.products import (
@@ -23,7 +24,6 @@ from stream_detector.scoring.compiled.products import (
     multiply_leaf,
     within,
 )
-from stream_detector.scoring.memory import LEAF, NEAR
 
 __all__ = ["find_nearest"]
 

@@ -9,11 +9,11 @@ matrices, equal to the bit for one row and for many. All arrays are float32 and 
 
 import numpy as np
 
+from stream_detector.gan.memory import LEAF
 from stream_detector.scoring.compiled.blocks import gathered_block, many, one, product_of
 from stream_detector.scoring.compiled.numbers import ONE, compiled
 from stream_detector.scoring.compiled.sieves import append, least_of_lanes, lower, not_above, outside, trailing
 from stream_detector.scoring.compiled.vectors import LANES, ROWS, SIZE, WIDTH
-from stream_detector.scoring.memory import LEAF
 
 __all__ = [
     "LANES",

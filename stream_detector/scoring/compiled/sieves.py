@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from stream_detector.gan.memory import LEAF
 from stream_detector.scoring.compiled.vectors import (
     BYTE,
     INDEX,
@@ -31,7 +32,6 @@ from stream_detector.scoring.compiled.vectors import (
     store,
     vectors,
 )
-from stream_detector.scoring.memory import LEAF
 
 __all__ = ["append", "least_of_lanes", "lower", "not_above", "outside", "trailing"]
 

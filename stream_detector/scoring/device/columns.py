@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stream_detector.features import Kind
 from stream_detector.normaliser import MAX_CATEGORY_COLUMNS, UNITS, Normaliser
-from stream_detector.scoring.compiled.taming import CHANGED, FAR
+from stream_detector.taming import CHANGED, FAR
 
 __all__ = ["Columns"]
 

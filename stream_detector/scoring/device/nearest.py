@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from stream_detector.scoring.memory import CHUNK, LEAF, NEAR, NOWHERE, Memory
+from stream_detector.gan.memory import CHUNK, LEAF, NEAR, NOWHERE, Memory
 
 __all__ = ["StaticMemory"]
 

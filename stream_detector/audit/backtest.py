@@ -1,0 +1,123 @@
+"""What a model would have made of the records of a time span, without touching any offset."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from stream_detector.audit import alerts
+from stream_detector.audit.replay import Place, threshold_at
+from stream_detector.config import Config
+from stream_detector.detector import Outcome
+from stream_detector.errors import NotRetainedError
+from stream_detector.kafka import reads, topics
+from stream_detector.model import DetectorModel
+from stream_detector.worker.judge import Judge
+
+if TYPE_CHECKING:
+    from stream_detector.records import Message
+
+__all__ = ["Backtest", "Span", "backtest", "judged", "spans"]
+
+Progress = Callable[[int, int, str], None]
+Span = tuple[int, int]
+"""First offset, and the one after the last."""
+
+
+@dataclass(slots=True)
+class Backtest:
+    """What came of a backtest: the alerts it raised, held against those on the alerts topic.
+
+    Both map a record's place to its score and threshold, nines.
+    """
+
+    records: int = 0
+    dead_lettered: int = 0
+    raised: dict[Place, tuple[float, float]] = field(default_factory=dict)
+    recorded: dict[Place, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Alerts a record; 0 without records."""
+        return len(self.raised) / max(self.records, 1)
+
+    @property
+    def recorded_rate(self) -> float:
+        """Alerts on the alerts topic a record; 0 without records."""
+        return len(self.recorded) / max(self.records, 1)
+
+    @property
+    def added(self) -> list[Place]:
+        """Records that only the backtest flags."""
+        return sorted(self.raised.keys() - self.recorded.keys())
+
+    @property
+    def lost(self) -> list[Place]:
+        """Records with an alert on the topic that the backtest does not flag."""
+        return sorted(self.recorded.keys() - self.raised.keys())
+
+    def take(self, outcome: Outcome) -> None:
+        """Adds what came of a batch."""
+        self.records += outcome.normal + len(outcome.alerts) + len(outcome.dead_letters)
+        self.dead_lettered += len(outcome.dead_letters)
+        for alert in outcome.alerts:
+            self.raised[Place(alert.topic, alert.partition, alert.offset, alert.row)] = alert.score, alert.threshold
+
+
+def backtest(config: Config, model: DetectorModel, begin_ms: int, end_ms: int | None, progress: Progress) -> Backtest:
+    """Judges the retained records with timestamps from `begin_ms` until before `end_ms` (epoch; None: all).
+
+    Thresholds are as if the model had been in force long before. Raises `NotRetainedError` when
+    there is no record in that time, or a `KafkaError`.
+    """
+    reach = spans(config, begin_ms, end_ms)
+    total = sum(end - start for start, end in reach.values())
+    if not total:
+        raise NotRetainedError(
+            f"{', '.join(config.topics.telemetry)}: no record of that time is retained; give an earlier --from, "
+            "or a later --to"
+        )
+    result = Backtest(recorded=_recorded(config, reach))
+    judge = Judge(model, config)
+    passed = 0
+    for (topic, partition), (start, end) in reach.items():
+        for outcome, following in judged(config, judge, Place(topic, partition, start), end):
+            result.take(outcome)
+            progress(passed + following - start, total, f"{topic}-{partition}: {len(result.raised):,} alerts")
+        passed += end - start
+    return result
+
+
+def spans(config: Config, begin_ms: int, end_ms: int | None) -> dict[tuple[str, int], Span]:
+    """The offsets of every telemetry partition whose records bear timestamps in that time."""
+    kafka, names = config.kafka, config.topics.telemetry
+    starts = topics.offsets_at(kafka, names, begin_ms)
+    ends = topics.end_offsets(kafka, names) if end_ms is None else topics.offsets_at(kafka, names, end_ms)
+    return {place: (start, max(start, ends[place])) for place, start in sorted(starts.items())}
+
+
+def judged(config: Config, judge: Judge, start: Place, end: int) -> Iterator[tuple[Outcome, int]]:
+    """The outcomes of a partition's records from `start` to before `end`, each with the offset after it.
+
+    The first threshold is rebuilt from the records before `start`.
+    """
+    topic, partition = start.topic, start.partition
+    thresholds = {(topic, partition): threshold_at(config, judge, start)}
+    for batch in reads.read(config.kafka, topic, partition, start.offset, end):
+        left = cast("list[Message]", batch)
+        while part := left[: judge.limit]:
+            outcome = judge.judge(part, thresholds)
+            if outcome is None:  # the cause is removed: again, from before it
+                first = Place(topic, partition, part[0].offset() or 0)
+                thresholds = {(topic, partition): threshold_at(config, judge, first)}
+                continue
+            yield outcome, (part[-1].offset() or 0) + 1
+            left = left[len(part) :]
+
+
+def _recorded(config: Config, reach: Mapping[tuple[str, int], Span]) -> dict[Place, tuple[float, float]]:
+    found = {}
+    for alert in alerts.everything(config):
+        start, end = reach.get((alert.topic, alert.partition), (0, 0))
+        if start <= alert.offset < end:
+            found[Place(alert.topic, alert.partition, alert.offset, alert.row)] = alert.score, alert.threshold
+    return found

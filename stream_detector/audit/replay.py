@@ -1,0 +1,141 @@
+"""Judgements made again from the log: any record, under any model that is on the models topic."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from stream_detector.audit import alerts
+from stream_detector.audit.differences import Difference, Judgement, differences
+from stream_detector.config import Config
+from stream_detector.errors import ModelNotFoundError, NotRetainedError
+from stream_detector.kafka import reads, topics
+from stream_detector.model import DetectorModel
+from stream_detector.records import Alert, Message
+from stream_detector.registry import store
+from stream_detector.scoring.threshold import RollingThreshold
+from stream_detector.worker.judge import Judge
+from stream_detector.worker.partitions.restore import restored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Place", "Replay", "judgement", "load", "model_in_force", "replay", "threshold_at"]
+
+NORMAL = "none"  # severity of a record that is not flagged
+
+
+class Place(NamedTuple):
+    """Where a record is; `row` in a message of many, otherwise None."""
+
+    topic: str
+    partition: int
+    offset: int
+    row: int | None = None
+
+    def __str__(self) -> str:
+        row = "" if self.row is None else f", row {self.row:,}"
+        return f"topic {self.topic!r}, partition {self.partition}, offset {self.offset:,}{row}"
+
+
+class Replay(NamedTuple):
+    """An alert, the judgement made again, and in what they differ (nothing: a match)."""
+
+    alert: Alert
+    judgement: Judgement
+    differences: list[Difference]
+
+
+def replay(config: Config, alert_id: str) -> Replay:
+    """Judges an alert's record again, under the model that the alert names and the threshold of then.
+
+    The configuration's record and threshold sections must be those of then. Raises
+    `NotRetainedError` when the alert, its record or its model is gone.
+    """
+    alert = alerts.find(config, alert_id)
+    try:
+        model = load(config, alert.model_version)
+    except ModelNotFoundError as error:
+        raise NotRetainedError(f"alert {alert_id!r} cannot be replayed: {error}") from None
+    repeated = judgement(config, model, Place(alert.topic, alert.partition, alert.offset, alert.row))
+    return Replay(alert, repeated, differences(alert, repeated))
+
+
+def judgement(config: Config, model: DetectorModel, place: Place) -> Judgement:
+    """What `model` says of one record, with the threshold that it met or would have met.
+
+    Raises `NotRetainedError` when the record is not there.
+    """
+    message = _record(config, place)
+    judge = Judge(model, config)
+    threshold = threshold_at(config, judge, place)
+    before = threshold
+    if place.row:  # the rows before it in its message count, too
+        before = threshold_at(config, judge, place)
+        before.learn(judge.scores([message])[: place.row])
+    met, history = before.current(), before.seen
+    whole = history >= judge.limits.window or _begins(config, place) == 0
+    thresholds = {(place.topic, place.partition): threshold}
+    while (outcome := judge.judge([message], thresholds)) is None:
+        pass  # a record that makes the model fail is set aside, and a dead letter the next time
+    if own := [alert for alert in outcome.alerts if alert.row in {place.row or 0, None}]:
+        return Judgement(own[0], flagged=True, history=history, whole=whole)
+    if outcome.dead_letters:
+        return Judgement(outcome.dead_letters[0], flagged=False, history=history, whole=whole)
+    state = "warming" if met.warming else "rolling"
+    account = replace(_account(judge, message, place), threshold=met.value, threshold_state=state, severity=NORMAL)
+    return Judgement(account, flagged=False, history=history, whole=whole)
+
+
+def threshold_at(config: Config, judge: Judge, place: Place) -> RollingThreshold:
+    """The threshold that the record at `place` meets under the judge's model, rebuilt from the log."""
+    chunks = reads.backwards(config.kafka, place.topic, place.partition, place.offset, judge.lookback)
+    return restored(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
+
+
+def load(config: Config, version: str) -> DetectorModel:
+    """The model of a whole version; raises `ModelNotFoundError` when it is not published (any more)."""
+    return DetectorModel.from_bytes(store.fetch(config, version), config.worker.device)
+
+
+def model_in_force(config: Config, place: Place) -> tuple[str, str]:
+    """The version that judged the record at `place`, and how that is known.
+
+    Alerts name their models, so its own does, or those before and after it in the partition when
+    they agree; failing these it is the current one. Raises `NotRetainedError` when there is none.
+    """
+    named = {
+        alert.offset: alert.model_version
+        for alert in alerts.everything(config)
+        if (alert.topic, alert.partition) == place[:2]
+    }
+    if place.offset in named:
+        return named[place.offset], "named by its alert"
+    before = max((offset for offset in named if offset < place.offset), default=None)
+    after = min((offset for offset in named if offset > place.offset), default=None)
+    if before is not None and after is not None and named[before] == named[after]:
+        return named[before], "named by the alerts before and after it"
+    if (pointer := store.current(config)) is None:
+        raise NotRetainedError(f"{place}: no model is published, and no alert names one; give --model")
+    return pointer.version, "current now; no alert says which one judged the record"
+
+
+def _record(config: Config, place: Place) -> Message:
+    for batch in reads.read(config.kafka, place.topic, place.partition, place.offset, place.offset + 1):
+        return cast("Message", batch[0])
+    low, high = topics.watermarks(config.kafka, [place.topic]).get(place[:2], (0, 0))
+    if place.offset < low:
+        raise NotRetainedError(f"{place}: deleted by retention, the partition begins at {low:,}")
+    if place.offset >= high:
+        raise NotRetainedError(f"{place}: not written yet, the partition ends at {high:,}")
+    raise NotRetainedError(f"{place}: holds no record, but a transaction's marker or what it aborted")
+
+
+def _begins(config: Config, place: Place) -> int:
+    return topics.watermarks(config.kafka, [place.topic])[place.topic, place.partition].low
+
+
+def _account(judge: Judge, message: Message, place: Place) -> Alert:
+    """The record as an alert tells it, whatever its threshold. Raises `NotRetainedError` for a row that is not there."""
+    rows = judge.account(message)
+    if (place.row or 0) >= len(rows):
+        raise NotRetainedError(f"{place}: its message holds {len(rows):,} records, numbered from 0")
+    return rows[place.row or 0]

@@ -1,0 +1,180 @@
+"""From normal records to a fitted model."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stream_detector.errors import DataError
+from stream_detector.features import Encoded, FeatureSchema
+from stream_detector.fitting.assembling import Assembly, assembled
+from stream_detector.fitting.profiling import Learnt, described, learn
+from stream_detector.gan.rebuilding import latent_width
+from stream_detector.gan.settings import ModelConfig
+from stream_detector.gan.training import Progress, TrainingSet, train
+from stream_detector.model import WEIGHTS, DetectorModel, as_matrix, pick_device
+from stream_detector.normaliser import Normaliser
+from stream_detector.runtime.host import undisturbed
+from stream_detector.scoring.calibration import Calibration
+from stream_detector.tables.frames import Records, as_numbers, as_rows
+from stream_detector.tracking.detection import Probe
+from stream_detector.tracking.generated import near_records
+from stream_detector.tracking.opinions import DetectorOpinions
+from stream_detector.tracking.run_directory import RunDirectory, fingerprint
+from stream_detector.tracking.sweet_spot import Rule
+from stream_detector.tracking.tracker import Tracker, measured_steps
+
+__all__ = ["HeldOut", "fit"]
+
+log = logging.getLogger(__name__)
+
+FEWEST = 40  # records; below, there is nothing to hold out and calibrate on
+FEWEST_HELD_OUT = 10  # records to calibrate on: one for each scorer that must not know it
+LEAST_HELD_OUT, MOST_HELD_OUT = 33, 4_000  # records; of fewer than 66 the half
+WARM = 13  # a part of the discriminator's training before which no checkpoint is taken
+SLACK = 0.01  # of the area under the ROC curve: about its standard error on so few held-out records
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Normal records kept out of training: to choose the checkpoint on, and to calibrate on."""
+
+    selection: Records
+    calibration: Records
+
+
+@undisturbed()
+def fit(
+    X: Records | Learnt,
+    schema: FeatureSchema | None = None,
+    config: ModelConfig | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+    run: RunDirectory | None = None,
+    held_out: HeldOut | None = None,
+    *,
+    trim: bool = False,
+) -> DetectorModel:
+    """Fit a model to normal records.
+
+    X: float [record, feature] (NaN = missing, codes for categories), a list of mappings from feature
+    name to number, string or None, a DataFrame (pandas, polars, Arrow) or structured array, whose columns
+    are taken by name, or what was learnt of such before. Without a schema, columns of a
+    matrix are numeric and named x0, x1, …; what the columns of mappings are, most of their values say,
+    and the model's lineage tells (`features`, `not_features`). `progress` is called with (step, steps, message). The
+    same records, config and seed give the same model version on the same CPU and thread count. With
+    `run`, the training is measured, plotted and kept there, and one that was interrupted goes on.
+    Without `held_out`, a random share of X is held out for both its purposes. With `trim`, records
+    that lie far beyond all others have no part in memory and calibration; the lineage's `far_tail`
+    says what share of the held-out ones did, with and without.
+    Raises `DataError` when there are fewer than 40 records, or 10 to calibrate on, or they cannot
+    be read, `ModelError` when the generator has collapsed.
+    """
+    config = config or ModelConfig()
+    matrix, learnt = _read(X, schema)
+    schema = learnt.schema
+    if len(matrix) < FEWEST:
+        raise DataError(f"{len(matrix)} records are too few to fit a model; give at least {FEWEST}")
+    parts = _parts(matrix, schema, held_out, config.model.holdout, seed)
+    if run is not None:
+        run.admit(config.model_dump(mode="json"), seed, fingerprint(parts.everything, schema))
+    normaliser = Normaliser.fit(schema, parts.learn, config.model.views)
+    prepared = normaliser(parts.learn)
+    data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
+    config = _sized(config, data)
+    tracker = _tracker(Probe.make(normaliser, data, parts.learn, parts.selection, seed), config, seed, run)
+    train(data, config.model, seed, pick_device(device), progress, tracker)
+    gan, metrics = tracker.best(), tracker.figures()
+    made = assembled(normaliser, gan, parts.learn, parts.calibration, config, trim=trim)
+    calibration = Calibration.fit(made.raw, WEIGHTS[config.model.mode])
+    metrics = {**metrics, "records": float(len(parts.learn)), "held_out": float(len(parts.calibration))}
+    model = DetectorModel.made(made.scorer, calibration, config, metrics, made.held, seed)
+    far_tail = {"left_out": made.left_out, "share": round(made.far, 4)}
+    model = model.with_lineage({**described(learnt, matrix), "far_tail": far_tail})
+    if made.far:
+        log.warning(_far_tail_told(made))
+    if run is not None:
+        _keep(model, run)
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Records [record, feature] to `learn` from, to choose the checkpoint on, and to calibrate on; and `everything`."""
+
+    learn: NDArray[np.float32]
+    selection: NDArray[np.float32]
+    calibration: NDArray[np.float32]
+    everything: NDArray[np.float32]
+
+
+def _parts(
+    matrix: NDArray[np.float32], schema: FeatureSchema, held_out: HeldOut | None, share: float, seed: int
+) -> Parts:
+    """The records by their purposes; without `held_out`, a share of the matrix serves both of its own."""
+    if held_out is None:
+        learn, held = _split(matrix, share, seed)
+        return Parts(learn, held, held, matrix)
+    selection, calibration = (as_matrix(part, schema) for part in (held_out.selection, held_out.calibration))
+    if len(calibration) < FEWEST_HELD_OUT:
+        raise DataError(f"{len(calibration)} records are too few to calibrate on; give at least {FEWEST_HELD_OUT}")
+    return Parts(matrix, selection, calibration, np.concatenate((matrix, selection, calibration)))
+
+
+def _sized(config: ModelConfig, data: TrainingSet) -> ModelConfig:
+    """The configuration with the latent's width, which the data decide unless it is given."""
+    if config.model.latent is not None:
+        return config
+    settings = config.model.model_copy(update={"latent": latent_width(data.views)})
+    return config.model_copy(update={"model": settings})
+
+
+def _tracker(probe: Probe, config: ModelConfig, seed: int, run: RunDirectory | None) -> Tracker:
+    """What measures the discriminator's training and chooses its checkpoint."""
+    built = config.model.building_steps
+    judging = config.model.steps - built
+    opinions, schedule = DetectorOpinions(config.inversion.prior), [built + step for step in measured_steps(judging)]
+    rule = Rule(built + judging // WARM, SLACK)
+    return Tracker(probe, opinions, "discriminator", schedule, seed, run, near_records, rule)
+
+
+def _far_tail_told(made: Assembly) -> str:
+    told = f"{made.far:.1%} of the held-out records lie far beyond all others, as anomalies do; "
+    if made.left_out:
+        return f"{told}{made.left_out:,} such records have no part in the model's memory and calibration"
+    return f"{told}they were taken for normal, and records like them will not be flagged: leave them out with trim"
+
+
+def _keep(model: DetectorModel, run: RunDirectory) -> None:
+    from stream_detector.tracking.plots import save_plots  # noqa: PLC0415 - matplotlib is optional
+
+    run.save_json("features", model.lineage)
+    model.save(run.path / "model.safetensors")
+    save_plots(run)
+
+
+def _read(X: Records | Learnt, schema: FeatureSchema | None) -> tuple[NDArray[np.float32], Learnt]:
+    """The records as a matrix, and what its features are; odd values of mappings are missing."""
+    if not isinstance(X, Learnt) and (rows := as_rows(X)) is not None:
+        X = learn(rows, schema)
+    if isinstance(X, Learnt):
+        return as_matrix(X.rows, X.schema), X
+    if not (schema and isinstance(X, Encoded)):
+        X = as_numbers(X)
+        if not X.shape[1]:
+            raise DataError(f"records have shape {list(X.shape)}; give [record, feature]")
+        schema = schema or FeatureSchema.numbered(X.shape[1])
+        if len(schema.features) == X.shape[1]:
+            schema = schema.with_origins(X.T)
+    return as_matrix(X, schema), Learnt(schema, ())
+
+
+def _split(matrix: NDArray[np.float32], share: float, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Records to learn from and records to calibrate on; of few records, more are held out."""
+    order = torch.randperm(len(matrix), generator=torch.Generator().manual_seed(seed)).numpy()
+    few = min(max(len(matrix) // 3, min(len(matrix) // 2, LEAST_HELD_OUT)), 100)
+    held = min(max(round(len(matrix) * share), few), MOST_HELD_OUT)
+    return matrix[order[held:]], matrix[order[:held]]

@@ -1,0 +1,101 @@
+"""Models on their way into service: fetched and verified; the first one is waited for."""
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from threading import Event
+
+import structlog
+import torch
+
+from stream_detector.config import Config
+from stream_detector.errors import ModelError, ModelFormatError, ModelNotFoundError
+from stream_detector.health import Health
+from stream_detector.kafka.retry import Patience
+from stream_detector.model import DetectorModel
+from stream_detector.registry import store
+from stream_detector.registry.refusals import Refusals
+from stream_detector.registry.suitability import check_at_start, check_declared
+
+__all__ = ["ModelSource", "admitted", "await_model", "published", "verified"]
+
+ModelSource = Callable[[], DetectorModel | None]
+"""The model to serve, None while there is none."""
+
+LOOK = 1.0  # seconds between two looks for a first model
+REMEDY = "make one with 'stream-detector fit FILE --out MODEL' and 'stream-detector models import MODEL'"
+
+log = structlog.get_logger(__name__)
+
+
+def published(config: Config, refusals: Refusals) -> ModelSource:
+    """The model that the `current` pointer on the models topic names; if it is unfit, which is noted, the one before."""
+    return partial(_first_sound, config, refusals)
+
+
+def verified(config: Config, version: str) -> DetectorModel:
+    """A published model that is fit to serve; raises as `admitted`, or a `KafkaError` when it could not be fetched."""
+    return admitted(config, version, store.fetch(config, version))
+
+
+def admitted(config: Config, version: str, artifact: bytes) -> DetectorModel:
+    """The model in an artifact, once its tensors, its features and the scores of its golden batch are proved.
+
+    Raises a `ModelError` with the reason.
+    """
+    model = DetectorModel.from_bytes(artifact, config.worker.device)
+    if model.version != version:
+        raise ModelFormatError(
+            f"model {version[:12]}: its bytes are not as this program writes them, so alerts could not name it; "
+            "publish it again with 'stream-detector models export' and 'models import'"
+        )
+    check_declared(model, config)
+    model.verify()
+    return model
+
+
+def await_model(source: ModelSource, config: Config, stop: Event, health: Health) -> DetectorModel | None:
+    """The model, once there is one; None when told to stop before. Nothing is consumed meanwhile.
+
+    A broker that goes away is borne, and a first model waited for, for `worker.unavailable_timeout_ms`.
+    Raises `ModelSchemaError` when it was fitted on other features than the configured ones, or on other records
+    than a new group is to read, `ModelNotFoundError` when none came, and what else `source` raises.
+    """
+    torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
+    limit = config.worker.unavailable_timeout_ms / 1000
+    patience, tell = Patience.of(config.worker, "fetching the model", health), health.teller("model")
+    until, told = time.monotonic() + limit, False
+    while not stop.is_set():
+        model = patience.insist(source, stop)
+        if model is not None:
+            check_at_start(model, config)
+            log.info("model", version=model.version, features=len(model.schema.features))
+            tell(None)
+            return model
+        none = f"no model on topic {config.topics.models!r} yet; {REMEDY}"
+        tell(none)
+        if not told:
+            log.warning(none, waiting_seconds=limit)
+        if time.monotonic() > until:
+            raise ModelNotFoundError(f"{none} (waited {limit:.0f} s, worker.unavailable_timeout_ms)")
+        told = True
+        stop.wait(LOOK)
+    return None
+
+
+def _first_sound(config: Config, refusals: Refusals) -> DetectorModel | None:
+    """The current model; if it is refused, the one before, which running workers go on with as well."""
+    unsound: list[ModelFormatError] = []
+    pointer = store.current(config, unsound.append)
+    for fault in unsound:
+        refusals.note(None, fault, pointer.version if pointer else "none")
+    if pointer is None:
+        return None
+    try:
+        return verified(config, pointer.version)
+    except ModelError as error:
+        if pointer.previous is None:
+            raise
+        refusals.note(pointer, error, pointer.previous)
+        return verified(config, pointer.previous)

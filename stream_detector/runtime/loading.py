@@ -1,0 +1,32 @@
+"""The first thing that a program does: before it loads anything, for what loads may be interrupted.
+
+This module loads nothing that Python has not loaded before, but for `signal`. Python's own start, some
+hundredths of a second, comes before any line of ours and answers Ctrl-C as Python does.
+"""
+
+import os
+import signal
+import sys
+
+__all__ = ["INTERRUPTED", "loading"]
+
+INTERRUPTED = 130  # the exit code of a program that Ctrl-C has ended
+
+
+def loading() -> None:
+    """To be called first: Ctrl-C while the program is loaded ends it at once, and a closed stream is one to nowhere."""
+    _on_interrupt()
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _on_interrupt() -> None:
+    try:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    except ValueError:  # only the main thread may: another one is not asked
+        return

@@ -1,0 +1,122 @@
+"""What a worker says about its partitions on the control topic: drift, and changes of regime."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from stream_detector.config import DriftConfig
+from stream_detector.detector import Judged, Outcome, within
+from stream_detector.deviations import Deviations
+from stream_detector.drift import Monitor, Notice
+from stream_detector.model import DetectorModel
+from stream_detector.records.control_events import ControlEvent
+from stream_detector.scoring.threshold import RollingThreshold
+
+__all__ = ["DriftWatch"]
+
+Partition = tuple[str, int]
+
+REGIME = frozenset({"pattern", "unseen", "dead-letters"})  # the other detectors notice drift
+DEVIATIONS = frozenset({"missing", "unseen", "dead-letters"})
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What watches a partition, as old as its threshold: all begin anew together."""
+
+    threshold: RollingThreshold
+    monitor: Monitor
+    deviations: Deviations
+
+
+class DriftWatch:
+    """Watches every partition."""
+
+    def __init__(self, config: DriftConfig) -> None:
+        self._config = config
+        self._watched: dict[Partition, Watched] = {}
+
+    def events(
+        self, outcome: Outcome, thresholds: Mapping[Partition, RollingThreshold], model: DetectorModel
+    ) -> list[ControlEvent]:
+        """What a batch, just judged by these thresholds under this model, shows."""
+        if not self._config.enabled:
+            return []
+        for partition in self._watched.keys() - thresholds.keys():
+            del self._watched[partition]
+        return [
+            _event(notice, partition, model.version)
+            for partition, notices in self._noticed(outcome, thresholds, model)
+            for notice in notices
+        ]
+
+    def _noticed(
+        self, outcome: Outcome, thresholds: Mapping[Partition, RollingThreshold], model: DetectorModel
+    ) -> Iterator[tuple[Partition, list[Notice]]]:
+        for judged in outcome.judged:
+            for partition, rows in judged.runs:
+                watched = self._of(partition, thresholds[partition], model)
+                yield partition, watched.deviations.take(*_deviating(judged, rows, model))
+                offsets = judged.offsets[rows]
+                first, last = int(offsets[0]), int(offsets[-1])
+                alerts = [
+                    a for a in outcome.alerts if (a.topic, a.partition) == partition and first <= a.offset <= last
+                ]
+                scores, residuals = judged.scores.anomaly[rows], judged.scores.inversion[rows]
+                yield partition, watched.monitor.update(offsets, scores, residuals, alerts)
+        for partition, letters in _letters(outcome).items():
+            yield partition, self._of(partition, thresholds[partition], model).deviations.bury(letters)
+
+    def _of(self, partition: Partition, threshold: RollingThreshold, model: DetectorModel) -> Watched:
+        watched = self._watched.get(partition)
+        if watched is None or watched.threshold is not threshold:
+            usual = dict(zip(model.schema.names, model.missing_shares.tolist(), strict=True))
+            watched = Watched(threshold, Monitor(self._config), Deviations(self._config, usual))
+            self._watched[partition] = watched
+        return watched
+
+
+def _deviating(
+    judged: Judged, rows: slice, model: DetectorModel
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
+    """A run's offsets, and by feature which of its rows lack it, or have a category never seen."""
+    missing = {name: among[within(among, rows)] - rows.start for name, among in judged.missing.items()}
+    unseen = {model.schema.names[at]: among[within(among, rows)] - rows.start for at, among in judged.unseen.items()}
+    return judged.offsets[rows], missing, unseen
+
+
+def _letters(outcome: Outcome) -> dict[Partition, dict[str, NDArray[np.int64]]]:
+    """Offsets of dead letters, ascending, by partition and reason."""
+    found: dict[Partition, dict[str, list[int]]] = {}
+    for letter in outcome.dead_letters:
+        found.setdefault((letter.topic, letter.partition), {}).setdefault(letter.reason, []).append(letter.offset)
+    return {
+        partition: {reason: np.array(sorted(offsets), dtype=np.int64) for reason, offsets in reasons.items()}
+        for partition, reasons in found.items()
+    }
+
+
+def _event(notice: Notice, partition: Partition, model: str) -> ControlEvent:
+    topic, number = partition
+    kind = "regime-change" if notice.detector in REGIME else "drift"
+    event = ControlEvent(
+        kind=kind,  # type: ignore[arg-type]
+        id=f"{notice.detector if notice.detector in DEVIATIONS else kind}-{topic}-{number}-{notice.offset}",
+        topic=topic,
+        partition=number,
+        offset=notice.offset,
+        detector=notice.detector,
+        stream=notice.stream,
+        model=model,
+        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        features=notice.features,
+    )
+    tell = log.warning if notice.detector in DEVIATIONS else log.info
+    tell("noticed", **{key: getattr(event, key) for key in ("kind", "record", "detector", "stream", "features")})
+    return event

@@ -1,0 +1,243 @@
+"""The record road for the worker: what happens when a record makes anything on it fail.
+
+Whatever raises for one record is that record's disposition, a dead letter. A record is blamed where it
+fails by itself and the model still judges its golden batch; where that fails, too, no record is to blame.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, reduce
+
+import numpy as np
+import structlog
+
+from stream_detector.config import Config
+from stream_detector.detector import Begun, Outcome, begin, detect, finish, history, limits
+from stream_detector.errors import ModelError, StreamDetectorError
+from stream_detector.features import Rejection
+from stream_detector.kafka.formats import decoder
+from stream_detector.model import DetectorModel
+from stream_detector.records import Alert, Arrivals, DeadLetter, Message, Place, TooMuchAtOnce
+from stream_detector.scoring.threshold import FLAG_ALL, RollingThreshold
+from stream_detector.worker.batch_limit import BatchLimit
+
+__all__ = ["Judge"]
+
+MANY_AT_ONCE = 32  # messages that may hold thousands of records each
+REMEMBERED = 2**17  # records set aside of a partition, the last ones; more than a batch holds
+POISON = Rejection("scoring-error", "the model fails on this record")
+
+Thresholds = Mapping[Place, RollingThreshold]
+Source = tuple[str, int, int]
+
+log = structlog.get_logger(__name__)
+
+
+class Judge:
+    """Judges batches with one model."""
+
+    def __init__(self, model: DetectorModel, config: Config) -> None:
+        self.model = model
+        self.limits = limits(model, config.threshold)
+        self._decoder = decoder(config.record)
+        self._limit = BatchLimit(config.worker.batch_records, config.record.max_rows if self._decoder.many else 1)
+        self._quarantined: dict[Place, deque[int]] = defaultdict(partial(deque, maxlen=REMEMBERED))
+        self._suspects: deque[Source] = deque(maxlen=REMEMBERED)
+
+    @property
+    def limit(self) -> int:
+        """The most messages it takes at once."""
+        return self._limit.messages
+
+    @property
+    def lookback(self) -> int:
+        """How many offsets to read at first when a threshold's window is to be filled."""
+        return min(self.limits.window, MANY_AT_ONCE) if self._decoder.many else self.limits.window
+
+    def begin(self, messages: Sequence[Message]) -> Begun:
+        """Decodes a batch and has it scored; raises whatever a record or the device can make the model raise."""
+        return begin(messages, self.model, self._decoder)
+
+    def judge(
+        self,
+        messages: Sequence[Message],
+        thresholds: Thresholds,
+        begun: Begun | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> Outcome | None:
+        """The batch's outcome, of what was `begun` if it was; None when it failed and the thresholds may have moved.
+
+        Then the cause is removed, as `isolate` does, and the batch must be taken again from thresholds as before it,
+        at most `limit` messages at once. `beat` is called meanwhile where a flood takes long.
+        """
+        try:
+            outcome = self._judge_around(Arrivals.of(messages), thresholds, begun, beat)
+        except StreamDetectorError:
+            raise
+        except TooMuchAtOnce as held:
+            self._limit.crowded(len(messages), held.messages)
+            log.info("messages hold many records, taking fewer at once", messages=self.limit)
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever a record or the device can make the model raise
+            self.isolate(messages, error)
+            return None
+        self._limit.passed(len(messages), outcome.records)
+        return outcome
+
+    def isolate(self, messages: Sequence[Message], error: Exception) -> None:
+        """After an error on a batch's way from the log to the transaction: removes the cause, for the batch to be taken again.
+
+        That is a record that fails by itself, or one that fails alone for the second time; else fewer are taken at
+        once. Raises `ModelError` when the model fails on its golden batch, too, and `error` when nothing is left to try.
+        """
+        rest = [message for message in messages if not self._is_quarantined(message)]
+        if not rest:
+            raise error
+        found = list(self._poisonous(rest)) or self._repeated(rest)
+        if found:
+            self._require_sound_model(error)
+        for topic, partition, offset in map(_source, found):
+            log.error("a record fails", topic=topic, partition=partition, offset=offset, error=repr(error))
+            self._quarantined[topic, partition].append(offset)
+        if not found and len(rest) > 1:
+            self.lower_limit(len(messages))
+
+    def scores(self, messages: Sequence[Message]) -> list[float]:
+        """The scores of the usable records, in order; a poisonous one has none."""
+        found: list[float] = []
+        at = 0
+        while at < len(messages):
+            part = messages[at : at + self.limit]
+            scores = self._scores(part)
+            self._limit.passed(len(part), len(scores), judged=False)
+            found += scores
+            at += len(part)
+        return found
+
+    def account(self, message: Message) -> tuple[Alert, ...]:
+        """Every record of a message as an alert tells it, whatever its threshold; raises `ModelError` when it cannot be told."""
+        try:
+            return self._detected([message]).alerts
+        except StreamDetectorError:
+            raise
+        except Exception as error:
+            raise ModelError(f"model {self.model.version[:12]} fails on {_source(message)}: {error!r}") from error
+
+    def heed_turn(self, seconds: float) -> None:
+        """Takes more at once where a turn under backlog is brief."""
+        self._limit.lasted(seconds)
+
+    def lower_limit(self, size: int) -> None:
+        """Takes at most half of `size` messages at once until it goes well for a while."""
+        self._limit.lower(size)
+        log.warning("batches are too large, taking fewer records at once", messages=self.limit)
+
+    def take_at_most(self, messages: int) -> None:
+        """Takes no more at once, until it goes well for a while."""
+        if self.limit > messages:
+            self._limit.lower(2 * messages)
+
+    def _scores(self, messages: Sequence[Message]) -> list[float]:
+        try:
+            return history(messages, self.model, self._decoder)
+        except StreamDetectorError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            if len(messages) == 1:
+                self._require_sound_model(error)
+                return []
+            half = len(messages) // 2
+            return self._scores(messages[:half]) + self._scores(messages[half:])
+
+    def _judge_around(
+        self, arrivals: Arrivals, thresholds: Thresholds, begun: Begun | None, beat: Callable[[], None]
+    ) -> Outcome:
+        """The road for all but the quarantined, which become dead letters in their turn."""
+        apart = self._apart(arrivals)
+        if not apart:
+            return finish(begun or self.begin(arrivals), thresholds, beat)
+        outcomes: list[Outcome] = []
+        first = 0
+        for at in (*apart, len(arrivals)):
+            if first < at:
+                outcomes.append(finish(self.begin(arrivals[first:at]), thresholds, beat))
+            outcomes += [self._bury(message, thresholds) for message in arrivals[at : at + 1]]
+            first = at + 1
+        return reduce(_joined, outcomes)
+
+    def _apart(self, arrivals: Arrivals) -> list[int]:
+        """Where the quarantined are in a batch."""
+        found: list[int] = []
+        for place, run in arrivals.runs if self._quarantined else ():
+            if place in self._quarantined:
+                apart = np.isin(arrivals.offsets[run], list(self._quarantined[place]))
+                found += (run.start + np.flatnonzero(apart)).tolist()
+        return found
+
+    def _is_quarantined(self, message: Message) -> bool:
+        topic, partition, offset = _source(message)
+        return (topic, partition) in self._quarantined and offset in self._quarantined[topic, partition]
+
+    def _bury(self, message: Message, thresholds: Thresholds) -> Outcome:
+        """A dead letter; if the record has a score it stays in the window, as a rebuild would find it."""
+        thresholds[message.topic() or "", message.partition() or 0].learn(self._scores([message]))
+        return Outcome((), (DeadLetter.of(message, POISON),), 0)
+
+    def _poisonous(self, messages: Sequence[Message]) -> Iterator[Message]:
+        """The messages that fail by themselves, and each of them twice; found by halving."""
+        if self._is_sound(messages):
+            return
+        if len(messages) == 1:
+            if not self._is_sound(messages):
+                yield messages[0]
+            return
+        half = len(messages) // 2
+        yield from self._poisonous(messages[:half])
+        yield from self._poisonous(messages[half:])
+
+    def _repeated(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """A message that fails alone for the second time though it seems sound: what fails is beyond what is tried here."""
+        if len(messages) > 1:
+            return []
+        if _source(messages[0]) in self._suspects:
+            return messages
+        self._suspects.append(_source(messages[0]))
+        return []
+
+    def _is_sound(self, messages: Sequence[Message]) -> bool:
+        """Whether these messages can be judged, explained and told of, each as if it were flagged."""
+        try:
+            for alert in self._detected(messages).alerts:
+                alert.to_json()
+                alert.headers()
+        except Exception:  # noqa: BLE001 - the very thing that is looked for
+            return False
+        return True
+
+    def _detected(self, messages: Sequence[Message]) -> Outcome:
+        """What becomes of messages when each is flagged; no partition's threshold moves."""
+        places = {(message.topic() or "", message.partition() or 0) for message in messages}
+        return detect(messages, self.model, {place: RollingThreshold(FLAG_ALL) for place in places}, self._decoder)
+
+    def _require_sound_model(self, error: Exception) -> None:
+        """Raises `ModelError` when the model fails on the records that it came with, too."""
+        try:
+            self.model.verify()
+        except Exception as failure:  # noqa: BLE001 - whatever the device can make it raise
+            raise ModelError(
+                f"model {self.model.version[:12]} fails, and on the records it came with as well ({failure!r}): no record is "
+                f"at fault. Check memory and worker.device, then start again; what failed first: {error!r}"
+            ) from error
+
+
+def _source(message: Message) -> Source:
+    return message.topic() or "", message.partition() or 0, message.offset() or 0
+
+
+def _joined(one: Outcome, other: Outcome) -> Outcome:
+    return Outcome(
+        one.alerts + other.alerts,
+        one.dead_letters + other.dead_letters,
+        one.normal + other.normal,
+        one.judged + other.judged,
+    )

@@ -1,0 +1,151 @@
+"""Follows the model pointers beside the worker's loop, and makes the next model ready to take over.
+
+A model is fetched, verified and its thresholds found in a thread of its own. When one is refused the
+model in force stays; trouble with the broker is waited out.
+"""
+
+from threading import Event, Lock, Thread
+
+import structlog
+
+from stream_detector.config import Config
+from stream_detector.errors import KafkaError
+from stream_detector.kafka import topics
+from stream_detector.records import Message
+from stream_detector.registry.admission import verified
+from stream_detector.registry.pointer import SHADOW, Pointer, PointerWatch
+from stream_detector.registry.refusals import Refusals
+from stream_detector.registry.suitability import check_against
+from stream_detector.worker.candidate import Candidate
+from stream_detector.worker.judge import Judge
+from stream_detector.worker.partitions.history import History
+
+__all__ = ["Succession"]
+
+LOOK = 0.2  # seconds that one look at the pointer takes; also how soon the end is noticed
+PAUSE = 2.0  # seconds after trouble with the broker
+PATIENCE = 10.0  # seconds that the end waits for the thread
+SAMPLE = 200  # messages of a partition that a model's features are looked for in
+ROUNDS = 2  # of finding thresholds: the first scores whole windows, the next what came meanwhile
+
+log = structlog.get_logger(__name__)
+
+
+class Succession:
+    """The models that come after `serving`, and candidates to score beside it."""
+
+    def __init__(self, config: Config, serving: str, history: History, refusals: Refusals) -> None:
+        self._config = config
+        self._history = history
+        self._refusals = refusals
+        self._serving = serving
+        self._seen: dict[bytes, Pointer | None] = {}
+        self._lock = Lock()
+        self._next: Candidate | None = None
+        self._shadows: list[Candidate | None] = []
+        self._trouble: str | None = None
+        self._stop = Event()
+        self._thread = Thread(target=self._follow, name="succession", daemon=True)
+
+    def start(self) -> None:
+        """Begins to follow the pointers."""
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a model waits to be taken."""
+        return self._next is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the pointers cannot be followed at present: a models topic that is gone, a broker that is away."""
+        return self._trouble
+
+    def take(self) -> Candidate | None:
+        """The model to go on with from here, once it is ready; each is handed out once."""
+        with self._lock:
+            candidate, self._next = self._next, None
+            if candidate:
+                self._serving = candidate.judge.model.version
+        return candidate
+
+    def take_shadows(self) -> list[Candidate | None]:
+        """The candidates to score beside the model in force, the last one counts; None ends it. Empty: no change."""
+        with self._lock:
+            shadows, self._shadows = self._shadows, []
+        return shadows
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(PATIENCE)
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._watch()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it may not end the thread unseen
+                if self._trouble is None:  # once; what it turns into, such as a topic half made, `trouble` tells
+                    log.warning("the model pointer cannot be followed, trying again", why=str(error))
+                self._trouble = str(error)
+                self._stop.wait(PAUSE)
+
+    def _watch(self) -> None:
+        watch = PointerWatch(self._config, lambda unsound: self._refusals.note(None, unsound, self._serving))
+        try:
+            while not self._stop.is_set():
+                moved = watch.poll(LOOK)
+                if self._trouble is not None:
+                    log.info("the model pointer is followed again")
+                self._trouble = None
+                for key, pointer in moved.items():
+                    self._heed(key, pointer)
+        finally:
+            watch.close()
+
+    def _heed(self, key: bytes, pointer: Pointer | None) -> None:
+        """A pointer that moved; a refused version that is pointed to anew gets another chance."""
+        if pointer != self._seen.get(key):
+            if key == SHADOW:
+                self._consider_shadow(pointer)
+            elif pointer is not None:
+                self._consider(pointer)
+            self._seen[key] = pointer
+
+    def _consider(self, pointer: Pointer) -> None:
+        """Makes a version ready, unless it is in force already."""
+        with self._lock:
+            self._next = None  # what was ready and not taken is not wanted any more
+            self._refusals.standing = None
+            serving = self._serving
+        candidate = self._prepared(pointer) if pointer.version != serving else None
+        with self._lock:
+            self._next = candidate
+
+    def _consider_shadow(self, pointer: Pointer | None) -> None:
+        candidate = None
+        if pointer is not None and pointer.version != self._serving:
+            topics.require(self._config.kafka, [self._config.topics.shadow])
+            candidate = self._prepared(pointer)
+        with self._lock:
+            self._shadows.append(candidate)
+
+    def _prepared(self, pointer: Pointer) -> Candidate | None:
+        """A candidate with thresholds; None when the model is refused."""
+        try:
+            model = verified(self._config, pointer.version)
+            check_against(model, self._recent(), self._config)
+            candidate = Candidate(Judge(model, self._config))
+            for _ in range(ROUNDS):
+                candidate.prepare(self._history.pasts())
+        except KafkaError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an artifact or the device can raise
+            self._refusals.note(pointer, error, self._serving)
+            return None
+        return candidate
+
+    def _recent(self) -> list[Message]:
+        """The last messages of every partition."""
+        return [message for past in self._history.pasts().values() for message in past.messages[-SAMPLE:]]

@@ -1,0 +1,130 @@
+"""Where partitions begin: at the group's committed offset, if it is one of the topic that is there now.
+
+An offset is committed with the id of its topic beside it. A topic deleted and created anew under
+the same name has another id, and then the offset says nothing about it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaError as Fault
+
+from stream_detector.config import Config
+from stream_detector.errors import OffsetsLostError
+from stream_detector.kafka import topics
+from stream_detector.kafka.clients import admin
+from stream_detector.kafka.faults import explained
+from stream_detector.kafka.identity import TopicIds, described, identified, ids
+from stream_detector.worker.partitions.history import Partition
+
+__all__ = ["Start", "Starts"]
+
+REQUEST = 5.0  # seconds for a request about offsets
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a partition begins, whether that is committed, and what the partition held when it was looked up."""
+
+    offset: int
+    committed: bool
+    low: int
+    high: int
+
+
+class Starts:
+    """Looks starts up, for many partitions at once; counts what was lost, and topics that were created anew.
+
+    `topic_ids` is where the ids of topics are kept, as they were when they were looked up last.
+    """
+
+    def __init__(self, config: Config, consumer: Consumer, topic_ids: dict[str, str]) -> None:
+        self.ids = topic_ids
+        self.offsets_lost = self.recreated = 0
+        self._anew: set[str] = set()
+        self._config = config
+        self._consumer = consumer
+        self._admin = admin(config.kafka)
+
+    def find(self, partitions: Iterable[Partition]) -> dict[Partition, Start]:
+        """The start of each partition: without an offset, or with a lost one, it is the first.
+
+        Raises `OffsetsLostError` where `worker.on_offsets_lost` says so, a `KafkaError` or KafkaException.
+        """
+        places = list(partitions)
+        self.learn(ids(described(self._admin, {topic for topic, _ in places}, REQUEST)))
+        committed = {(each.topic, each.partition): each for each in self.committed(places)}
+        reach = topics.reach(self._admin, self._config.kafka, places, REQUEST)
+        return {place: self._start(place, committed.get(place), reach[place]) for place in places}
+
+    def begin_at_the_end(self) -> None:
+        """Commits the ends for a group that has no offset at all; refused, and rightly, once it has members."""
+        marks = topics.watermarks(self._config.kafka, self._config.topics.telemetry)
+        try:
+            if self.committed(marks):
+                return
+            ends = [TopicPartition(*partition, reach.high) for partition, reach in marks.items()]
+            self._consumer.commit(offsets=ends, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() not in {Fault.UNKNOWN_MEMBER_ID, Fault.ILLEGAL_GENERATION}:
+                raise explained(error.args[0], f"group {self._config.kafka.group_id!r}") from None
+
+    def committed(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+        """The group's committed offsets, those that exist; raises KafkaException."""
+        held = self._consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=REQUEST)
+        for each in held:
+            if each.error is not None:
+                raise KafkaException(each.error)
+        return [each for each in held if each.offset >= 0]
+
+    def learn(self, found: TopicIds) -> None:
+        """Takes ids; a topic that had another one before was created anew, which is reported and noted."""
+        for topic, identity in found.items():
+            before = self.ids.get(topic, identity)
+            if before != identity:
+                self.recreated += 1
+                self._anew.add(topic)
+                log.error("topic was created anew under the same name", topic=topic, id_before=before, id=identity)
+        self.ids.update(found)
+
+    def take_anew(self) -> set[str]:
+        """The topics that were created anew since the last call."""
+        anew, self._anew = self._anew, set()
+        return anew
+
+    def _start(self, place: Partition, held: TopicPartition | None, reach: topics.Watermarks) -> Start:
+        low, high = reach
+        if held is None:
+            return Start(low, committed=False, low=low, high=high)
+        identity, before = self.ids.get(place[0]), identified(held)
+        anew = None not in {identity, before} and before != identity
+        if low <= held.offset <= high and not anew:
+            return Start(held.offset, committed=True, low=low, high=high)
+        self._report_loss(place, held.offset, reach, f"{before} was its id then, {identity} is now" if anew else "")
+        return Start(low, committed=False, low=low, high=high)
+
+    def _report_loss(self, place: Partition, committed: int, reach: topics.Watermarks, anew: str) -> None:
+        low, high = reach
+        if anew or committed > high:
+            proof = anew or f"it ends at {high:,}"
+            gap = f"the topic was created anew since offset {committed:,} was committed ({proof})"
+        else:
+            gap = f"offsets {committed:,} to {low - 1:,} were deleted before they were read"
+        message = f"topic {place[0]!r}, partition {place[1]}: {gap}"
+        if self._config.worker.on_offsets_lost == "fail":
+            raise OffsetsLostError(f"{message}; set worker.on_offsets_lost: continue to go on at {low:,}")
+        if not anew:
+            self.offsets_lost += max(0, low - committed)
+        log.error(
+            "offsets lost, going on",
+            topic=place[0],
+            partition=place[1],
+            why=gap,
+            committed=committed,
+            low=low,
+            high=high,
+        )

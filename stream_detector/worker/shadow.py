@@ -1,0 +1,168 @@
+"""A candidate beside the model in force: it judges the same records, and nothing it does counts.
+
+What fails here ends the shadow, never the worker. Comparisons are sent once their records are
+committed, outside the transaction: one may be lost when a worker dies, none is counted twice.
+"""
+
+from collections.abc import Callable
+from functools import partial, reduce
+from itertools import groupby
+
+import structlog
+from confluent_kafka import KafkaError as Fault
+from confluent_kafka import KafkaException, Message, Producer
+
+from stream_detector.config import Config
+from stream_detector.detector import Outcome
+from stream_detector.kafka import reads, topics
+from stream_detector.kafka.clients import plain_producer
+from stream_detector.kafka.faults import Blame, blame
+from stream_detector.records import Arrivals, raw
+from stream_detector.records.comparison import Comparison
+from stream_detector.scoring.threshold import RollingThreshold
+from stream_detector.worker.candidate import Candidate
+from stream_detector.worker.output.demands import Demands
+from stream_detector.worker.output.forms import Outgoing
+from stream_detector.worker.partitions.history import History, Partition
+
+__all__ = ["Shadow", "compared"]
+
+FLUSH = 5.0  # seconds that the last comparison may take on its way
+
+log = structlog.get_logger(__name__)
+
+
+class Shadow:
+    """The candidate that a worker scores beside its model; `left_out` comparisons had no form that their topic takes.
+
+    `beat` is called where that takes long.
+    """
+
+    def __init__(self, config: Config, history: History, beat: Callable[[], None] = lambda: None) -> None:
+        self.left_out = 0
+        self._config = config
+        self._history, self._beat = history, beat
+        self._candidate: Candidate | None = None
+        self._producer: Producer | None = None
+        self._thresholds: dict[Partition, RollingThreshold] = {}
+        self._last: dict[Partition, int] = {}
+        self._open: Comparison | None = None
+        self._settled: list[Comparison] = []
+        self._demands = Demands(config.topics.shadow)
+        self._number = 0
+
+    @property
+    def version(self) -> str | None:
+        """The candidate's."""
+        return self._candidate.judge.model.version if self._candidate else None
+
+    def change(self, candidate: Candidate | None) -> None:
+        """Goes on with another candidate, or with none; what is not committed yet does not count."""
+        self.send()
+        self._candidate, self._open = candidate, None
+        self._thresholds, self._last = {}, {}
+        log.info("shadow", version=self.version)
+
+    def judge(self, arrivals: Arrivals, outcome: Outcome, champion: str) -> None:
+        """Judges a batch as the champion did, before it joins the history."""
+        candidate = self._candidate
+        if candidate is None:
+            return
+        try:
+            self._catch_up(candidate, arrivals)
+            own = candidate.judge.judge(arrivals, self._thresholds, beat=self._beat)
+        except Exception as error:  # noqa: BLE001 - it may not touch what counts
+            log.warning("shadow failed and is ended", version=self.version, why=repr(error))
+            self.change(None)
+            return
+        if own is None:  # a record that it fails on is set aside now, and its thresholds have moved
+            self._last.clear()
+            return
+        self._last |= {place: int(arrivals.offsets[run][-1]) for place, run in arrivals.runs}
+        ids = ([alert.id for alert in each.alerts] for each in (own, outcome))
+        found = Comparison.of(candidate.judge.model.version, champion, outcome.records, *ids)
+        self._open = self._open.plus(found) if self._open else found
+
+    def settle(self) -> None:
+        """What was judged is committed."""
+        if self._open:
+            self._settled.append(self._open)
+        self._open = None
+
+    def drop(self) -> None:
+        """What was judged is not committed, and will be judged again."""
+        self._open = None
+
+    def send(self) -> None:
+        """Sends what is settled since the last time, one message for each champion."""
+        settled, self._settled = self._settled, []
+        try:
+            for _, run in groupby(settled, lambda comparison: comparison.champion):
+                self._send(reduce(Comparison.plus, run))
+        except (KafkaException, BufferError) as error:
+            log.warning("comparison lost", why=str(error))
+
+    def close(self) -> None:
+        """Sends what is left."""
+        self.send()
+        if self._producer:
+            self._producer.flush(FLUSH)
+
+    def _send(self, comparison: Comparison) -> None:
+        self._producer = self._producer or plain_producer(self._config.kafka)
+        candidate, self._number = comparison.candidate, self._number + 1
+        name = f"comparison {self._number} of {candidate}"
+        self._write(self._producer, Outgoing(name, candidate.encode(), comparison.to_json()))
+        self._producer.poll(0)
+
+    def _write(self, producer: Producer, message: Outgoing) -> None:
+        """Sends a message in the form that its topic takes, as far as is known."""
+        form = self._demands.form(message)
+        if form is None:
+            self.left_out += 1
+            return
+        told = partial(self._on_delivered, producer, message, form)
+        producer.produce(
+            self._config.topics.shadow,
+            form.value,
+            form.key,
+            partition=0,
+            headers=list(form.headers),
+            timestamp=form.timestamp_ms,
+            on_delivery=told,
+        )
+
+    def _on_delivered(
+        self, producer: Producer, message: Outgoing, form: Outgoing, fault: Fault | None, _report: Message
+    ) -> None:
+        if fault is None:
+            return
+        if blame(fault) is Blame.MESSAGE:
+            self._demands.learn(form, fault)
+            self._write(producer, message)
+        else:
+            log.warning("comparison lost", why=fault.str())
+
+    def _catch_up(self, candidate: Candidate, arrivals: Arrivals) -> None:
+        """Thresholds of partitions that do not go on where the last batch ended come from the history."""
+        for partition in {place for place, _ in arrivals.runs}:
+            last = self._history.last(partition)
+            if partition not in self._thresholds or last is None or last != self._last.get(partition):
+                rebuilt = candidate.threshold(partition, self._history.past(partition))
+                self._thresholds[partition] = rebuilt or RollingThreshold(candidate.judge.limits)
+
+
+def compared(config: Config, candidate: str, champion: str) -> Comparison:
+    """All comparisons of the two that the shadow topic holds, together; raises `TopicMissingError` without one."""
+    total = Comparison(candidate, champion)
+    for (topic, partition), marks in topics.watermarks(config.kafka, [config.topics.shadow]).items():
+        for batch in reads.read(config.kafka, topic, partition, marks.low, marks.high):
+            for message in batch:
+                try:
+                    found = Comparison.from_json(raw(message.value()) or b"")
+                except ValueError as error:
+                    log.warning("passed over", topic=topic, offset=message.offset(), error=str(error)[:200])
+                    continue
+                if (found.candidate, found.champion) == (candidate, champion):
+                    total = total.plus(found)
+    return total
