@@ -42,8 +42,8 @@ def calls(tree):
 
 def crossings(path, name):
     """What the import of `name` crosses in the file at `path`: each border beside whether it is crossed."""
-    top, inner = name.split(".")[0], (name.split(".") + [""])[1]
-    ours = inner if top == "stream_detector" else ""
+    top, _, rest = name.partition(".")
+    ours = rest.split(".")[0] if top == "stream_detector" else ""
     home = path.removeprefix("stream_detector/")
     return {
         f"confluent_kafka belongs in {', '.join(CLIENTS)}": top == "confluent_kafka"
