@@ -31,8 +31,8 @@ from stream_detector.records import (
     Decoded,
     Decoder,
     Message,
-    Place,
     TooMuchAtOnce,
+    TopicPartition,
     raw,
     values_of,
 )
@@ -55,7 +55,7 @@ class Judged:
     fitting never saw; both ascending.
     """
 
-    runs: tuple[tuple[Place, slice], ...]
+    runs: tuple[tuple[TopicPartition, slice], ...]
     offsets: NDArray[np.int64]
     scores: Scores
     missing: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class Hit:
 def detect(
     messages: Sequence[Message],
     model: DetectorModel,
-    thresholds: Mapping[Place, RollingThreshold],
+    thresholds: Mapping[TopicPartition, RollingThreshold],
     decoder: Decoder,
 ) -> Outcome:
     """Judges a batch; moves the thresholds of its partitions forward.
@@ -142,7 +142,7 @@ def begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -
 
 
 def finish(
-    begun: Begun, thresholds: Mapping[Place, RollingThreshold], beat: Callable[[], None] = lambda: None
+    begun: Begun, thresholds: Mapping[TopicPartition, RollingThreshold], beat: Callable[[], None] = lambda: None
 ) -> Outcome:
     """What becomes of a batch's records; moves the thresholds of its partitions forward.
 
@@ -231,7 +231,7 @@ def _positions(part: Part) -> NDArray[np.int64]:
     return np.array(kept, dtype=np.int64)
 
 
-def _flag(part: Part, judged: Judged, thresholds: Mapping[Place, RollingThreshold]) -> Iterator[Hit]:
+def _flag(part: Part, judged: Judged, thresholds: Mapping[TopicPartition, RollingThreshold]) -> Iterator[Hit]:
     """Rows whose score exceeds its threshold."""
     decimals, scores = _decimals(judged.scores.anomaly), judged.scores
     for place, rows in judged.runs:

@@ -12,17 +12,16 @@ from itertools import islice, pairwise
 from consumers.tail import alerts
 from stream_detector.audit.backtest import judged
 from stream_detector.audit.differences import Judgement, differences
-from stream_detector.audit.replay import Place, load
+from stream_detector.audit.replay import RecordPosition, load
 from stream_detector.config import Config
 from stream_detector.kafka import topics
 from stream_detector.kafka.follow import follow
 from stream_detector.kafka.progress import progress
-from stream_detector.records import Alert, raw
+from stream_detector.records import Alert, TopicPartition, raw
 from stream_detector.worker.judge import Judge
 
 __all__ = ["Dispositions", "dispositions", "turn"]
 
-Partition = tuple[str, int]
 SHOWN = 5  # mismatches told of each partition
 SOURCE = ("__connect.errors.topic", "__connect.errors.partition", "__connect.errors.offset")
 
@@ -32,7 +31,7 @@ class Dispositions:
     """Faults of the bookkeeping, and who judged what: `models` by partition, each from its first offset on."""
 
     alerts: list[Alert] = field(default_factory=list)
-    models: dict[Partition, list[tuple[int, str]]] = field(default_factory=dict)
+    models: dict[TopicPartition, list[tuple[int, str]]] = field(default_factory=dict)
     lost: int = 0
     duplicated: int = 0
     mismatched: int = 0
@@ -47,7 +46,7 @@ class Expected:
     letters: frozenset[int]
 
 
-def dispositions(config: Config, starts: Mapping[Partition, int]) -> Dispositions:
+def dispositions(config: Config, starts: Mapping[TopicPartition, int]) -> Dispositions:
     """Holds the alerts and dead letters of all records from `starts` on against what they must be.
 
     *lost*: records that are not committed, or whose alert or dead letter is missing. *duplicated*:
@@ -65,7 +64,9 @@ def dispositions(config: Config, starts: Mapping[Partition, int]) -> Disposition
     for partition, end in topics.end_offsets(config.kafka, config.topics.telemetry).items():
         own = sorted((a for a in result.alerts if (a.topic, a.partition) == partition), key=lambda a: a.offset)
         versions = list(dict.fromkeys(alert.model_version for alert in own))
-        expected = {v: _expected(config, judges[v], Place(*partition, starts[partition]), end) for v in versions}
+        expected = {
+            v: _expected(config, judges[v], RecordPosition(*partition, starts[partition]), end) for v in versions
+        }
         _reckon(result, partition, starts[partition], end, own, expected, {o for p, o in letters if p == partition})
     return result
 
@@ -87,7 +88,7 @@ def turn(before: Collection[int], after: Collection[int], last: int, first: int)
 
 def _reckon(
     result: Dispositions,
-    partition: Partition,
+    partition: TopicPartition,
     start: int,
     end: int,
     own: list[Alert],
@@ -119,7 +120,7 @@ def _mismatch(alert: Alert, expected: Expected) -> str:
     return ", ".join(f"{each.field} {each.recorded} on record, {each.repeated} replayed" for each in found)
 
 
-def _expected(config: Config, judge: Judge, start: Place, end: int) -> Expected:
+def _expected(config: Config, judge: Judge, start: RecordPosition, end: int) -> Expected:
     found: dict[int, Alert] = {}
     letters: set[int] = set()
     for outcome, _ in judged(config, judge, start, end):
@@ -128,7 +129,7 @@ def _expected(config: Config, judge: Judge, start: Place, end: int) -> Expected:
     return Expected(found, frozenset(letters))
 
 
-def _letters(config: Config) -> Iterator[tuple[Partition, int]]:
+def _letters(config: Config) -> Iterator[tuple[TopicPartition, int]]:
     """The places that dead letters came from."""
     for message in follow(config.kafka, config.topics.dead_letters, from_beginning=True, endless=False):
         headers = dict(message.headers() or ())

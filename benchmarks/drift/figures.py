@@ -4,12 +4,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from benchmarks.drift.dispositions import Dispositions, Partition
+from benchmarks.drift.dispositions import Dispositions
 from benchmarks.drift.traffic import step_of
 from producers.faults import Fault, record_id
 from stream_detector.config import Config
 from stream_detector.kafka.follow import follow
-from stream_detector.records import raw
+from stream_detector.records import TopicPartition, raw
 
 __all__ = ["PHASES", "Phase", "Seen", "Span", "phases", "sightings"]
 
@@ -23,7 +23,7 @@ Span = tuple[float, float]
 class Seen:
     """One record of the live stream: its place, its id, and whether it was flagged."""
 
-    partition: Partition
+    partition: TopicPartition
     offset: int
     id: str
     flagged: bool
@@ -49,7 +49,7 @@ class Phase:
         return len(self.detected) / max(len(self.faults), 1)
 
 
-def sightings(config: Config, starts: Mapping[Partition, int], done: Dispositions) -> list[Seen]:
+def sightings(config: Config, starts: Mapping[TopicPartition, int], done: Dispositions) -> list[Seen]:
     """Every record from `starts` on, in the order of its partition."""
     flagged = {((alert.topic, alert.partition), alert.offset) for alert in done.alerts}
     found = []
@@ -62,7 +62,7 @@ def sightings(config: Config, starts: Mapping[Partition, int], done: Disposition
 
 
 def phases(
-    seen: Collection[Seen], labels: Mapping[str, Fault], release_step: int, swaps: Mapping[Partition, Span]
+    seen: Collection[Seen], labels: Mapping[str, Fault], release_step: int, swaps: Mapping[TopicPartition, Span]
 ) -> dict[str, Phase]:
     """The phases; between the first swap after the release and the last there is usually nothing."""
     names = {each.id: _phase(each, release_step, swaps) for each in seen}
@@ -83,7 +83,7 @@ def phases(
     }
 
 
-def _phase(each: Seen, release_step: int, swaps: Mapping[Partition, Span]) -> str:
+def _phase(each: Seen, release_step: int, swaps: Mapping[TopicPartition, Span]) -> str:
     if step_of(each.id) < release_step:
         return "before"
     first, last = swaps[each.partition]

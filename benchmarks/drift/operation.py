@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.drift.dispositions import Partition
 from benchmarks.drift.programs import Program, run, started
 from benchmarks.drift.traffic import Traffic
 from stream_detector.config import Config
@@ -17,6 +16,7 @@ from stream_detector.errors import StreamDetectorError
 from stream_detector.kafka import topics
 from stream_detector.kafka.progress import progress
 from stream_detector.kafka.sandbox import begin_at_end
+from stream_detector.records import TopicPartition
 from stream_detector.registry import store
 from stream_detector.registry.pointer import Pointer
 
@@ -43,7 +43,7 @@ class Operation:
     that came after it and why, what the retraining service said, and all swaps.
     """
 
-    starts: dict[Partition, int]
+    starts: dict[TopicPartition, int]
     champion: str
     challenger: str
     why: str

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from stream_detector.audit import alerts
-from stream_detector.audit.replay import Place, threshold_at
+from stream_detector.audit.replay import RecordPosition, threshold_at
 from stream_detector.config import Config
 from stream_detector.detector import Outcome
 from stream_detector.errors import NotRetainedError
 from stream_detector.kafka import reads, topics
 from stream_detector.model import DetectorModel
+from stream_detector.records import TopicPartition
 from stream_detector.worker.judge import Judge
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Backtest:
 
     records: int = 0
     dead_lettered: int = 0
-    raised: dict[Place, tuple[float, float]] = field(default_factory=dict)
-    recorded: dict[Place, tuple[float, float]] = field(default_factory=dict)
+    raised: dict[RecordPosition, tuple[float, float]] = field(default_factory=dict)
+    recorded: dict[RecordPosition, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -46,12 +47,12 @@ class Backtest:
         return len(self.recorded) / max(self.records, 1)
 
     @property
-    def added(self) -> list[Place]:
+    def added(self) -> list[RecordPosition]:
         """Records that only the backtest flags."""
         return sorted(self.raised.keys() - self.recorded.keys())
 
     @property
-    def lost(self) -> list[Place]:
+    def lost(self) -> list[RecordPosition]:
         """Records with an alert on the topic that the backtest does not flag."""
         return sorted(self.recorded.keys() - self.raised.keys())
 
@@ -60,7 +61,10 @@ class Backtest:
         self.records += outcome.normal + len(outcome.alerts) + len(outcome.dead_letters)
         self.dead_lettered += len(outcome.dead_letters)
         for alert in outcome.alerts:
-            self.raised[Place(alert.topic, alert.partition, alert.offset, alert.row)] = alert.score, alert.threshold
+            self.raised[RecordPosition(alert.topic, alert.partition, alert.offset, alert.row)] = (
+                alert.score,
+                alert.threshold,
+            )
 
 
 def backtest(config: Config, model: DetectorModel, begin_ms: int, end_ms: int | None, progress: Progress) -> Backtest:
@@ -80,14 +84,14 @@ def backtest(config: Config, model: DetectorModel, begin_ms: int, end_ms: int | 
     judge = Judge(model, config)
     passed = 0
     for (topic, partition), (start, end) in reach.items():
-        for outcome, following in judged(config, judge, Place(topic, partition, start), end):
+        for outcome, following in judged(config, judge, RecordPosition(topic, partition, start), end):
             result.take(outcome)
             progress(passed + following - start, total, f"{topic}-{partition}: {len(result.raised):,} alerts")
         passed += end - start
     return result
 
 
-def spans(config: Config, begin_ms: int, end_ms: int | None) -> dict[tuple[str, int], Span]:
+def spans(config: Config, begin_ms: int, end_ms: int | None) -> dict[TopicPartition, Span]:
     """The offsets of every telemetry partition whose records bear timestamps in that time."""
     kafka, names = config.kafka, config.topics.telemetry
     starts = topics.offsets_at(kafka, names, begin_ms)
@@ -95,7 +99,7 @@ def spans(config: Config, begin_ms: int, end_ms: int | None) -> dict[tuple[str, 
     return {place: (start, max(start, ends[place])) for place, start in sorted(starts.items())}
 
 
-def judged(config: Config, judge: Judge, start: Place, end: int) -> Iterator[tuple[Outcome, int]]:
+def judged(config: Config, judge: Judge, start: RecordPosition, end: int) -> Iterator[tuple[Outcome, int]]:
     """The outcomes of a partition's records from `start` to before `end`, each with the offset after it.
 
     The first threshold is rebuilt from the records before `start`.
@@ -107,17 +111,17 @@ def judged(config: Config, judge: Judge, start: Place, end: int) -> Iterator[tup
         while part := left[: judge.limit]:
             outcome = judge.judge(part, thresholds)
             if outcome is None:  # the cause is removed: again, from before it
-                first = Place(topic, partition, part[0].offset() or 0)
+                first = RecordPosition(topic, partition, part[0].offset() or 0)
                 thresholds = {(topic, partition): threshold_at(config, judge, first)}
                 continue
             yield outcome, (part[-1].offset() or 0) + 1
             left = left[len(part) :]
 
 
-def _recorded(config: Config, reach: Mapping[tuple[str, int], Span]) -> dict[Place, tuple[float, float]]:
+def _recorded(config: Config, reach: Mapping[TopicPartition, Span]) -> dict[RecordPosition, tuple[float, float]]:
     found = {}
     for alert in alerts.everything(config):
         start, end = reach.get((alert.topic, alert.partition), (0, 0))
         if start <= alert.offset < end:
-            found[Place(alert.topic, alert.partition, alert.offset, alert.row)] = alert.score, alert.threshold
+            found[RecordPosition(alert.topic, alert.partition, alert.offset, alert.row)] = alert.score, alert.threshold
     return found

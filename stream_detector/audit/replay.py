@@ -18,12 +18,12 @@ from stream_detector.worker.partitions.restore import restored
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Place", "Replay", "judgement", "load", "model_in_force", "replay", "threshold_at"]
+__all__ = ["RecordPosition", "Replay", "judgement", "load", "model_in_force", "replay", "threshold_at"]
 
 NORMAL = "none"  # severity of a record that is not flagged
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a record is; `row` in a message of many, otherwise None."""
 
     topic: str
@@ -55,11 +55,11 @@ def replay(config: Config, alert_id: str) -> Replay:
         model = load(config, alert.model_version)
     except ModelNotFoundError as error:
         raise NotRetainedError(f"alert {alert_id!r} cannot be replayed: {error}") from None
-    repeated = judgement(config, model, Place(alert.topic, alert.partition, alert.offset, alert.row))
+    repeated = judgement(config, model, RecordPosition(alert.topic, alert.partition, alert.offset, alert.row))
     return Replay(alert, repeated, differences(alert, repeated))
 
 
-def judgement(config: Config, model: DetectorModel, place: Place) -> Judgement:
+def judgement(config: Config, model: DetectorModel, place: RecordPosition) -> Judgement:
     """What `model` says of one record, with the threshold that it met or would have met.
 
     Raises `NotRetainedError` when the record is not there.
@@ -85,7 +85,7 @@ def judgement(config: Config, model: DetectorModel, place: Place) -> Judgement:
     return Judgement(account, flagged=False, history=history, whole=whole)
 
 
-def threshold_at(config: Config, judge: Judge, place: Place) -> RollingThreshold:
+def threshold_at(config: Config, judge: Judge, place: RecordPosition) -> RollingThreshold:
     """The threshold that the record at `place` meets under the judge's model, rebuilt from the log."""
     chunks = reads.backwards(config.kafka, place.topic, place.partition, place.offset, judge.lookback)
     return restored(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
@@ -96,7 +96,7 @@ def load(config: Config, version: str) -> DetectorModel:
     return DetectorModel.from_bytes(store.fetch(config, version), config.worker.device)
 
 
-def model_in_force(config: Config, place: Place) -> tuple[str, str]:
+def model_in_force(config: Config, place: RecordPosition) -> tuple[str, str]:
     """The version that judged the record at `place`, and how that is known.
 
     Alerts name their models, so its own does, or those before and after it in the partition when
@@ -118,7 +118,7 @@ def model_in_force(config: Config, place: Place) -> tuple[str, str]:
     return pointer.version, "current now; no alert says which one judged the record"
 
 
-def _record(config: Config, place: Place) -> Message:
+def _record(config: Config, place: RecordPosition) -> Message:
     for batch in reads.read(config.kafka, place.topic, place.partition, place.offset, place.offset + 1):
         return cast("Message", batch[0])
     low, high = topics.watermarks(config.kafka, [place.topic]).get(place[:2], (0, 0))
@@ -129,11 +129,11 @@ def _record(config: Config, place: Place) -> Message:
     raise NotRetainedError(f"{place}: holds no record, but a transaction's marker or what it aborted")
 
 
-def _begins(config: Config, place: Place) -> int:
+def _begins(config: Config, place: RecordPosition) -> int:
     return topics.watermarks(config.kafka, [place.topic])[place.topic, place.partition].low
 
 
-def _account(judge: Judge, message: Message, place: Place) -> Alert:
+def _account(judge: Judge, message: Message, place: RecordPosition) -> Alert:
     """The record as an alert tells it, whatever its threshold. Raises `NotRetainedError` for a row that is not there."""
     rows = judge.account(message)
     if (place.row or 0) >= len(rows):

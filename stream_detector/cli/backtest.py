@@ -15,7 +15,7 @@ from stream_detector.runtime.logs import answer_in_json
 
 if TYPE_CHECKING:
     from stream_detector.audit.backtest import Backtest
-    from stream_detector.audit.replay import Place
+    from stream_detector.audit.replay import RecordPosition
 
 __all__ = ["backtest"]
 
@@ -88,5 +88,5 @@ def _show(version: str, result: "Backtest", target: float) -> None:
         answers.print(table)
 
 
-def _id(place: "Place") -> str:
+def _id(place: "RecordPosition") -> str:
     return printable("-".join(map(str, place)))

@@ -34,9 +34,9 @@ def explain(
     """Says how a record scores and why, alerted or not: score, opinions, threshold, every feature's share."""
     configuration = settings(config)
     prepare_scoring(configuration)
-    from stream_detector.audit.replay import Place, judgement, load, model_in_force
+    from stream_detector.audit.replay import RecordPosition, judgement, load, model_in_force
 
-    place = Place(topic or configuration.topics.telemetry[0], partition, offset, row)
+    place = RecordPosition(topic or configuration.topics.telemetry[0], partition, offset, row)
     if model is None:
         version, known = model_in_force(configuration, place)
     else:

@@ -1,7 +1,8 @@
 """The control topic, followed as it grows."""
 
 import structlog
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Message
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import Config
 from stream_detector.kafka import topics
@@ -28,7 +29,7 @@ class ControlWatch:
         ends = topics.end_offsets(config.kafka, topic)
         starts = ends if since_ms is None else topics.offsets_at(config.kafka, topic, since_ms)
         self._consumer = reader(config.kafka)
-        self._consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+        self._consumer.assign([TopicPartitionOffset(*place, offset) for place, offset in starts.items()])
 
     def poll(self) -> list[ControlEvent]:
         """The events since the last call; what is none of ours is logged and passed over."""

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING
 from confluent_kafka import KafkaError as Fault
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import KafkaConfig
 from stream_detector.errors import BrokerUnavailableError
@@ -35,7 +36,7 @@ def follow(
     require_broker(kafka, PATIENCE_S)
     places = watermarks(kafka, [topic])
     starts = [
-        TopicPartition(name, partition, OFFSET_BEGINNING if from_beginning else marks.high)
+        TopicPartitionOffset(name, partition, OFFSET_BEGINNING if from_beginning else marks.high)
         for (name, partition), marks in places.items()
     ]
     unfinished = {partition for _, partition in places}

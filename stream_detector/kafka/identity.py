@@ -6,7 +6,8 @@ name looks like the old one to everybody who does not ask for it.
 
 from collections.abc import Iterable, Mapping
 
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports these without saying so
     AclOperation,
     AdminClient,
@@ -52,14 +53,14 @@ def ids(found: Mapping[str, Described]) -> dict[str, str]:
     return {topic: identity for topic, identity in told.items() if identity != NOBODY}
 
 
-def labelled(topic: str, partition: int, offset: int, topics: TopicIds) -> TopicPartition:
+def labelled(topic: str, partition: int, offset: int, topics: TopicIds) -> TopicPartitionOffset:
     """An offset to be committed, with the topic's id beside it where it is known."""
     if topic in topics:
-        return TopicPartition(topic, partition, offset, f"{LABEL}{topics[topic]}")
-    return TopicPartition(topic, partition, offset)
+        return TopicPartitionOffset(topic, partition, offset, f"{LABEL}{topics[topic]}")
+    return TopicPartitionOffset(topic, partition, offset)
 
 
-def identified(committed: TopicPartition) -> str | None:
+def identified(committed: TopicPartitionOffset) -> str | None:
     """The id that was committed beside an offset; None without one."""
     text = committed.metadata or ""
     return text.removeprefix(LABEL) if text.startswith(LABEL) else None

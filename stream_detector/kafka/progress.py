@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError as Fault
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import Config
 from stream_detector.kafka.clients import offsets_reader, require_broker, translate
-from stream_detector.kafka.topics import Place, watermarks
+from stream_detector.kafka.topics import watermarks
+from stream_detector.records import TopicPartition
 
 __all__ = ["PartitionProgress", "progress"]
 
@@ -52,7 +54,7 @@ def progress(config: Config) -> list[PartitionProgress]:
     ]
 
 
-def _committed(config: Config, places: list[Place]) -> dict[Place, int]:
+def _committed(config: Config, places: list[TopicPartition]) -> dict[TopicPartition, int]:
     """Where the group has come to, asked by a consumer that does not join it.
 
     A broker that nobody has asked before has no coordinator for the group yet: asked again. The admin client is of no
@@ -62,7 +64,7 @@ def _committed(config: Config, places: list[Place]) -> dict[Place, int]:
     with closing(offsets_reader(config.kafka)) as consumer:
         while True:
             try:
-                found = consumer.committed([TopicPartition(t, p) for t, p in places], TIMEOUT)
+                found = consumer.committed([TopicPartitionOffset(t, p) for t, p in places], TIMEOUT)
                 break
             except KafkaException as error:
                 if error.args[0].code() not in STARTING or time.monotonic() > deadline:

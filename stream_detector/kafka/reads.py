@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import KafkaError as Fault
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import KafkaConfig
 from stream_detector.errors import BrokerUnavailableError, TopicMissingError
@@ -102,7 +103,7 @@ class Reader:
             self._beat()
             try:
                 return self._consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=min(SLICE, TIMEOUT)
+                    TopicPartitionOffset(topic, partition), timeout=min(SLICE, TIMEOUT)
                 )
             except UnicodeEncodeError:
                 raise TopicMissingError(f"topic {topic!r}: is no name that Kafka takes; give another one") from None
@@ -116,7 +117,7 @@ class Reader:
         """The range proper. It ends at a record beyond it, or where the partition itself ends."""
         if start >= end:
             return
-        self._consumer.assign([TopicPartition(topic, partition, start)])
+        self._consumer.assign([TopicPartitionOffset(topic, partition, start)])
         moved = time.monotonic()
         done = False
         while not done:

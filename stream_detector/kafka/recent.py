@@ -7,11 +7,11 @@ from confluent_kafka import Message
 
 from stream_detector.config import Config
 from stream_detector.kafka import reads, topics
-from stream_detector.kafka.topics import Place
+from stream_detector.records import TopicPartition
 
 __all__ = ["Reach", "newest", "reach", "records", "retained"]
 
-Reach = dict[Place, tuple[int, int]]
+Reach = dict[TopicPartition, tuple[int, int]]
 """First offset, and the one after the last, by (topic, partition)."""
 
 
@@ -71,7 +71,7 @@ class _Tail:
     def __post_init__(self) -> None:
         self.start = self.end
 
-    def count_back(self, reader: reads.Reader, place: Place, count: int) -> int:
+    def count_back(self, reader: reads.Reader, place: TopicPartition, count: int) -> int:
         """Counts on until there are `count`, or the log begins; returns how many there are."""
         step = 0
         while len(self.offsets) < count and self.start > self.low:
@@ -86,8 +86,8 @@ class _Tail:
         return (self.offsets[-count] if count else self.end), self.end
 
 
-def _shares(lengths: dict[Place, int], count: int) -> dict[Place, int]:
-    shares: dict[Place, int] = {}
+def _shares(lengths: dict[TopicPartition, int], count: int) -> dict[TopicPartition, int]:
+    shares: dict[TopicPartition, int] = {}
     for left, place in zip(range(len(lengths), 0, -1), sorted(lengths, key=lambda p: (lengths[p], p)), strict=True):
         shares[place] = min(lengths[place], -(-(count - sum(shares.values())) // left))
     return dict(sorted(shares.items()))

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import Config
 from stream_detector.kafka import topics
@@ -44,7 +45,7 @@ def begin_at_end(config: Config) -> None:
     The group must have no member. Raises a `KafkaError`.
     """
     ends = topics.end_offsets(config.kafka, config.topics.telemetry)
-    offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]
+    offsets = [TopicPartitionOffset(topic, partition, end) for (topic, partition), end in ends.items()]
     consumer = Consumer(common(config.kafka) | {"group.id": config.kafka.group_id, "enable.auto.commit": False})
     try:
         consumer.commit(offsets=offsets, asynchronous=False)

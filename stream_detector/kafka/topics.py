@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException
 from confluent_kafka import KafkaError as Fault
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports these without saying so
     AdminClient,
     ConfigResource,
@@ -17,9 +18,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 from stream_detector.config import Config, KafkaConfig
 from stream_detector.errors import TopicMissingError
 from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, admin, require_broker, translate
+from stream_detector.records import TopicPartition
 
 __all__ = [
-    "Place",
     "TopicResult",
     "Watermarks",
     "create",
@@ -43,8 +44,6 @@ LEADERLESS = {  # what a broker answers about a partition whose leader it is jus
     Fault.UNKNOWN_LEADER_EPOCH,
     Fault.UNKNOWN_TOPIC_OR_PART,
 }
-
-Place = tuple[str, int]
 
 
 class TopicResult(NamedTuple):
@@ -88,7 +87,7 @@ def require(kafka: KafkaConfig, names: Iterable[str]) -> None:
         raise _not_found(kafka, missing)
 
 
-def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, Watermarks]:
+def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[TopicPartition, Watermarks]:
     """The reach of every partition of `topics`, by (topic, partition); open transactions lie beyond it.
 
     Raises `TopicMissingError` for a topic that does not exist.
@@ -107,8 +106,8 @@ def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, Waterma
 
 
 def reach(
-    client: AdminClient, kafka: KafkaConfig, places: Iterable[Place], timeout: float = TIMEOUT
-) -> dict[Place, Watermarks]:
+    client: AdminClient, kafka: KafkaConfig, places: Iterable[TopicPartition], timeout: float = TIMEOUT
+) -> dict[TopicPartition, Watermarks]:
     """The reach of these partitions, in two requests for all; each may take `timeout` seconds."""
     asked = list(places)
     low = _offsets(client, kafka, asked, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
@@ -116,12 +115,12 @@ def reach(
     return {place: Watermarks(low[place], high[place]) for place in asked}
 
 
-def end_offsets(kafka: KafkaConfig, topics: Iterable[str]) -> dict[Place, int]:
+def end_offsets(kafka: KafkaConfig, topics: Iterable[str]) -> dict[TopicPartition, int]:
     """The offset after the last committed record of every partition of `topics`."""
     return {place: marks.high for place, marks in watermarks(kafka, topics).items()}
 
 
-def offsets_at(kafka: KafkaConfig, topics: Iterable[str], time_ms: int) -> dict[Place, int]:
+def offsets_at(kafka: KafkaConfig, topics: Iterable[str], time_ms: int) -> dict[TopicPartition, int]:
     """The first offset whose timestamp is `time_ms` (epoch) or later, in every partition of `topics`.
 
     Where there is none it is the partition's end. Raises `TopicMissingError` for a topic that does not exist.
@@ -219,12 +218,12 @@ def _existing(client: AdminClient, kafka: KafkaConfig) -> dict[str, list[int]]:
 
 
 def _offsets(
-    client: AdminClient, kafka: KafkaConfig, places: list[Place], which: OffsetSpec, timeout: float = TIMEOUT
-) -> dict[Place, int]:
+    client: AdminClient, kafka: KafkaConfig, places: list[TopicPartition], which: OffsetSpec, timeout: float = TIMEOUT
+) -> dict[TopicPartition, int]:
     """Offsets of all places; waits for leaders, which a topic just created does not have at once."""
     if not places:
         return {}
-    request = {TopicPartition(topic, partition): which for topic, partition in places}
+    request = {TopicPartitionOffset(topic, partition): which for topic, partition in places}
     deadline = time.monotonic() + timeout
     while True:
         futures = client.list_offsets(request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout)

@@ -10,7 +10,7 @@ from stream_detector.records.dead_letters import CONNECT, DeadLetter
 from stream_detector.records.decoding import Decoded, Decoder
 from stream_detector.records.documents import Document, Parse, Rows, TooMuchAtOnce, telemetry_to_json, value_at
 from stream_detector.records.identity import identity
-from stream_detector.records.message import Arrivals, Header, Message, Place, raw, values_of
+from stream_detector.records.message import Arrivals, Header, Message, TopicPartition, raw, values_of
 
 __all__ = [
     "CONNECT",
@@ -24,9 +24,9 @@ __all__ = [
     "Header",
     "Message",
     "Parse",
-    "Place",
     "Rows",
     "TooMuchAtOnce",
+    "TopicPartition",
     "alert_from_json",
     "identity",
     "printable",

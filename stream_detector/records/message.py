@@ -7,11 +7,12 @@ from typing import Any, Protocol, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arrivals", "Header", "Message", "Place", "raw", "values_of"]
+__all__ = ["Arrivals", "Header", "Message", "TopicPartition", "raw", "values_of"]
 
 Header = tuple[str, bytes | None]
-Place = tuple[str, int]
-"""Topic and partition."""
+TopicPartition = tuple[str, int]
+"""The name of a topic and the number of a partition; with an offset it is `confluent_kafka.TopicPartition`, imported as
+`TopicPartitionOffset`."""
 
 
 class Message(Protocol):
@@ -46,7 +47,7 @@ class Arrivals(Sequence[Message]):
     __slots__ = ("messages", "offsets", "runs")
 
     def __init__(
-        self, messages: Sequence[Message], offsets: NDArray[np.int64], runs: Sequence[tuple[Place, slice]]
+        self, messages: Sequence[Message], offsets: NDArray[np.int64], runs: Sequence[tuple[TopicPartition, slice]]
     ) -> None:
         self.messages, self.offsets, self.runs = messages, offsets, runs
 
@@ -82,7 +83,7 @@ class Arrivals(Sequence[Message]):
         return Arrivals(self.messages[at], self.offsets[at], runs)
 
 
-def _runs(messages: Sequence[Message]) -> Iterator[tuple[Place, slice]]:
+def _runs(messages: Sequence[Message]) -> Iterator[tuple[TopicPartition, slice]]:
     if not messages:
         return
     ends = np.diff(np.array([message.partition() for message in messages], dtype=np.int64)) != 0

@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import structlog
 from confluent_kafka import KafkaError as Fault
-from confluent_kafka import KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import Config
 from stream_detector.errors import KafkaError, ModelFormatError, PointerMovedError, TopicMissingError
@@ -66,7 +67,7 @@ class PointerWatch:
         self._unread = {key: pointer for key in KEYS for pointer in _standing(config, key, self._unsound)}
         self._looked = time.monotonic()
         self._consumer = reader(config.kafka)
-        self._consumer.assign([TopicPartition(self._topic, PARTITION, end)])
+        self._consumer.assign([TopicPartitionOffset(self._topic, PARTITION, end)])
 
     def poll(self, wait: float = 0.0) -> Mapping[bytes, Pointer | None]:
         """What moved since the last call, waiting so many seconds for a first: by `CURRENT` and `SHADOW`, the newest.

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 from stream_detector.config import Config
 from stream_detector.kafka import recent
-from stream_detector.kafka.topics import Place
+from stream_detector.records import TopicPartition
 from stream_detector.retraining.window import Reader
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Arrivals:
         self.since_ms = since_ms
         self._config = config
         self._reader = Reader(config)
-        self._read: dict[Place, int] = {}
+        self._read: dict[TopicPartition, int] = {}
         self._count = 0
 
     def reach(self, count: int) -> bool:
@@ -35,7 +35,7 @@ class Arrivals:
             self._take(place, max(start, self._read.get(place, 0)), end, count)
         return self._count >= count
 
-    def _take(self, place: Place, start: int, end: int, most: int) -> None:
+    def _take(self, place: TopicPartition, start: int, end: int, most: int) -> None:
         """Counts on in one partition, until there are enough in all."""
         for batch in recent.records(self._config, {place: (start, end)}):
             if self._count >= most:

@@ -6,9 +6,10 @@ are the records judged since.
 
 from collections.abc import Mapping
 
+from stream_detector.records import TopicPartition
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.history import Partition, Past
+from stream_detector.worker.partitions.history import Past
 from stream_detector.worker.partitions.restore import backwards, restored
 
 __all__ = ["Candidate"]
@@ -19,15 +20,15 @@ class Candidate:
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self._ready: dict[Partition, tuple[RollingThreshold, int | None]] = {}
+        self._ready: dict[TopicPartition, tuple[RollingThreshold, int | None]] = {}
 
-    def prepare(self, pasts: Mapping[Partition, Past]) -> None:
+    def prepare(self, pasts: Mapping[TopicPartition, Past]) -> None:
         """Finds the thresholds after these pasts; done again, it only scores what is new in them."""
         for partition, past in pasts.items():
             if threshold := self.threshold(partition, past):
                 self._ready[partition] = threshold, past.last
 
-    def threshold(self, partition: Partition, past: Past) -> RollingThreshold | None:
+    def threshold(self, partition: TopicPartition, past: Past) -> RollingThreshold | None:
         """The threshold that the next record meets; None when the past does not reach back far enough.
 
         It is equal to one rebuilt from the log. Asked for the same partition again, it goes on from there.

@@ -13,12 +13,11 @@ from stream_detector.detector import Judged, Outcome, within
 from stream_detector.deviations import Deviations
 from stream_detector.drift import Monitor, Notice
 from stream_detector.model import DetectorModel
+from stream_detector.records import TopicPartition
 from stream_detector.records.control_events import ControlEvent
 from stream_detector.scoring.threshold import RollingThreshold
 
 __all__ = ["DriftWatch"]
-
-Partition = tuple[str, int]
 
 REGIME = frozenset({"pattern", "unseen", "dead-letters"})  # the other detectors notice drift
 DEVIATIONS = frozenset({"missing", "unseen", "dead-letters"})
@@ -40,10 +39,10 @@ class DriftWatch:
 
     def __init__(self, config: DriftConfig) -> None:
         self._config = config
-        self._watched: dict[Partition, Watched] = {}
+        self._watched: dict[TopicPartition, Watched] = {}
 
     def events(
-        self, outcome: Outcome, thresholds: Mapping[Partition, RollingThreshold], model: DetectorModel
+        self, outcome: Outcome, thresholds: Mapping[TopicPartition, RollingThreshold], model: DetectorModel
     ) -> list[ControlEvent]:
         """What a batch, just judged by these thresholds under this model, shows."""
         if not self._config.enabled:
@@ -57,8 +56,8 @@ class DriftWatch:
         ]
 
     def _noticed(
-        self, outcome: Outcome, thresholds: Mapping[Partition, RollingThreshold], model: DetectorModel
-    ) -> Iterator[tuple[Partition, list[Notice]]]:
+        self, outcome: Outcome, thresholds: Mapping[TopicPartition, RollingThreshold], model: DetectorModel
+    ) -> Iterator[tuple[TopicPartition, list[Notice]]]:
         for judged in outcome.judged:
             for partition, rows in judged.runs:
                 watched = self._of(partition, thresholds[partition], model)
@@ -73,7 +72,7 @@ class DriftWatch:
         for partition, letters in _letters(outcome).items():
             yield partition, self._of(partition, thresholds[partition], model).deviations.bury(letters)
 
-    def _of(self, partition: Partition, threshold: RollingThreshold, model: DetectorModel) -> Watched:
+    def _of(self, partition: TopicPartition, threshold: RollingThreshold, model: DetectorModel) -> Watched:
         watched = self._watched.get(partition)
         if watched is None or watched.threshold is not threshold:
             usual = dict(zip(model.schema.names, model.missing_shares.tolist(), strict=True))
@@ -91,9 +90,9 @@ def _deviating(
     return judged.offsets[rows], missing, unseen
 
 
-def _letters(outcome: Outcome) -> dict[Partition, dict[str, NDArray[np.int64]]]:
+def _letters(outcome: Outcome) -> dict[TopicPartition, dict[str, NDArray[np.int64]]]:
     """Offsets of dead letters, ascending, by partition and reason."""
-    found: dict[Partition, dict[str, list[int]]] = {}
+    found: dict[TopicPartition, dict[str, list[int]]] = {}
     for letter in outcome.dead_letters:
         found.setdefault((letter.topic, letter.partition), {}).setdefault(letter.reason, []).append(letter.offset)
     return {
@@ -102,7 +101,7 @@ def _letters(outcome: Outcome) -> dict[Partition, dict[str, NDArray[np.int64]]]:
     }
 
 
-def _event(notice: Notice, partition: Partition, model: str) -> ControlEvent:
+def _event(notice: Notice, partition: TopicPartition, model: str) -> ControlEvent:
     topic, number = partition
     kind = "regime-change" if notice.detector in REGIME else "drift"
     event = ControlEvent(

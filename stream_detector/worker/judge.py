@@ -17,7 +17,7 @@ from stream_detector.errors import ModelError, StreamDetectorError
 from stream_detector.features import Rejection
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
-from stream_detector.records import Alert, Arrivals, DeadLetter, Message, Place, TooMuchAtOnce
+from stream_detector.records import Alert, Arrivals, DeadLetter, Message, TooMuchAtOnce, TopicPartition
 from stream_detector.scoring.threshold import FLAG_ALL, RollingThreshold
 from stream_detector.worker.batch_limit import BatchLimit
 
@@ -27,7 +27,7 @@ MANY_AT_ONCE = 32  # messages that may hold thousands of records each
 REMEMBERED = 2**17  # records set aside of a partition, the last ones; more than a batch holds
 POISON = Rejection("scoring-error", "the model fails on this record")
 
-Thresholds = Mapping[Place, RollingThreshold]
+Thresholds = Mapping[TopicPartition, RollingThreshold]
 Source = tuple[str, int, int]
 
 log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ class Judge:
         self.limits = limits(model, config.threshold)
         self._decoder = decoder(config.record)
         self._limit = BatchLimit(config.worker.batch_records, config.record.max_rows if self._decoder.many else 1)
-        self._quarantined: dict[Place, deque[int]] = defaultdict(partial(deque, maxlen=REMEMBERED))
+        self._quarantined: dict[TopicPartition, deque[int]] = defaultdict(partial(deque, maxlen=REMEMBERED))
         self._suspects: deque[Source] = deque(maxlen=REMEMBERED)
 
     @property

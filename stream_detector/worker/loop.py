@@ -23,7 +23,7 @@ from stream_detector.kafka.clients import transactional_id
 from stream_detector.kafka.faults import explained
 from stream_detector.kafka.retry import Patience
 from stream_detector.model import DetectorModel
-from stream_detector.records import Arrivals
+from stream_detector.records import Arrivals, TopicPartition
 from stream_detector.registry.admission import ModelSource, await_model, published
 from stream_detector.registry.refusals import Refusals
 from stream_detector.worker.batch import Batch, Pace
@@ -34,7 +34,6 @@ from stream_detector.worker.model_swap import Succession
 from stream_detector.worker.output.outbox import Outbox
 from stream_detector.worker.output.standing import State
 from stream_detector.worker.output.takeover import Takeover
-from stream_detector.worker.partitions.assignment import Partition
 from stream_detector.worker.partitions.history import History
 from stream_detector.worker.shadow import Shadow
 from stream_detector.worker.source import Source
@@ -287,7 +286,7 @@ class Worker:
         self._transaction.abort()
         self._undo(self._source.assignment.pending())
 
-    def _undo(self, offsets: dict[Partition, int]) -> None:
+    def _undo(self, offsets: dict[TopicPartition, int]) -> None:
         """What was taken is to be read again; if the outcome is in doubt, the broker will tell from where."""
         self._ledger.undo(offsets, in_doubt=self._transaction.state is State.DOUBTFUL)
         self._urgent = False

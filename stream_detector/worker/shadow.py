@@ -17,13 +17,13 @@ from stream_detector.detector import Outcome
 from stream_detector.kafka import reads, topics
 from stream_detector.kafka.clients import plain_producer
 from stream_detector.kafka.faults import Blame, blame
-from stream_detector.records import Arrivals, raw
+from stream_detector.records import Arrivals, TopicPartition, raw
 from stream_detector.records.comparison import Comparison
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.candidate import Candidate
 from stream_detector.worker.output.demands import Demands
 from stream_detector.worker.output.forms import Outgoing
-from stream_detector.worker.partitions.history import History, Partition
+from stream_detector.worker.partitions.history import History
 
 __all__ = ["Shadow", "compared"]
 
@@ -44,8 +44,8 @@ class Shadow:
         self._history, self._beat = history, beat
         self._candidate: Candidate | None = None
         self._producer: Producer | None = None
-        self._thresholds: dict[Partition, RollingThreshold] = {}
-        self._last: dict[Partition, int] = {}
+        self._thresholds: dict[TopicPartition, RollingThreshold] = {}
+        self._last: dict[TopicPartition, int] = {}
         self._open: Comparison | None = None
         self._settled: list[Comparison] = []
         self._demands = Demands(config.topics.shadow)

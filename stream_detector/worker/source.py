@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import cast
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import KafkaError as Fault
 from confluent_kafka import Message as Consumed
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import Config
 from stream_detector.errors import KafkaError, OffsetsLostError
@@ -20,10 +21,10 @@ from stream_detector.kafka.connections import is_member
 from stream_detector.kafka.faults import explained
 from stream_detector.kafka.identity import TopicIds, identified
 from stream_detector.kafka.retry import Patience
-from stream_detector.records import Message
+from stream_detector.records import Message, TopicPartition
 from stream_detector.worker.candidate import Candidate
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.assignment import Assignment, Held, Partition
+from stream_detector.worker.partitions.assignment import Assignment, Held
 from stream_detector.worker.partitions.history import History
 from stream_detector.worker.partitions.placing import Placing
 from stream_detector.worker.partitions.starts import Start, Starts
@@ -137,13 +138,13 @@ class Source:
             self.starts.learn({topic: identity for topic, identity in ids.items() if topic in self.starts.ids})
             self._begin_anew()
 
-    def displace(self, partitions: Iterable[Partition]) -> None:
+    def displace(self, partitions: Iterable[TopicPartition]) -> None:
         """Stops reading partitions until they are placed anew."""
         displaced = list(partitions)
         self._placing.doubt({partition: self.assignment.committed(partition) for partition in displaced})
         self.assignment.displace(displaced)
         if displaced:
-            self._consumer.pause([TopicPartition(*partition) for partition in displaced])
+            self._consumer.pause([TopicPartitionOffset(*partition) for partition in displaced])
 
     def succeed(self, candidate: Candidate) -> None:
         """Goes on with another model: every threshold becomes what it would be had that model always served.
@@ -165,7 +166,7 @@ class Source:
         metadata: bytes | None = self._consumer.consumer_group_metadata()
         return metadata
 
-    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The group's committed offsets, those that exist and are of the topics that are there; raises KafkaException."""
         known = self.starts.ids
         return {
@@ -204,7 +205,7 @@ class Source:
 
     def _place(self, topic: str, partition: int, start: Start) -> None:
         threshold, past = self._placing.threshold((topic, partition), self._judge)
-        self._seek(TopicPartition(topic, partition, start.offset))
+        self._seek(TopicPartitionOffset(topic, partition, start.offset))
         self.assignment.place((topic, partition), start.offset, threshold, past, committed=start.committed)
         self.restores += 1
         log.debug("reading", topic=topic, partition=partition, offset=start.offset, scores=threshold.seen)
@@ -223,16 +224,16 @@ class Source:
         self._placing.doubt(dict.fromkeys(self.assignment.unplaced))
         self.patience.failed(error)
 
-    def _lag(self, partition: Partition) -> int | None:
+    def _lag(self, partition: TopicPartition) -> int | None:
         """Of one partition; as long as nothing was fetched, by what it held when its start was looked up."""
         start = self._placing.starts.get(partition)
         if start is None:
             return None
         following = self.assignment.following(partition)
-        _low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        _low, high = self._consumer.get_watermark_offsets(TopicPartitionOffset(*partition), cached=True)
         return max(0, max(high, start.high) - (start.offset if following is None else following))
 
-    def _seek(self, start: TopicPartition) -> None:
+    def _seek(self, start: TopicPartitionOffset) -> None:
         try:
             self._consumer.seek(start)
         except KafkaException as error:
@@ -242,20 +243,20 @@ class Source:
             self._consumer.incremental_assign([start])
         self._consumer.resume([start])
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartitionOffset]) -> None:
         with self._guarded():
             self.rebalances += 1
             self._joined = True
             # Nothing is read before the seek, but it must be a number: the broker is asked what the end is, and its
             # answer, coming after the seek, moves the position to the end. Records were skipped so, 9 times in 50.
-            consumer.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
+            consumer.incremental_assign([TopicPartitionOffset(each.topic, each.partition, 0) for each in partitions])
             if partitions:
                 consumer.pause(partitions)
             self._placing.forget(_places(partitions))
             self.assignment.add(_places(partitions))
             log.info("partitions assigned", partitions=_names(partitions))
 
-    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartitionOffset]) -> None:
         with self._guarded():
             self.rebalances += 1
             log.info("partitions revoked", partitions=_names(partitions))
@@ -264,7 +265,7 @@ class Source:
             finally:
                 self._drop(partitions)
 
-    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartitionOffset]) -> None:
         with self._guarded():
             self.rebalances += 1
             self._joined = False
@@ -274,7 +275,7 @@ class Source:
             finally:
                 self._drop(partitions)
 
-    def _drop(self, partitions: list[TopicPartition]) -> None:
+    def _drop(self, partitions: list[TopicPartitionOffset]) -> None:
         self._placing.forget(_places(partitions))
         self.assignment.drop(_places(partitions))
 
@@ -332,15 +333,15 @@ def _sorted_out(messages: list[Consumed]) -> tuple[list[Consumed], list[Message]
     return events, cast("list[Message]", [message for message in messages if not message.error()])
 
 
-def _ends(events: Iterable[Consumed]) -> list[tuple[Partition, int]]:
+def _ends(events: Iterable[Consumed]) -> list[tuple[TopicPartition, int]]:
     """The ends of partitions that were reached, by their offsets."""
     reached = (event for event in events if cast("Fault", event.error()).code() == Fault._PARTITION_EOF)
     return [((event.topic() or "", event.partition() or 0), event.offset() or 0) for event in reached]
 
 
-def _places(partitions: list[TopicPartition]) -> list[Partition]:
+def _places(partitions: list[TopicPartitionOffset]) -> list[TopicPartition]:
     return [(each.topic, each.partition) for each in partitions]
 
 
-def _names(partitions: list[TopicPartition]) -> list[str]:
+def _names(partitions: list[TopicPartitionOffset]) -> list[str]:
     return [f"{each.topic}-{each.partition}" for each in partitions]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:  # it takes seconds to import, and a listener is there at once
     from stream_detector.detector import Outcome
 
+from stream_detector.records import TopicPartition
+
 __all__ = ["STALL_BUCKETS", "Ledger", "Observer", "RunSummary", "Stalls", "Tally"]
 
 NAMED = 100  # features that are counted by name, which bounds a metric's labels
@@ -121,7 +123,7 @@ class Ledger:
     def __init__(self) -> None:
         self.open, self.done = Tally(), Tally()
         self.commits = self.aborts = 0
-        self._doubt: tuple[Mapping[tuple[str, int], int], Tally] | None = None
+        self._doubt: tuple[Mapping[TopicPartition, int], Tally] | None = None
 
     def summary(self) -> RunSummary:
         """What is committed; the rest is for others to fill in."""
@@ -142,7 +144,7 @@ class Ledger:
         self._count(self.open)
         self.open = Tally()
 
-    def undo(self, offsets: Mapping[tuple[str, int], int], *, in_doubt: bool) -> None:
+    def undo(self, offsets: Mapping[TopicPartition, int], *, in_doubt: bool) -> None:
         """The open transaction, which was to commit these offsets, is aborted; or may turn out not to be."""
         if in_doubt and self.open.records:
             self._doubt = offsets, self.open
@@ -150,11 +152,11 @@ class Ledger:
         self.open = Tally()
 
     @property
-    def doubtful(self) -> list[tuple[str, int]]:
+    def doubtful(self) -> list[TopicPartition]:
         """The partitions of the transaction in doubt."""
         return list(self._doubt[0]) if self._doubt else []
 
-    def resolve(self, held: Mapping[tuple[str, int], int]) -> None:
+    def resolve(self, held: Mapping[TopicPartition, int]) -> None:
         """Counts the transaction in doubt after all when its offsets turn out to be committed."""
         if self._doubt is None:
             return

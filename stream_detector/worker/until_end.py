@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 from stream_detector.config import Config
 from stream_detector.kafka import topics
 from stream_detector.kafka.topics import Watermarks
-from stream_detector.worker.partitions.assignment import Partition
+from stream_detector.records import TopicPartition
 from stream_detector.worker.source import Source
 
 __all__ = ["Goal"]
@@ -22,9 +22,9 @@ class Goal:
 
     def __init__(
         self,
-        marks: Mapping[Partition, Watermarks],
-        committed: Callable[[Iterable[Partition]], Mapping[Partition, int]],
-        following: Callable[[Partition], int | None],
+        marks: Mapping[TopicPartition, Watermarks],
+        committed: Callable[[Iterable[TopicPartition]], Mapping[TopicPartition, int]],
+        following: Callable[[TopicPartition], int | None],
         settled: Callable[[], bool] = lambda: True,
     ) -> None:
         self._ends = {partition: reach.high for partition, reach in marks.items() if reach.high > reach.low}

@@ -13,7 +13,7 @@ from workload import THRESHOLD, Running, committed, feed, fresh_config, record, 
 from stream_detector.audit import alerts
 from stream_detector.audit.backtest import backtest
 from stream_detector.audit.differences import differences
-from stream_detector.audit.replay import Place, judgement, model_in_force, replay
+from stream_detector.audit.replay import RecordPosition, judgement, model_in_force, replay
 from stream_detector.errors import NotRetainedError
 from stream_detector.kafka.clients import admin
 from stream_detector.registry import store
@@ -53,7 +53,7 @@ def written(config, folder, **sections):
 
 
 def place(alert):
-    return Place(alert.topic, alert.partition, alert.offset)
+    return RecordPosition(alert.topic, alert.partition, alert.offset)
 
 
 def test_every_alert_replays_to_itself(judged):
@@ -69,14 +69,14 @@ def test_what_was_not_flagged_is_judged_normal_or_dead_again(judged):
     """A record without an alert is explained too, with its threshold; one that is no JSON is a dead letter."""
     flagged = {place(alert) for alert in alerts.everything(judged)}
     topic = judged.topics.telemetry[0]
-    normal = next(p for at in range(300, 400) if (p := Place(topic, 0, at)) not in flagged)
+    normal = next(p for at in range(300, 400) if (p := RecordPosition(topic, 0, at)) not in flagged)
     said = judgement(judged, small_model(), normal)
     assert said.disposition == "normal"
     assert said.account.score <= said.account.threshold
     assert sum(each.contribution for each in said.account.contributions) == pytest.approx(1)
     assert said.history == normal.offset - len([at for at in range(normal.offset) if is_broken(at)])
 
-    letter = judgement(judged, small_model(), Place(topic, 50 % 3, 50 // 3))
+    letter = judgement(judged, small_model(), RecordPosition(topic, 50 % 3, 50 // 3))
     assert (letter.disposition, letter.account.reason) == ("dead-lettered", "undecodable")
 
 
@@ -90,7 +90,7 @@ def test_the_model_in_force_is_the_one_that_alerts_name(judged):
     topic, version = judged.topics.telemetry[0], small_model().version
     between = next(at for at in range(flagged[0], flagged[-1]) if at not in flagged)
     for offset, known in ((flagged[0], "its alert"), (between, "before and after"), (flagged[-1] + 1, "current now")):
-        found, how = model_in_force(judged, Place(topic, 0, offset))
+        found, how = model_in_force(judged, RecordPosition(topic, 0, offset))
         assert found == version
         assert known in how
 

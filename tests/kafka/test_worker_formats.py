@@ -114,7 +114,7 @@ def test_a_row_of_an_arrow_batch_can_be_judged_again(broker):
     rows_ = [int(name.rsplit("-", 1)[1]) for name in found]
     for name in (found[0], found[-1], found[rows_.index(max(rows_))]):
         assert replay.replay(config, name).differences == []
-    place = replay.Place(config.topics.telemetry[0], 0, 20, 17)
+    place = replay.RecordPosition(config.topics.telemetry[0], 0, 20, 17)
     normal = replay.judgement(config, small_model(), place)
     assert normal.history == min(500 + 17, 20 * PER_MESSAGE + 17)
     assert normal.account.event_id == ROWS[20 * PER_MESSAGE + 17]["id"]

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, Producer
 
 from stream_detector.kafka.connections import Connections
 from stream_detector.kafka.faults import PURGED
-from stream_detector.records import Header
+from stream_detector.records import Header, TopicPartition
 
 __all__ = ["ANY", "NO_TIME", "Connect", "Delivered", "TransactionalClient"]
 
@@ -61,7 +61,7 @@ class TransactionalClient:
         if producer is not None:
             producer.purge()
 
-    def places(self, topics: Sequence[str], timeout: float) -> list[tuple[str, int]]:
+    def places(self, topics: Sequence[str], timeout: float) -> list[TopicPartition]:
         """Every partition of the topics, asked for `timeout` seconds each; raises the client's `KafkaException`."""
         known = [self.live.list_topics(topic, timeout).topics[topic] for topic in topics]
         # A topic that is not there says so when it is written to.

@@ -23,13 +23,13 @@ from stream_detector.kafka.bounded import bounded
 from stream_detector.kafka.connections import is_member
 from stream_detector.kafka.faults import FENCED, Blame, Verdict, blame, classify
 from stream_detector.kafka.identity import TopicIds, labelled
-from stream_detector.records import Header
+from stream_detector.records import Header, TopicPartition
 from stream_detector.worker.output.producer import ANY, NO_TIME, Connect, Delivered, TransactionalClient
 from stream_detector.worker.output.standing import Standing, State
 
 __all__ = ["Offsets", "Transaction"]
 
-Offsets = Mapping[tuple[str, int], int]
+Offsets = Mapping[TopicPartition, int]
 
 FENCED_TWICE = 60.0  # seconds; two fencings within them are no accident
 INIT_SLICE = 2.0  # seconds that one attempt to take over may block

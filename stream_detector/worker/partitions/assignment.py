@@ -10,13 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.records import Arrivals, Message
+from stream_detector.records import Arrivals, Message, TopicPartition
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.partitions.history import NO_PAST, History, Past
 
-__all__ = ["Assignment", "Held", "Partition"]
-
-Partition = tuple[str, int]
+__all__ = ["Assignment", "Held"]
 
 NOTHING = -1  # below any offset
 
@@ -38,25 +36,25 @@ class Held:
 
     messages: Arrivals
     positions: Sequence[Position | None]
-    ends: Sequence[tuple[Partition, Position | None, int]]
+    ends: Sequence[tuple[TopicPartition, Position | None, int]]
 
 
 class Assignment:
     """Owned partitions with their positions; `thresholds` holds those of the placed ones, `history` what led there."""
 
     def __init__(self, history: History | None = None) -> None:
-        self.thresholds: dict[Partition, RollingThreshold] = {}
+        self.thresholds: dict[TopicPartition, RollingThreshold] = {}
         self.history = history or History(window=0, limit=0)
-        self._positions: dict[Partition, Position | None] = {}
+        self._positions: dict[TopicPartition, Position | None] = {}
 
-    def add(self, partitions: Iterable[Partition]) -> None:
+    def add(self, partitions: Iterable[TopicPartition]) -> None:
         """Takes partitions into ownership, unplaced."""
         for partition in partitions:
             self._positions[partition] = None
             self.thresholds.pop(partition, None)
             self.history.forget(partition)
 
-    def drop(self, partitions: Iterable[Partition]) -> None:
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
         """Gives partitions up; what was taken from them and not committed is forgotten."""
         for partition in partitions:
             self._positions.pop(partition, None)
@@ -64,7 +62,13 @@ class Assignment:
             self.history.forget(partition)
 
     def place(
-        self, partition: Partition, offset: int, threshold: RollingThreshold, past: Past = NO_PAST, *, committed: bool
+        self,
+        partition: TopicPartition,
+        offset: int,
+        threshold: RollingThreshold,
+        past: Past = NO_PAST,
+        *,
+        committed: bool,
     ) -> None:
         """Lets an owned partition go on at `offset`; one that is not committed will be, with the next commit.
 
@@ -76,32 +80,32 @@ class Assignment:
             self.thresholds[partition] = threshold
             self.history.begin(partition, past, threshold)
 
-    def renew(self, partition: Partition, threshold: RollingThreshold, past: Past) -> None:
+    def renew(self, partition: TopicPartition, threshold: RollingThreshold, past: Past) -> None:
         """Gives a placed partition another threshold, rebuilt from `past`; where it goes on stays as it is."""
         if self._positions.get(partition) is not None:
             self.thresholds[partition] = threshold
             self.history.begin(partition, past, threshold)
 
-    def displace(self, partitions: Iterable[Partition]) -> None:
+    def displace(self, partitions: Iterable[TopicPartition]) -> None:
         """Makes owned partitions unplaced."""
         self.add([partition for partition in partitions if partition in self._positions])
 
     @property
-    def owned(self) -> list[Partition]:
+    def owned(self) -> list[TopicPartition]:
         """All owned partitions."""
         return list(self._positions)
 
     @property
-    def unplaced(self) -> list[Partition]:
+    def unplaced(self) -> list[TopicPartition]:
         """Owned partitions whose start is not known yet."""
         return [partition for partition, position in self._positions.items() if position is None]
 
     @property
-    def placed(self) -> list[Partition]:
+    def placed(self) -> list[TopicPartition]:
         """Owned partitions that are being read."""
         return [partition for partition, position in self._positions.items() if position is not None]
 
-    def hold(self, messages: Sequence[Message], ends: Sequence[tuple[Partition, int]] = ()) -> Held:
+    def hold(self, messages: Sequence[Message], ends: Sequence[tuple[TopicPartition, int]] = ()) -> Held:
         """Received messages, to be taken later; before `ends` (partition, offset) nothing else is left to take."""
         positions, arrivals = self._positions, Arrivals.of(messages)
         return Held(
@@ -126,7 +130,7 @@ class Assignment:
                 position.following = max(position.following, offset)
         return arrivals if taken.all() else Arrivals.of([arrivals[at] for at in np.flatnonzero(taken).tolist()])
 
-    def pending(self) -> dict[Partition, int]:
+    def pending(self) -> dict[TopicPartition, int]:
         """The offsets to commit: the next to read, of every partition that moved since the last commit."""
         return {
             partition: position.following
@@ -134,19 +138,19 @@ class Assignment:
             if position is not None and position.following > position.committed
         }
 
-    def settle(self, offsets: dict[Partition, int]) -> None:
+    def settle(self, offsets: dict[TopicPartition, int]) -> None:
         """Marks offsets as committed."""
         for partition, offset in offsets.items():
             position = self._positions.get(partition)
             if position is not None:
                 position.committed = offset
 
-    def following(self, partition: Partition) -> int | None:
+    def following(self, partition: TopicPartition) -> int | None:
         """The next offset of a placed partition, None for another."""
         position = self._positions.get(partition)
         return position.following if position else None
 
-    def committed(self, partition: Partition) -> int | None:
+    def committed(self, partition: TopicPartition) -> int | None:
         """The offset of a placed partition that is known to be committed, None without one."""
         position = self._positions.get(partition)
         return position.committed if position and position.committed != NOTHING else None

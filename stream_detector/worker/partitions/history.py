@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from threading import Lock
 
-from stream_detector.records import Arrivals, Message
+from stream_detector.records import Arrivals, Message, TopicPartition
 from stream_detector.scoring.threshold import RollingThreshold
 
-__all__ = ["NO_PAST", "History", "Partition", "Past"]
+__all__ = ["NO_PAST", "History", "Past"]
 
 KEPT_BYTES = 256 * 2**20  # of values, over all partitions of a worker
-
-Partition = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +87,9 @@ class History:
         self._window = window
         self._limit = limit
         self._lock = Lock()
-        self._kept: dict[Partition, Kept] = {}
+        self._kept: dict[TopicPartition, Kept] = {}
 
-    def begin(self, partition: Partition, past: Past, threshold: RollingThreshold) -> None:
+    def begin(self, partition: TopicPartition, past: Past, threshold: RollingThreshold) -> None:
         """Keeps what a threshold was rebuilt from."""
         kept = Kept(threshold.seen, past.whole)
         kept.add(Batch.of(past.messages, threshold.seen))
@@ -99,9 +97,9 @@ class History:
             self._kept[partition] = kept
             self._stay_small(kept)
 
-    def add(self, arrivals: Arrivals, thresholds: Mapping[Partition, RollingThreshold]) -> None:
+    def add(self, arrivals: Arrivals, thresholds: Mapping[TopicPartition, RollingThreshold]) -> None:
         """Keeps messages just judged by these thresholds; those of partitions without a beginning are left out."""
-        found: dict[Partition, list[Message]] = {}
+        found: dict[TopicPartition, list[Message]] = {}
         for partition, run in arrivals.runs:
             found.setdefault(partition, []).extend(arrivals.messages[run])
         with self._lock:
@@ -112,12 +110,12 @@ class History:
                     kept.seen = seen
                     self._trim(kept)
 
-    def forget(self, partition: Partition) -> None:
+    def forget(self, partition: TopicPartition) -> None:
         """Lets go of a partition that is given up, or is to begin anew."""
         with self._lock:
             self._kept.pop(partition, None)
 
-    def pasts(self) -> dict[Partition, Past]:
+    def pasts(self) -> dict[TopicPartition, Past]:
         """What is kept of each partition, as it stands."""
         with self._lock:
             found = {partition: (list(kept.batches), kept.whole) for partition, kept in self._kept.items()}
@@ -126,11 +124,11 @@ class History:
             for partition, (batches, whole) in found.items()
         }
 
-    def past(self, partition: Partition) -> Past:
+    def past(self, partition: TopicPartition) -> Past:
         """What is kept of one partition."""
         return self.pasts().get(partition, NO_PAST)
 
-    def last(self, partition: Partition) -> int | None:
+    def last(self, partition: TopicPartition) -> int | None:
         """Offset of the last message kept of a partition."""
         with self._lock:
             kept = self._kept.get(partition)

@@ -8,10 +8,10 @@ from typing import cast
 from stream_detector.config import KafkaConfig
 from stream_detector.health import Health
 from stream_detector.kafka.reads import Reader
-from stream_detector.records import Message, values_of
+from stream_detector.records import Message, TopicPartition, values_of
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.history import KEPT_BYTES, Partition, Past
+from stream_detector.worker.partitions.history import KEPT_BYTES, Past
 from stream_detector.worker.partitions.restore import backwards, restored
 from stream_detector.worker.partitions.starts import Start, Starts
 
@@ -25,12 +25,12 @@ class Placing:
         self._kafka = kafka
         self._finder = finder
         self._health = health
-        self.starts: dict[Partition, Start] = {}
+        self.starts: dict[TopicPartition, Start] = {}
         """As looked up last; of owned partitions only."""
-        self._stale: set[Partition] = set()
+        self._stale: set[TopicPartition] = set()
         self._reader: Reader | None = None
 
-    def look_up(self, partitions: Iterable[Partition]) -> None:
+    def look_up(self, partitions: Iterable[TopicPartition]) -> None:
         """Finds the starts that are not known, or out of date; raises as `Starts.find`."""
         unknown = [each for each in partitions if each not in self.starts or each in self._stale]
         if unknown:
@@ -38,7 +38,7 @@ class Placing:
             self._stale.difference_update(unknown)
             self._health.beat()
 
-    def threshold(self, partition: Partition, judge: Judge) -> tuple[RollingThreshold, Past]:
+    def threshold(self, partition: TopicPartition, judge: Judge) -> tuple[RollingThreshold, Past]:
         """The threshold that the first record of a partition meets, and what it was rebuilt from.
 
         Its start must have been looked up. Raises as `window.read`.
@@ -49,12 +49,12 @@ class Placing:
         threshold = restored(limits, self._noting(chunks, judge, noted), judge.scores)
         return threshold, noted.past(threshold.seen < limits.window)
 
-    def forget(self, partitions: Iterable[Partition]) -> None:
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """These partitions are another's, or new."""
         for partition in partitions:
             self.starts.pop(partition, None)
 
-    def doubt(self, partitions: Mapping[Partition, int | None]) -> None:
+    def doubt(self, partitions: Mapping[TopicPartition, int | None]) -> None:
         """These starts are to be looked up anew; until then the offsets given, where known, are the best guess."""
         for partition, offset in partitions.items():
             if start := self.starts.get(partition):
@@ -67,7 +67,7 @@ class Placing:
             self._reader.close()
             self._reader = None
 
-    def _before(self, partition: Partition, end: int, step: int) -> Iterator[list[Message]]:
+    def _before(self, partition: TopicPartition, end: int, step: int) -> Iterator[list[Message]]:
         self._reader = self._reader or Reader(self._kafka, self._health.beat)
         return cast("Iterator[list[Message]]", self._reader.backwards(*partition, end, step))
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import KafkaError as Fault
+from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import Config
 from stream_detector.errors import OffsetsLostError
@@ -17,7 +18,7 @@ from stream_detector.kafka import topics
 from stream_detector.kafka.clients import admin
 from stream_detector.kafka.faults import explained
 from stream_detector.kafka.identity import TopicIds, described, identified, ids
-from stream_detector.worker.partitions.history import Partition
+from stream_detector.records import TopicPartition
 
 __all__ = ["Start", "Starts"]
 
@@ -50,7 +51,7 @@ class Starts:
         self._consumer = consumer
         self._admin = admin(config.kafka)
 
-    def find(self, partitions: Iterable[Partition]) -> dict[Partition, Start]:
+    def find(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Start]:
         """The start of each partition: without an offset, or with a lost one, it is the first.
 
         Raises `OffsetsLostError` where `worker.on_offsets_lost` says so, a `KafkaError` or KafkaException.
@@ -67,15 +68,15 @@ class Starts:
         try:
             if self.committed(marks):
                 return
-            ends = [TopicPartition(*partition, reach.high) for partition, reach in marks.items()]
+            ends = [TopicPartitionOffset(*partition, reach.high) for partition, reach in marks.items()]
             self._consumer.commit(offsets=ends, asynchronous=False)
         except KafkaException as error:
             if error.args[0].code() not in {Fault.UNKNOWN_MEMBER_ID, Fault.ILLEGAL_GENERATION}:
                 raise explained(error.args[0], f"group {self._config.kafka.group_id!r}") from None
 
-    def committed(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+    def committed(self, partitions: Iterable[TopicPartition]) -> list[TopicPartitionOffset]:
         """The group's committed offsets, those that exist; raises KafkaException."""
-        held = self._consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=REQUEST)
+        held = self._consumer.committed([TopicPartitionOffset(*partition) for partition in partitions], timeout=REQUEST)
         for each in held:
             if each.error is not None:
                 raise KafkaException(each.error)
@@ -96,7 +97,7 @@ class Starts:
         anew, self._anew = self._anew, set()
         return anew
 
-    def _start(self, place: Partition, held: TopicPartition | None, reach: topics.Watermarks) -> Start:
+    def _start(self, place: TopicPartition, held: TopicPartitionOffset | None, reach: topics.Watermarks) -> Start:
         low, high = reach
         if held is None:
             return Start(low, committed=False, low=low, high=high)
@@ -107,7 +108,7 @@ class Starts:
         self._report_loss(place, held.offset, reach, f"{before} was its id then, {identity} is now" if anew else "")
         return Start(low, committed=False, low=low, high=high)
 
-    def _report_loss(self, place: Partition, committed: int, reach: topics.Watermarks, anew: str) -> None:
+    def _report_loss(self, place: TopicPartition, committed: int, reach: topics.Watermarks, anew: str) -> None:
         low, high = reach
         if anew or committed > high:
             proof = anew or f"it ends at {high:,}"
