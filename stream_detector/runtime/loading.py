@@ -1,9 +1,10 @@
 """The first thing that a program does: before it loads anything, for what loads may be interrupted.
 
-This module loads nothing that Python has not loaded before, but for `signal`. Python's own start, some
+This module loads nothing that Python has not loaded before, but for `signal` and `atexit`. Python's own start, some
 hundredths of a second, comes before any line of ours and answers Ctrl-C as Python does.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -30,3 +31,4 @@ def _on_interrupt() -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     except ValueError:  # only the main thread may: another one is not asked
         return
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # the exit code stands by then: Python would lose it

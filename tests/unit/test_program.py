@@ -99,6 +99,22 @@ def test_an_interrupt_at_any_moment_is_130_and_no_traceback(program, seconds):
     assert len(said) <= 1
 
 
+def test_an_interrupt_of_a_program_that_has_ended_changes_nothing():
+    """Python's own end takes a moment: the exit code stands by then, and no signal becomes it."""
+    ending = "import atexit, os, signal; atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))"
+    last = "from stream_detector.runtime.loading import loading; loading()"
+    assert ended((PYTHON, "-c", f"{ending}; {last}"), subprocess.DEVNULL) == (0, "")
+
+
+def test_nothing_is_loaded_before_an_interrupt_is_looked_after():
+    """Ctrl-C while Python starts is Python's affair; from the command's first line on it is ours."""
+    first = "import sys, signal, atexit; before = set(sys.modules); import stream_detector.cli; "
+    first += "print(*sorted(set(sys.modules) - before))"
+    loaded = subprocess.run((PYTHON, "-c", first), capture_output=True, text=True, check=True).stdout.split()
+    ours = ["cli", "runtime", "runtime.loading"]
+    assert loaded == ["stream_detector", *(f"stream_detector.{name}" for name in ours)]
+
+
 def test_termination_ends_a_producer_in_order():
     """SIGTERM, as a container's end: exit code 0, with the line that says how much was sent."""
     with subprocess.Popen(ENDLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
