@@ -22,10 +22,10 @@ def malformed(data):
         cut = data[: int(share * len(data))] or b"{"
         yield f"cut at {share}", hashlib.sha256(cut).hexdigest(), cut
         yield f"cut at {share} under way", sound, cut
-    for place in np.linspace(0, len(data) - 1, FLIPS, dtype=int):
+    for number, place in enumerate(np.linspace(0, len(data) - 1, FLIPS, dtype=int), 1):
         flipped = bytearray(data)
         flipped[place] ^= 1 << (place % 8)
-        yield f"bit flipped in byte {place}", sound, bytes(flipped)
+        yield f"bit flipped, place {number} of {FLIPS}", sound, bytes(flipped)
     yield "other bytes behind the end", sound, data + b"\0"
 
 
@@ -104,3 +104,10 @@ def zipped(data):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("archive/data.pkl", data)
     return buffer.getvalue()
+
+
+NAMES = tuple(
+    name
+    for name, *_ in malformed(packed({"a": np.zeros((2, 2), np.float32)}, {"format": 1, "golden": {"scores": [[1.0]]}}))
+)
+"""What is wrong with each; known without a fitted model, so that tests are collected quickly."""

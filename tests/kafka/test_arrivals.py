@@ -3,9 +3,10 @@
 import json
 import time
 
+from formats import batch
+from workload import feed, telemetry
+
 from stream_detector.retraining.arrivals import Arrivals
-from tests.formats import batch
-from tests.workload import feed, telemetry
 
 
 def batches(count, rows=200, seed=0):

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from workload import everything
 
 from stream_detector.audit import alerts
 from stream_detector.audit.feedback import give, latest
 from stream_detector.errors import ConfigError, NotRetainedError, TopicMissingError
 from stream_detector.records import Alert
 from stream_detector.records.feedback import Verdict, precision
-from tests.workload import everything
 
 ALERT = Alert(
     "telemetry",

@@ -11,6 +11,8 @@ from hashlib import sha256
 
 import pytest
 from confluent_kafka import TopicPartition
+from formats import batch
+from workload import MODEL_CONFIG, Running, alerts, everything, feed, small_model, telemetry
 
 from stream_detector.audit import feedback
 from stream_detector.errors import DataError, ModelSchemaError, PointerMovedError, TopicMissingError
@@ -21,8 +23,6 @@ from stream_detector.registry import store
 from stream_detector.retraining import job
 from stream_detector.retraining.job import Occasion, retrain
 from stream_detector.retraining.window import read_window
-from tests.formats import batch
-from tests.workload import MODEL_CONFIG, Running, alerts, everything, feed, small_model, telemetry
 
 LENIENT = {"least_auc": 0.5, "least_coverage": 0.0, "threshold_move": 5.0, "threshold_move_since_approval": 5.0}
 MODEL = MODEL_CONFIG["model"]

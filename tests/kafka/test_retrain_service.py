@@ -10,7 +10,9 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 
 import pytest
+from formats import batch
 from structlog.testing import capture_logs
+from workload import MODEL_CONFIG, everything, feed, small_model, telemetry, until
 
 from stream_detector.errors import ConfigError
 from stream_detector.records.control_events import ControlEvent
@@ -18,8 +20,6 @@ from stream_detector.registry import store
 from stream_detector.retraining import service
 from stream_detector.retraining.service import serve
 from stream_detector.retraining.triggers import Triggers
-from tests.formats import batch
-from tests.workload import MODEL_CONFIG, everything, feed, small_model, telemetry, until
 
 
 @pytest.fixture

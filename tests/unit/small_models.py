@@ -7,6 +7,7 @@ import torch
 
 from stream_detector import DetectorModel, Feature, FeatureSchema, Kind, ModelConfig, ModelSettings, fit
 from stream_detector.gan.settings import InversionSettings
+from stream_detector.model import as_matrix
 
 # Threads that wait for each other on a busy machine make small products ten times slower.
 torch.set_num_threads(1)
@@ -61,3 +62,38 @@ MIXED = FeatureSchema(
 def mixed() -> DetectorModel:
     """A model of `mixed_rows`."""
     return fit(mixed_rows(600), schema=MIXED, config=ModelConfig(model=QUICK), device="cpu")
+
+
+def in_context():
+    """A model with a category and an hour as context, and records."""
+    rows = mixed_rows(400)
+    schema = FeatureSchema(
+        (
+            Feature("load"),
+            Feature("spare"),
+            Feature("host", Kind.CATEGORICAL, context=True),
+            Feature("hour", Kind.CYCLIC, period=24.0, context=True),
+        )
+    )
+    return fit(rows, schema, ModelConfig(model=QUICK), device="cpu"), as_matrix(mixed_rows(300, 1), schema)
+
+
+def shaped(starts=1, **changes):
+    """A model whose networks or searches are changed, and records."""
+    settings = QUICK.model_copy(update={"steps": 60, **changes})
+    search = InversionSettings(screen=0.5, steps=4, starts=starts)
+    return fit(correlated(400), config=ModelConfig(model=settings, inversion=search), device="cpu"), correlated(700, 3)
+
+
+CASES = {
+    "numbers with gaps": lambda: (numeric(), correlated(700, 3)),
+    "categories and hours": lambda: (mixed(), as_matrix(mixed_rows(300, 1), mixed().schema)),
+    "context": in_context,
+    "two views": lambda: shaped(views=("tamed", "soft"), members=2, discriminators=3),
+    "several starts": lambda: shaped(starts=5, views=("tamed", "soft"), members=2),
+    "residual networks": lambda: shaped(architecture="residual"),
+    "networks of falling width": lambda: shaped(architecture="funnel", members=2),
+    "one hidden layer": lambda: shaped(architecture="shallow"),
+    "three hidden layers": lambda: shaped(architecture="deep"),
+}
+"""Networks and features of every kind: each makes a fitted model and a matrix of records."""

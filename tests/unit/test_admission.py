@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from malformed import malformed
+from malformed import NAMES, malformed
 from small_models import mixed
 
 from stream_detector.artifact import MAX_HEADER_BYTES
@@ -12,7 +12,14 @@ from stream_detector.errors import ModelError, ModelSchemaError
 from stream_detector.registry.admission import admitted
 
 CONFIG = Config(worker={"device": "cpu"})
-CASES = {name: (version, data) for name, version, data in malformed(mixed().to_bytes())}
+
+
+@pytest.fixture(scope="module")
+def artifacts():
+    """Version and bytes of each malformed artifact, by what is wrong with it."""
+    found = {name: (version, data) for name, version, data in malformed(mixed().to_bytes())}
+    assert tuple(found) == NAMES
+    return found
 
 
 def test_a_sound_model_is_admitted():
@@ -20,10 +27,10 @@ def test_a_sound_model_is_admitted():
     assert admitted(CONFIG, mixed().version, mixed().to_bytes()).version == mixed().version
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_malformed_artifact_is_refused(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_malformed_artifact_is_refused(artifacts, name):
     """Each is refused with one of this project's errors, whatever is wrong, and never half loaded."""
-    version, data = CASES[name]
+    version, data = artifacts[name]
     with pytest.raises(ModelError):
         admitted(CONFIG, version, data)
 

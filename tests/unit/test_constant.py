@@ -1,10 +1,10 @@
 """Stuck sensors: a feature that a model knew to vary is not learnt as a constant."""
 
 import pytest
+from small_models import mixed
 
 from stream_detector.errors import DataError
 from stream_detector.retraining.constant import refuse_stuck
-from tests.unit.small_models import mixed
 
 
 def test_what_the_model_knew_to_vary_may_not_stand_still():

@@ -1,11 +1,12 @@
 """The record road on a real model: conservation, and independence of how the log is cut."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 import pytest
+from messages import Stored
 
 import stream_detector
 from stream_detector import detector
@@ -21,34 +22,9 @@ RECORD = Decoder(RecordConfig())
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=200, warmup=50)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A consumed message, as the client hands it out."""
-
-    _partition: int
-    _offset: int
-    _value: bytes | None
-
-    def topic(self):
-        return "telemetry"
-
-    def partition(self):
-        return self._partition
-
-    def offset(self):
-        return self._offset
-
-    def key(self):
-        return f"k{self._offset % 3}".encode()
-
-    def value(self):
-        return self._value
-
-    def headers(self):
-        return None
-
-    def timestamp(self):
-        return (1, 1_700_000_000_000 + self._offset)
+def stored(partition, offset, value):
+    """A message with one of three keys and the time of its offset."""
+    return Stored(offset, value, partition, f"k{offset % 3}".encode(), stamp=(1, 1_700_000_000_000 + offset))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +49,7 @@ def log():
             value = orjson.dumps({"id": f"r{offset}", "features": row(rng, 8.0 if offset % 97 == 5 else 0.0)})
             if offset % 50 == 7:
                 value = (None, b"{", b'{"features":{"a":[]}}')[offset % 3]
-            messages.append(Stored(partition, offset, value))
+            messages.append(stored(partition, offset, value))
     return messages
 
 
@@ -184,7 +160,7 @@ def test_a_flood_of_far_records_is_flagged_to_its_end(model):
     bounds = ThresholdConfig(target_alert_rate=0.001, window=200, warmup=50)
     flood = [offset >= 200 and offset % 5 > 0 for offset in range(800)]
     rows = [row(rng, 8.0 if far else 0.0) for far in flood]
-    log = [Stored(0, offset, orjson.dumps({"features": each})) for offset, each in enumerate(rows)]
+    log = [stored(0, offset, orjson.dumps({"features": each})) for offset, each in enumerate(rows)]
     thresholds = {("telemetry", 0): RollingThreshold(limits(model, bounds))}
     alerts, _, _ = play(log, model, 64, thresholds)
     flagged = {alert.offset for alert in alerts}

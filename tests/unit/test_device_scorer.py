@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_models import correlated, mixed, mixed_rows, numeric
-from test_kernel import CASES
+from small_models import CASES, correlated, mixed, mixed_rows, numeric
 
 from stream_detector.model import WEIGHTS, as_matrix, scored
 from stream_detector.scoring.calibration import Calibration, significant

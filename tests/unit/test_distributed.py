@@ -6,11 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from small_models import correlated
 
 from stream_detector.model import DetectorModel
 from stream_detector.tracking.detection import auc
 from stream_detector.tracking.synthetic import Spread, displaced
-from tests.unit.small_models import correlated
 
 CONFIG = "model: {steps: 400, members: 1, hidden: 32, batch: 128, averaging: 0.98}\n"
 

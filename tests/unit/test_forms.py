@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError as Fault
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import Stored
 
 from stream_detector.kafka.faults import REFUSALS, Blame, blame
 from stream_detector.records import Alert, Contribution, DeadLetter, alert_from_json
@@ -29,29 +30,8 @@ parts = st.none() | st.binary(max_size=6_000)
 def letter(key=None, value=b"v", headers=(), timestamp_ms=0):
     from stream_detector.features import Rejection
 
-    class Record:
-        def topic(self):
-            return "telemetry"
-
-        def partition(self):
-            return 0
-
-        def offset(self):
-            return 17
-
-        def key(self):
-            return key
-
-        def value(self):
-            return value
-
-        def headers(self):
-            return list(headers)
-
-        def timestamp(self):
-            return 1, timestamp_ms
-
-    made = DeadLetter.of(Record(), Rejection("undecodable", "x" * 300))
+    stored = Stored(17, value, name=key, head=tuple(headers), stamp=(1, timestamp_ms))
+    made = DeadLetter.of(stored, Rejection("undecodable", "x" * 300))
     return Outgoing("telemetry-0-17", made.key, made.value, made.headers, made.timestamp_ms, structured=False)
 
 

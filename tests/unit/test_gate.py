@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from small_models import QUICK, correlated
 
 from stream_detector import Feature, FeatureSchema, Kind
 from stream_detector.config import ThresholdConfig
@@ -13,7 +14,6 @@ from stream_detector.retraining.contender import Contender, recoded
 from stream_detector.retraining.gate import LACKING, Check, Trial, Verdict, failures, judge, threshold_move
 from stream_detector.retraining.reference import Reference
 from stream_detector.retraining.settings import GateSettings
-from tests.unit.small_models import QUICK, correlated
 
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=500, warmup=100)
 ALL = sorted(

@@ -1,9 +1,8 @@
 """A record is blamed for a failure only where it fails by itself and the model works otherwise."""
 
-from dataclasses import dataclass
-
 import orjson
 import pytest
+from messages import Stored
 from small_models import correlated, numeric
 
 from stream_detector.config import Config
@@ -19,35 +18,6 @@ from stream_detector.worker.shadow import Shadow
 
 POISON = 345.0  # far from any other record
 BUG = ArithmeticError("a device's or a model's bug")
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A consumed message, as the client hands it out."""
-
-    _offset: int
-    _value: bytes
-
-    def topic(self):
-        return "telemetry"
-
-    def partition(self):
-        return 0
-
-    def offset(self):
-        return self._offset
-
-    def key(self):
-        return None
-
-    def value(self):
-        return self._value
-
-    def headers(self):
-        return None
-
-    def timestamp(self):
-        return (1, 1_700_000_000_000)
 
 
 class Faulty:

@@ -6,48 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from small_models import QUICK, correlated, mixed, mixed_rows, numeric
+from small_models import CASES, correlated, numeric
 
-from stream_detector import Feature, FeatureSchema, Kind, ModelConfig, fit
 from stream_detector.gan.settings import InversionSettings
-from stream_detector.model import as_matrix
 from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.expectation import expected
 
 CLOSE = 2e-4  # of raw scores, which are logarithms: the two add up in another order
-
-
-def in_context():
-    """A model with a category and an hour as context."""
-    rows = mixed_rows(400)
-    schema = FeatureSchema(
-        (
-            Feature("load"),
-            Feature("spare"),
-            Feature("host", Kind.CATEGORICAL, context=True),
-            Feature("hour", Kind.CYCLIC, period=24.0, context=True),
-        )
-    )
-    return fit(rows, schema, ModelConfig(model=QUICK), device="cpu"), as_matrix(mixed_rows(300, 1), schema)
-
-
-def shaped(starts=1, **changes):
-    settings = QUICK.model_copy(update={"steps": 60, **changes})
-    search = InversionSettings(screen=0.5, steps=4, starts=starts)
-    return fit(correlated(400), config=ModelConfig(model=settings, inversion=search), device="cpu"), correlated(700, 3)
-
-
-CASES = {
-    "numbers with gaps": lambda: (numeric(), correlated(700, 3)),
-    "categories and hours": lambda: (mixed(), as_matrix(mixed_rows(300, 1), mixed().schema)),
-    "context": in_context,
-    "two views": lambda: shaped(views=("tamed", "soft"), members=2, discriminators=3),
-    "several starts": lambda: shaped(starts=5, views=("tamed", "soft"), members=2),
-    "residual networks": lambda: shaped(architecture="residual"),
-    "networks of falling width": lambda: shaped(architecture="funnel", members=2),
-    "one hidden layer": lambda: shaped(architecture="shallow"),
-    "three hidden layers": lambda: shaped(architecture="deep"),
-}
 
 
 @pytest.mark.parametrize("case", CASES)

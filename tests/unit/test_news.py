@@ -7,14 +7,16 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import Stored
 from small_models import mixed, mixed_rows
-from test_detector import RECORD, Stored
 
-from stream_detector.config import ThresholdConfig
+from stream_detector.config import RecordConfig, ThresholdConfig
 from stream_detector.detector import detect, history, limits
+from stream_detector.records import Decoder
 from stream_detector.scoring.frequency import Frequency
 from stream_detector.scoring.threshold import RollingThreshold
 
+RECORD = Decoder(RecordConfig())
 THRESHOLD = ThresholdConfig(target_alert_rate=0.01, window=400, warmup=100)
 LEAST = 40  # a tenth of the window
 
@@ -42,7 +44,7 @@ def log():
             row["host"] += "-renamed"
         if offset % 100 == 50:
             row["load"] += 200.0
-        messages.append(Stored(0, offset, orjson.dumps({"features": row})))
+        messages.append(Stored(offset, orjson.dumps({"features": row})))
     return messages
 
 
@@ -77,10 +79,10 @@ def test_new_names_that_stay_do_not_flood_for_ever(log):
 
 def test_a_name_seen_once_is_news_again(log):
     """Where new names are rare every one is flagged."""
-    few = [Stored(0, at, m.value()) for at, m in enumerate(log[:300])]
+    few = [Stored(at, m.value()) for at, m in enumerate(log[:300])]
     for at in (120, 180, 240):
         row = orjson.loads(log[at].value())["features"] | {"host": "intruder"}
-        few[at] = Stored(0, at, orjson.dumps({"features": row}))
+        few[at] = Stored(at, orjson.dumps({"features": row}))
     assert {120, 180, 240} <= {alert.offset for alert in play(few, 300)}
 
 

@@ -9,13 +9,14 @@ import orjson
 import pyarrow as pa
 import pytest
 from formats import stream
+from messages import Stored
 from small_models import numeric
-from test_judge import Stored, judged
 
 from stream_detector import detector
 from stream_detector.config import Config, RecordConfig
 from stream_detector.records import Decoder, TooMuchAtOnce, columns
 from stream_detector.records.decoding import CHUNK, CHUNK_BYTES
+from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.candidate import Candidate
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.partitions import placing
@@ -37,6 +38,10 @@ def thin():
 
 def log(*values):
     return [Stored(at, value) for at, value in enumerate(values)]
+
+
+def judged(judge, messages):
+    return judge.judge(messages, {("telemetry", 0): RollingThreshold(judge.limits)})
 
 
 @pytest.mark.parametrize("where", [columns, detector])

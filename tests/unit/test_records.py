@@ -11,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import Stored
 
 from consumers.alert_view import view
 from stream_detector.config import RecordConfig
@@ -221,40 +222,17 @@ def test_a_unit_that_is_guessed_is_told_once():
     ]
 
 
-@dataclass
-class Stored:
-    """A consumed message, as the client hands it out."""
+HEADERS = (("h", b"1"), ("h", None))
 
-    _value: bytes | None = b"\x00broken"
-    _key: bytes | None = b"k"
-    _headers: tuple = (("h", b"1"), ("h", None))
-    _timestamp: tuple = (1, 1_700_000_000_000)
 
-    def topic(self):
-        return "telemetry"
-
-    def partition(self):
-        return 3
-
-    def offset(self):
-        return 42
-
-    def key(self):
-        return self._key
-
-    def value(self):
-        return self._value
-
-    def headers(self):
-        return list(self._headers) or None
-
-    def timestamp(self):
-        return self._timestamp
+def stored(head=HEADERS, stamp=(1, 1_700_000_000_000), kind=Stored):
+    """A message that is no record."""
+    return kind(42, b"\x00broken", 3, b"k", head, stamp)
 
 
 def test_a_dead_letter_keeps_its_original_to_the_byte():
     """Key, value, headers and timestamp stay; Connect's error headers say where and why."""
-    letter = DeadLetter.of(Stored(), Rejection("undecodable", "not JSON:\n\x1b[31mred"))
+    letter = DeadLetter.of(stored(), Rejection("undecodable", "not JSON:\n\x1b[31mred"))
     assert (letter.key, letter.value, letter.timestamp_ms) == (b"k", b"\x00broken", 1_700_000_000_000)
     assert letter.headers[:2] == (("h", b"1"), ("h", None))
     context = dict(letter.headers[2:])
@@ -269,7 +247,7 @@ FORGED = (("__connect.errors.topic", b"forged"), ("stream-detector.lost", b"forg
 
 def test_a_forged_header_cannot_pass_for_ours():
     """Who takes a name's first header, its last one, or all of them finds what we wrote; the original's has another name."""
-    headers = DeadLetter.of(Stored(_headers=FORGED), Rejection("undecodable", "not JSON")).headers
+    headers = DeadLetter.of(stored(FORGED), Rejection("undecodable", "not JSON")).headers
     assert [content for name, content in headers if name == "__connect.errors.topic"] == [b"telemetry"]
     assert headers[:3] == (
         ("stream-detector.original.__connect.errors.topic", b"forged"),
@@ -292,7 +270,7 @@ def test_a_forged_header_cannot_pass_for_ours():
 )
 def test_a_dead_letter_keeps_the_time_of_its_original(timestamp, sent, named):
     """As its own timestamp, and in a header what that cannot say."""
-    letter = DeadLetter.of(Stored(_timestamp=timestamp), Rejection("undecodable", "not JSON"))
+    letter = DeadLetter.of(stored(stamp=timestamp), Rejection("undecodable", "not JSON"))
     prefix = "stream-detector.original."
     assert letter.timestamp_ms == sent
     assert {n.removeprefix(prefix): content for n, content in letter.headers if n.startswith(prefix)} == named
@@ -309,7 +287,9 @@ def test_what_cannot_be_read_is_named_in_the_dead_letter(part):
         raise SystemError("the client's bug")
 
     setattr(Broken, part, fail)
-    letter, whole = (DeadLetter.of(each, Rejection("undecodable", "not JSON")) for each in (Broken(), Stored()))
+    letter, whole = (
+        DeadLetter.of(each, Rejection("undecodable", "not JSON")) for each in (stored(kind=Broken), stored())
+    )
     assert ("stream-detector.lost", part.encode()) in letter.headers
     others = {"key", "value", "timestamp_ms"} - {"timestamp_ms" if part == "timestamp" else part}
     assert {name: getattr(letter, name) for name in others} == {name: getattr(whole, name) for name in others}

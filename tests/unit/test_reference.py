@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from small_models import MIXED, mixed, mixed_rows
 
 from stream_detector.errors import DataError
 from stream_detector.retraining.reference import Reference
-from tests.unit.small_models import MIXED, mixed, mixed_rows
 
 
 def written(folder, suffix, rows, labels):

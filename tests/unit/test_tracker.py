@@ -91,21 +91,21 @@ import os, sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from small_models import correlated
-from test_tracker import CONFIG
-from stream_detector import fit
+from stream_detector import ModelConfig, fit
 from stream_detector.tracking.run_directory import RunDirectory
 def linger(step, total, message):
     if step >= 100:
         print("ready", flush=True)
         sys.stdin.read()
-fit(correlated(200), config=CONFIG, device="cpu", progress=linger, run=RunDirectory.open(Path({run!r})))
+config = ModelConfig.model_validate_json({config!r})
+fit(correlated(200), config=config, device="cpu", progress=linger, run=RunDirectory.open(Path({run!r})))
 """
 
 
 def test_a_killed_training_resumes_to_the_same_bits(finished, tmp_path):
     """Killed after some checkpoints and resumed, a fit ends with the model and the tables of one never stopped."""
     run = new_run(tmp_path)
-    script = CHILD.format(here=str(Path(__file__).parent), run=str(run.path))
+    script = CHILD.format(here=str(Path(__file__).parent), run=str(run.path), config=CONFIG.model_dump_json())
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline() == b"ready\n"
         child.send_signal(signal.SIGKILL)
