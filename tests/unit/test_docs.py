@@ -5,22 +5,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT, name, text_of
 
-ROOT = Path(__file__).parents[2]
-HIDDEN = {".venv", "build", "dist", "runs"}
-PAGES = sorted(
-    page
-    for page in ROOT.rglob("*.md")
-    if not any(part in HIDDEN or part.startswith(".") for part in page.relative_to(ROOT).parts)
-)
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-
-
-def text_of(markdown: str) -> str:
-    """The page without code, in which brackets are no links and `#` is no heading."""
-    without_blocks = re.sub(r"^(```|~~~).*?^\1[^\n]*$", "", markdown, flags=re.MULTILINE | re.DOTALL)
-    return re.sub(r"^    .*$", "", without_blocks, flags=re.MULTILINE)
 
 
 def anchor(heading: str) -> str:
@@ -53,7 +41,7 @@ def leads_somewhere(page: Path, link: str) -> bool:
     return not name or (target.suffix == ".md" and name in anchors(target))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_relative_link_and_anchor_of_a_page_exists(page):
     """A reader who follows a link arrives."""
     assert not broken(page)
