@@ -2,7 +2,7 @@
 
 import sys
 
-from stream_detector.runtime.loading import loading
+from stream_detector.runtime.startup import guard_startup
 
 if sys.argv[:1] == ["-m"]:  # one of them is being started by `python -m`, and what it needs is loaded next
-    loading()
+    guard_startup()

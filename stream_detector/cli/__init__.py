@@ -3,7 +3,7 @@
 import os
 import sys
 
-from stream_detector.runtime.loading import loading
+from stream_detector.runtime.startup import guard_startup
 
 __all__ = ["main"]
 
@@ -13,7 +13,7 @@ def main() -> None:
 
     Of several processes that `torchrun` starts, one runs it, and the others help it train.
     """
-    loading()
+    guard_startup()
     from stream_detector.runtime import program
 
     sys.argv[1:] = map(_harmless, sys.argv[1:])

@@ -2,17 +2,16 @@
 
 import typer
 
-from stream_detector.cli.backtest import backtest
-from stream_detector.cli.explain import explain, replay
-from stream_detector.cli.feedback import feedback
-from stream_detector.cli.fit import fit, score
-from stream_detector.cli.inspect import status, validate
-from stream_detector.cli.models import models
-from stream_detector.cli.report import report
-from stream_detector.cli.retrain import retrain
-from stream_detector.cli.run import broker, demo, run
-from stream_detector.cli.study import study
-from stream_detector.cli.topics import topics
+from stream_detector.cli.backtest_command import backtest
+from stream_detector.cli.broker_command import broker, topics
+from stream_detector.cli.explain_command import explain, replay
+from stream_detector.cli.feedback_command import feedback
+from stream_detector.cli.fit_command import fit, score
+from stream_detector.cli.models_command import models
+from stream_detector.cli.retrain_command import retrain
+from stream_detector.cli.run_command import demo, run
+from stream_detector.cli.status_command import status, validate
+from stream_detector.cli.study_command import report, study
 
 __all__ = ["app"]
 

@@ -1,22 +1,37 @@
 """What several commands share: the configuration option, progress, ways to say things."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from _thread import start_new_thread
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from getpass import getuser
 from pathlib import Path
-from typing import Annotated
+from threading import Event
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from stream_detector.config import Config, Key, load_config
 from stream_detector.foreign import printable
 from stream_detector.runtime import logs
 from stream_detector.runtime.logs import Terminal
 
-__all__ = ["ConfigOption", "WhyOption", "answers", "console", "operator", "prepare_scoring", "progress_bar", "settings"]
+__all__ = [
+    "ConfigOption",
+    "WhyOption",
+    "answers",
+    "console",
+    "operator",
+    "prepare_scoring",
+    "progress_bar",
+    "settings",
+    "show_features",
+    "stop_on_signal",
+]
 
 console = Terminal(stderr=True)
 """For what happens on the way; it never mixes with an answer."""
@@ -65,6 +80,20 @@ def operator() -> str:
         return f"uid-{os.getuid()}"
 
 
+def stop_on_signal() -> Event:
+    """An event that SIGINT and SIGTERM set; a second signal ends the process at once."""
+    stop = Event()
+
+    def request(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        # Beside this thread, which may hold the event's lock: interrupted where it waits, it would wait for itself.
+        start_new_thread(stop.set, ())
+
+    signal.signal(signal.SIGINT, request)
+    signal.signal(signal.SIGTERM, request)
+    return stop
+
+
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
     """A callable (step, total, message) that draws a bar on a terminal, and a line a tenth elsewhere."""
@@ -90,3 +119,23 @@ def _lines() -> Callable[[int, int, str], None]:
             console.print(f"{10 * tenth:3d} % {printable(message)}", soft_wrap=True)
 
     return report
+
+
+def show_features(lineage: Mapping[str, Any]) -> None:
+    """Shows on standard output what a model's lineage says of how its records were read, of its features, and of what was left out and why."""
+    for remark in lineage.get("read", ()):
+        answers.print(printable(remark))
+    table = Table("feature", "kind", "coverage", "distinct", "range", "note", title="features")
+    for each in lineage.get("features", ()):
+        table.add_row(*map(printable, (each["name"], each["kind"], *_figures(each), each["note"])))
+    answers.print(table)
+    if left_out := lineage.get("not_features"):
+        reasons = Table("left out", "why")
+        for name, why in left_out.items():
+            reasons.add_row(printable(name), printable(why))
+        answers.print(reasons)
+
+
+def _figures(each: Mapping[str, Any]) -> tuple[str, str, str]:
+    span = "" if each["low"] is None else f"{each['low']:.6g} to {each['high']:.6g}"
+    return f"{each['coverage']:.1%}", f"{each['distinct']:,}", span

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stream_detector.config.retrain_section import RetrainSettings
 from stream_detector.config.sections import (
     DriftConfig,
     FeatureConfig,
@@ -19,7 +20,6 @@ from stream_detector.config.sections import (
 from stream_detector.errors import ConfigError
 from stream_detector.features import FeatureSchema, Kind
 from stream_detector.gan.settings import InversionSettings, ModelSettings
-from stream_detector.retraining.settings import RetrainSettings
 
 __all__ = ["ENVIRONMENT_PREFIX", "Config"]
 

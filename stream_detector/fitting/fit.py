@@ -102,7 +102,7 @@ def fit(
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class FitSplit:
     """Records [record, feature] to `learn` from, to choose the checkpoint on, and to calibrate on; and `everything`."""
 
     learn: NDArray[np.float32]
@@ -113,15 +113,15 @@ class Parts:
 
 def _parts(
     matrix: NDArray[np.float32], schema: FeatureSchema, held_out: HeldOut | None, share: float, seed: int
-) -> Parts:
+) -> FitSplit:
     """The records by their purposes; without `held_out`, a share of the matrix serves both of its own."""
     if held_out is None:
         learn, held = _split(matrix, share, seed)
-        return Parts(learn, held, held, matrix)
+        return FitSplit(learn, held, held, matrix)
     selection, calibration = (as_matrix(part, schema) for part in (held_out.selection, held_out.calibration))
     if len(calibration) < FEWEST_HELD_OUT:
         raise DataError(f"{len(calibration)} records are too few to calibrate on; give at least {FEWEST_HELD_OUT}")
-    return Parts(matrix, selection, calibration, np.concatenate((matrix, selection, calibration)))
+    return FitSplit(matrix, selection, calibration, np.concatenate((matrix, selection, calibration)))
 
 
 def _sized(config: ModelConfig, data: TrainingSet) -> ModelConfig:

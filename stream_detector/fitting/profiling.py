@@ -120,7 +120,7 @@ def described(learnt: Learnt, matrix: NDArray[np.float32]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ProfiledColumn:
     """A column: as a feature, or the reason why it is none; which of its values are odd, and that in words."""
 
     name: str
@@ -224,30 +224,30 @@ def _least(rows: int) -> float:
 
 def _found(
     name: str, count: int, rows: Sequence[Row], left_out: Mapping[str, str], where: Where, *, only_known: bool
-) -> Judged:
+) -> ProfiledColumn:
     """A column that nobody declared."""
     reason = left_out.get(name, "not declared under 'features:'" if only_known else "")
     if not reason and count < _least(len(rows)):
         reason = f"in {count:,} of {len(rows):,} records only"
     if reason:
-        return Judged(name, None, reason, np.zeros(0, dtype=bool), "")
+        return ProfiledColumn(name, None, reason, np.zeros(0, dtype=bool), "")
     column = Column.of([row.get(name) for row in rows])
     kind = column.kind()
     reason = column.unfit(kind)
     odd = column.odd(kind)
-    return Judged(
+    return ProfiledColumn(
         name, None if reason else Feature(name, kind), reason, odd, "" if reason else _told(name, odd, rows, where)
     )
 
 
-def _declared(feature: Feature, rows: Sequence[Row], where: Where) -> Judged:
+def _declared(feature: Feature, rows: Sequence[Row], where: Where) -> ProfiledColumn:
     """A column that is a feature whatever it holds; raises `DataError` when it holds nothing of that kind."""
     column = Column.of([row.get(feature.name) for row in rows])
     odd = column.odd(feature.kind)
     told = _told(feature.name, odd, rows, where)
     if odd.any() and odd.sum() == column.present.sum():
         raise DataError(f"feature {feature.name!r} is declared {feature.kind} and holds nothing of that kind: {told}")
-    return Judged(feature.name, feature, "", odd, told)
+    return ProfiledColumn(feature.name, feature, "", odd, told)
 
 
 def _told(name: str, odd: NDArray[np.bool_], rows: Sequence[Row], where: Where) -> str:

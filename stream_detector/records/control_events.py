@@ -9,7 +9,7 @@ from stream_detector.records.parsing import field, json_object, place, texts
 
 __all__ = ["ControlEvent"]
 
-Kind = Literal["drift", "regime-change"]
+EventKind = Literal["drift", "regime-change"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class ControlEvent:
     `host new`, or the reason of the dead letters.
     """
 
-    kind: Kind
+    kind: EventKind
     id: str
     topic: str
     partition: int
@@ -52,7 +52,7 @@ class ControlEvent:
             topic, partition, offset = place(body)
             named = {name: field(body, name, str) for name in ("id", "detector", "stream", "model", "time")}
             features = texts(body, "features") if "features" in body else ()
-            kind = _kind(field(body, "kind", str))
+            kind = _event_kind(field(body, "kind", str))
             event = cls(kind, topic=topic, partition=partition, offset=offset, features=features, **named)
             datetime.fromisoformat(event.time)
         except ValueError as error:
@@ -64,7 +64,7 @@ class ControlEvent:
         return json.dumps(asdict(self)).encode()
 
 
-def _kind(text: str) -> Kind:
-    if text not in get_args(Kind):
+def _event_kind(text: str) -> EventKind:
+    if text not in get_args(EventKind):
         raise ValueError(f"kind {text!r:.80}")
-    return cast("Kind", text)
+    return cast("EventKind", text)

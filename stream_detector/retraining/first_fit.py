@@ -1,7 +1,7 @@
 """Fits without a champion to compare with: from a file, or from the newest telemetry."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from stream_detector.features import FeatureSchema, Rejection, encode
 from stream_detector.fitting.fit import fit
 from stream_detector.fitting.profiling import Learnt, barred, learn
 from stream_detector.gan.settings import ModelConfig
+from stream_detector.gan.training import Progress
 from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
@@ -25,7 +26,6 @@ from stream_detector.tracking.run_directory import RunDirectory
 
 __all__ = ["fit_file", "fit_topics", "new_run"]
 
-Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 1.0
 MOST_GROWTH = 16  # times as many messages at the next look
 

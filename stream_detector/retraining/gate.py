@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.config.retrain_section import GateSettings
 from stream_detector.retraining.contender import Contender
 from stream_detector.retraining.reference import Reference
-from stream_detector.retraining.settings import GateSettings
 from stream_detector.tracking.synthetic import SIZES, Spread, displaced
 
-__all__ = ["Check", "Trial", "Unchecked", "Verdict", "failures", "judge", "threshold_move"]
+__all__ = ["Check", "GateResult", "Trial", "Unchecked", "failures", "judge", "threshold_move"]
 
 TRIED = 2_000  # hold-out records that synthetic anomalies are told from
 NEEDS = {
@@ -69,7 +69,7 @@ class Unchecked:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateResult:
     """All checks of one challenger, and those that could not be made."""
 
     checks: tuple[Check, ...]
@@ -110,7 +110,7 @@ class Trial:
 
 def judge(
     challenger: Contender, champion: Contender | None, approved: Contender | None, trial: Trial, settings: GateSettings
-) -> Verdict:
+) -> GateResult:
     """All checks that can be made; `approved` is the model that a person approved last, or what stands for it."""
     checks = [
         *_alert_rate(challenger, trial, settings),
@@ -123,7 +123,7 @@ def judge(
     if champion is not None:
         checks += _moves(challenger, champion, approved, trial, settings)
     given = {"champion": champion, "approved": approved, "known": len(trial.known), "reference": trial.reference}
-    return Verdict(tuple(checks), tuple(_unchecked({name for name, what in given.items() if what})))
+    return GateResult(tuple(checks), tuple(_unchecked({name for name, what in given.items() if what})))
 
 
 def threshold_move(challenger: Contender, other: Contender, holdout: Matrix) -> float:
@@ -232,7 +232,7 @@ def _some(normal: Matrix, rng: np.random.Generator) -> Matrix:
     return rows
 
 
-def failures(verdict: Verdict) -> list[str]:
+def failures(verdict: GateResult) -> list[str]:
     """One phrase for every check that failed."""
     return [f"{check.name} is {check.figure:.3g}, must be {_limits(check)}" for check in verdict.failed]
 

@@ -5,9 +5,9 @@ sweet spot, calibrate -> gate against the champion -> publish -> report
 """
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -16,39 +16,46 @@ from stream_detector.absence import telling
 from stream_detector.audit import alerts, feedback
 from stream_detector.config import Config
 from stream_detector.detector import limits
-from stream_detector.errors import ConfigError, DataError, GateRefusedError, ModelError, PointerMovedError
+from stream_detector.errors import (
+    ConfigError,
+    DataError,
+    GateRefusedError,
+    ModelError,
+    PointerMovedError,
+    ReplayMismatchError,
+)
 from stream_detector.features import Encoded, FeatureSchema, encode
 from stream_detector.fitting.fit import HeldOut, fit
 from stream_detector.fitting.profiling import with_origins
 from stream_detector.gan.settings import ModelConfig
+from stream_detector.gan.training import Progress
 from stream_detector.kafka import recent
 from stream_detector.kafka.recent import Reach
 from stream_detector.model import DetectorModel
 from stream_detector.records import Alert
-from stream_detector.records.feedback import Verdict as Said
+from stream_detector.records.feedback import Verdict
 from stream_detector.registry import store
 from stream_detector.retraining.constant import constant_features, refuse_stuck
 from stream_detector.retraining.contender import Contender, Matrix
-from stream_detector.retraining.gate import Trial, Verdict, failures, judge
-from stream_detector.retraining.normal import Evidence
-from stream_detector.retraining.parts import Doubt, Parts, Records, cut
+from stream_detector.retraining.gate import GateResult, Trial, failures, judge
+from stream_detector.retraining.models_in_force import ModelsInForce
+from stream_detector.retraining.normal import AlertLabels
 from stream_detector.retraining.reference import Reference
 from stream_detector.retraining.report import Report
-from stream_detector.retraining.run import Plan, begun, tidy, unfinished
-from stream_detector.retraining.standing import Standing
-from stream_detector.retraining.window import Window, read_records, read_window
+from stream_detector.retraining.run import Plan, begun, ended, tidy, unfinished
+from stream_detector.retraining.split import GuardBand, Records, WindowSplit, cut
+from stream_detector.retraining.telemetry_window import TelemetryWindow, read_records, read_window
 from stream_detector.tracking.run_directory import RunDirectory
 
-__all__ = ["Occasion", "Outcome", "learn", "retrain"]
+__all__ = ["RetrainingResult", "Trigger", "learn", "repeat", "retrain"]
 
-Progress = Callable[[int, int, str], None]
 MOST_KNOWN = 200  # confirmed anomalies that the gate tries
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class Trigger:
     """Why there is a retraining, and from when on it reads (epoch ms); None = as far as the configuration says."""
 
     why: str
@@ -56,143 +63,164 @@ class Occasion:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RetrainingResult:
     """A retraining that came to its end: the model, whether it was published, and what the gate said."""
 
     model: DetectorModel
-    verdict: Verdict
+    gate: GateResult
     run: RunDirectory
     published: bool
 
     def refusal(self) -> GateRefusedError:
         """The error of a model that the gate refused."""
         return GateRefusedError(
-            f"model {self.model.version[:12]} was refused, nothing is changed: {'; '.join(failures(self.verdict))}; "
+            f"model {self.model.version[:12]} was refused, nothing is changed: {'; '.join(failures(self.gate))}; "
             f"all figures: {self.run.path / 'report.md'}"
         )
 
 
-def retrain(config: Config, occasion: Occasion, who: str, progress: Progress, *, publish: bool = True) -> Outcome:
+def retrain(
+    config: Config, trigger: Trigger, who: str, progress: Progress, *, publish: bool = True
+) -> RetrainingResult:
     """Retrains on recent normal telemetry; publishes the model if the gate lets it through and `publish`.
 
     A retraining that was interrupted goes on instead. Raises `DataError` when there is too little
     to learn from, `ModelError` when a model cannot be had or made, `PointerMovedError` when
     somebody else was faster, or a `KafkaError`; the models topic's pointer is then as it was.
     """
-    standing = Standing.load(config)
-    reference = _reference(config, standing)
+    in_force = ModelsInForce.load(config)
+    reference = _reference(config, in_force)
     digest = reference.digest if reference else None
     with ExitStack() as held:
-        run, plan = _run(config, occasion, standing, held)
+        run, plan = _run(config, trigger, in_force, held)
         try:
-            model, holdout = learn(config, plan, standing, progress, run)
+            model, holdout = learn(config, plan, in_force, progress, run)
             model.save(run.path / "model.safetensors")
-            known = _matrix(_known(config, plan.evidence, model.schema), model.schema, config)
+            known = _matrix(_known(config, plan.labels, model.schema), model.schema, config)
             target, seed = config.threshold.target_alert_rate, config.seed
-            trial = Trial(holdout, known, reference, target, seed, standing.since)
-            verdict = _gate(config, model, standing, trial)
-            published = publish and verdict.passed
+            trial = Trial(holdout, known, reference, target, seed, in_force.since)
+            gate = _gate(config, model, in_force, trial)
+            published = publish and gate.passed
             if published:
-                store.publish(config, model.to_bytes(), who, plan.why, expected=standing.version)
+                store.publish(config, model.to_bytes(), who, plan.why, expected=in_force.version)
         except (ConfigError, DataError, ModelError, PointerMovedError) as error:  # else a damaged run is tried for ever
-            Report(plan.why, standing.version, None, {}, None, str(error), digest).save(run)
+            Report(plan.why, in_force.version, None, {}, None, str(error), digest).save(run)
             raise
-        result = "published" if published else "not published" if verdict.passed else "refused"
-        Report(plan.why, standing.version, model.version, model.lineage, verdict, result, digest).save(run)
+        result = "published" if published else "not published" if gate.passed else "refused"
+        Report(plan.why, in_force.version, model.version, model.lineage, gate, result, digest).save(run)
         tidy(config)
-        return Outcome(model, verdict, run, published)
+        return RetrainingResult(model, gate, run, published)
 
 
-def _run(config: Config, occasion: Occasion, standing: Standing, held: ExitStack) -> tuple[RunDirectory, Plan]:
+def repeat(config: Config, folder: Path, progress: Progress) -> str:
+    """Trains once more what the retraining in `folder` trained; returns the version, which is the same.
+
+    Publishes and writes nothing. Raises `ReplayMismatchError` when another model comes out,
+    `ConfigError` when `folder` holds no such run, and what `retrain` raises.
+    """
+    run, plan, version = ended(config, folder)
+    artifact = store.fetch(config, plan.champion) if plan.champion else None
+    champion = DetectorModel.from_bytes(artifact, config.worker.device) if artifact else None
+    seeded = config.model_copy(update={"seed": run.seed})
+    model, _ = learn(seeded, plan, ModelsInForce(champion, None), progress)
+    if model.version != version:
+        raise ReplayMismatchError(
+            f"{folder}: made model {version[:12]}, and now {model.version[:12]}: were records deleted since, by "
+            "retention, is this another processor, or have the sections 'retrain' and 'threshold' changed?"
+        )
+    return version
+
+
+def _run(config: Config, trigger: Trigger, in_force: ModelsInForce, held: ExitStack) -> tuple[RunDirectory, Plan]:
     """The run to go on with, or a new one."""
-    found = held.enter_context(unfinished(config, standing.version))
+    found = held.enter_context(unfinished(config, in_force.version))
     if found is not None:
         log.info("going on with an interrupted run", run=str(found[0].path), why=found[1].why)
         return found
-    reach = recent.reach(config, config.retrain.records, _since(config, occasion))
-    plan = Plan(occasion.why, standing.version, reach, _evidence(config, reach))
+    reach = recent.reach(config, config.retrain.records, _since(config, trigger))
+    plan = Plan(trigger.why, in_force.version, reach, _labels(config, reach))
     return held.enter_context(begun(config, plan)), plan
 
 
-def _since(config: Config, occasion: Occasion) -> int | None:
-    """From when on records are read, epoch ms: what the occasion or `retrain.since` says, the later of both."""
+def _since(config: Config, trigger: Trigger) -> int | None:
+    """From when on records are read, epoch ms: what the trigger or `retrain.since` says, the later of both."""
     span = config.retrain.since
     youngest = None if span is None else round(1000 * (time.time() - span.total_seconds()))
-    return max((each for each in (occasion.since_ms, youngest) if each is not None), default=None)
+    return max((each for each in (trigger.since_ms, youngest) if each is not None), default=None)
 
 
-def _evidence(config: Config, reach: Reach) -> Evidence:
+def _labels(config: Config, reach: Reach) -> AlertLabels:
     """What alerts and feedback say about the records to read, and all confirmed anomalies."""
     in_time = sorted(feedback.latest(config).items(), key=lambda said: said[1].time)
     flagged = (alert for alert in alerts.everything(config) if _within(alert, reach))
-    return Evidence(
+    return AlertLabels(
         frozenset(alert.id for alert in flagged),
-        tuple(name for name, said in in_time if said.verdict is Said.ANOMALY),
-        frozenset(name for name, said in in_time if said.verdict is Said.FALSE_ALARM),
+        tuple(name for name, said in in_time if said.verdict is Verdict.ANOMALY),
+        frozenset(name for name, said in in_time if said.verdict is Verdict.FALSE_ALARM),
     )
 
 
 def learn(
-    config: Config, plan: Plan, standing: Standing, progress: Progress, run: RunDirectory | None = None
+    config: Config, plan: Plan, in_force: ModelsInForce, progress: Progress, run: RunDirectory | None = None
 ) -> tuple[DetectorModel, Matrix]:
     """A model of what `plan` names, and the records held out for the gate [record, feature].
 
     A function of the plan, the champion, the configuration and the seed; kept in `run` where given.
     """
     window = read_window(config, plan.reach, progress)
-    schema = standing.schema(config, window)
+    schema = in_force.schema(config, window)
     window = window.of(schema, config.record)
-    parts = cut(window.records, plan.evidence, _doubt(config, standing, window), config)
-    schema = schema.with_vocabularies(record.features for record in parts.train)
-    schema = with_origins(schema, [record.features for record in parts.train])
+    split = cut(window.records, plan.labels, _guard_band(config, in_force, window), config)
+    schema = schema.with_vocabularies(record.features for record in split.train)
+    schema = with_origins(schema, [record.features for record in split.train])
     train, selection, calibration, holdout = (
-        _matrix(records, schema, config) for records in (parts.train, parts.selection, parts.calibration, parts.holdout)
+        _matrix(records, schema, config) for records in (split.train, split.selection, split.calibration, split.holdout)
     )
     constant = constant_features(train, schema)
-    refuse_stuck(constant, schema, standing.champion)
+    refuse_stuck(constant, schema, in_force.champion)
     settings = ModelConfig(model=config.model, inversion=config.inversion)
     held_out = HeldOut(Encoded.whole(selection), Encoded.whole(calibration))
-    first = standing.champion is None  # nobody has said yet what is doubtful
+    first = in_force.champion is None  # nobody has said yet what is doubtful
     model = fit(
         Encoded.whole(train), schema, settings, config.seed, config.worker.device, progress, run, held_out, trim=first
     )
-    return model.with_lineage({**model.lineage, **_lineage(plan, window, parts, constant, config)}), holdout
+    return model.with_lineage({**model.lineage, **_lineage(plan, window, split, constant, config)}), holdout
 
 
-def _doubt(config: Config, standing: Standing, window: Window) -> Doubt | None:
-    champion = standing.champion
+def _guard_band(config: Config, in_force: ModelsInForce, window: TelemetryWindow) -> GuardBand | None:
+    champion = in_force.champion
     if champion is None or not window.records:
         return None
     wide = config.threshold.model_copy(
         update={"target_alert_rate": min(0.4, config.threshold.target_alert_rate * config.retrain.guard_band)}
     )
     scores = champion.score([record.features for record in window.records]).anomaly
-    return Doubt(scores, limits(champion, wide).nominal)
+    return GuardBand(scores, limits(champion, wide).nominal)
 
 
-def _gate(config: Config, model: DetectorModel, standing: Standing, trial: Trial) -> Verdict:
+def _gate(config: Config, model: DetectorModel, in_force: ModelsInForce, trial: Trial) -> GateResult:
     challenger, champion, approved = (
         None if each is None else Contender.of(each, model.schema, config.threshold)
-        for each in (model, standing.champion, standing.approved)
+        for each in (model, in_force.champion, in_force.approved)
     )
     assert challenger is not None
     return judge(challenger, champion, approved, trial, config.retrain.gate)
 
 
-def _known(config: Config, evidence: Evidence, schema: FeatureSchema) -> Records:
+def _known(config: Config, labels: AlertLabels, schema: FeatureSchema) -> Records:
     """The anomalies confirmed last, as far as they are still retained and fit the schema."""
-    found = read_records(config, frozenset(evidence.anomalous[-MOST_KNOWN:]))
+    found = read_records(config, frozenset(labels.anomalous[-MOST_KNOWN:]))
     features = [record.features for record in found]
     rejected = telling(encode(schema, features, config.record.max_string), schema, features).rejected
     return [record for position, record in enumerate(found) if position not in rejected]
 
 
-def _reference(config: Config, standing: Standing) -> Reference | None:
+def _reference(config: Config, in_force: ModelsInForce) -> Reference | None:
     """The reference set, tried on the champion's features before anything is trained."""
     path = config.retrain.gate.reference
     reference = Reference.load(path) if path is not None else None
-    if reference is not None and standing.champion is not None:
-        reference.matrix(standing.champion.schema)
+    if reference is not None and in_force.champion is not None:
+        reference.matrix(in_force.champion.schema)
     return reference
 
 
@@ -200,14 +228,16 @@ def _matrix(records: Records, schema: FeatureSchema, config: Config) -> Matrix:
     return encode(schema, [record.features for record in records], config.record.max_string).matrix
 
 
-def _lineage(plan: Plan, window: Window, parts: Parts, constant: list[str], config: Config) -> dict[str, Any]:
+def _lineage(
+    plan: Plan, window: TelemetryWindow, split: WindowSplit, constant: list[str], config: Config
+) -> dict[str, Any]:
     """Where the model comes from; nothing in it depends on the clock."""
     return {
         "champion": plan.champion or None,
         "constant": constant,
-        "left_out": {**window.unusable, **parts.left_out},
+        "left_out": {**window.unusable, **split.left_out},
         "offsets": window.offsets,
-        "parts": parts.sizes(),
+        "parts": split.sizes(),
         "seed": config.seed,
     }
 

@@ -15,17 +15,17 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.retraining.settings import Interval
-from stream_detector.retraining.window import TelemetryRecord
+from stream_detector.config.retrain_section import Interval
+from stream_detector.retraining.telemetry_window import TelemetryRecord
 
-__all__ = ["Evidence", "doubtful", "excluded", "marked", "over_share", "strongest"]
+__all__ = ["AlertLabels", "doubtful", "excluded", "marked", "over_share", "strongest"]
 
 Bools = NDArray[np.bool_]
 Records = Sequence[TelemetryRecord]
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class AlertLabels:
     """What is known about records of a window from outside, by their alerts' ids: which were flagged,
     which a person has since called anomalous (in the window or not, the latest verdict last), and
     which alerts false.
@@ -68,12 +68,12 @@ def over_share(records: Records, kept: Bools, share: float) -> Bools:
     return dropped
 
 
-def doubtful(records: Records, evidence: Evidence, scores: NDArray[np.float32] | None, guard: float) -> Bools:
+def doubtful(records: Records, labels: AlertLabels, scores: NDArray[np.float32] | None, guard: float) -> Bools:
     """Records with an alert, or scored beyond `guard` by the champion; none that a person has cleared."""
-    doubt = marked(records, evidence.flagged)
+    doubt = marked(records, labels.flagged)
     if scores is not None:
         doubt |= scores > guard
-    return doubt & ~marked(records, evidence.cleared)
+    return doubt & ~marked(records, labels.cleared)
 
 
 def strongest(doubt: Bools, scores: NDArray[np.float32] | None, share: float) -> Bools:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stream_detector.retraining.gate import Check, Verdict
+from stream_detector.retraining.gate import Check, GateResult
 from stream_detector.tracking.run_directory import RunDirectory
 
 __all__ = ["Report", "limit"]
@@ -21,7 +21,7 @@ class Report:
     champion: str
     version: str | None
     lineage: Mapping[str, Any]
-    verdict: Verdict | None
+    gate: GateResult | None
     result: str
     reference: str | None = None
 
@@ -37,8 +37,8 @@ class Report:
             "why": self.why,
             "champion": self.champion or None,
             "version": self.version,
-            "checks": self.verdict.to_dict() if self.verdict else [],
-            "not_checked": [asdict(each) for each in self.verdict.unchecked] if self.verdict else [],
+            "checks": self.gate.to_dict() if self.gate else [],
+            "not_checked": [asdict(each) for each in self.gate.unchecked] if self.gate else [],
             "reference": self.reference,
             "lineage": dict(self.lineage),
         }
@@ -53,12 +53,12 @@ class Report:
         yield f"- model: {self.version or 'none'}"
         yield f"- current model at the start: {self.champion or 'none'}"
         yield f"- reference set: {f'SHA-256 {self.reference}' if self.reference else 'none'}"
-        if self.verdict:
+        if self.gate:
             yield from ("", "## Gate", "| check | figure | limit | | |", "|---|---|---|---|---|")
-            for check in self.verdict.checks:
+            for check in self.gate.checks:
                 passed = "passed" if check.passed else "**failed**"
                 yield f"| {check.name} | {check.figure:.4g} | {limit(check)} | {passed} | {check.meaning} |"
-            for other in self.verdict.unchecked:
+            for other in self.gate.unchecked:
                 yield f"| {other.name} | | | not checked | {other.why} |"
         for title, key in (("Records", "parts"), ("Left out", "left_out"), ("Offsets, first and last", "offsets")):
             if self.lineage.get(key):

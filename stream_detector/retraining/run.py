@@ -1,6 +1,6 @@
 """A retraining's run directory: what it set out to do, so that one that was interrupted goes on.
 
-Beside what every training keeps there are `plan.json` (the offsets and the evidence, fixed at the
+Beside what every training keeps there are `plan.json` (the offsets, the alerts and the feedback, fixed at the
 start, so that a second reading gives the same records) and, once it has ended, `report.json`,
 `report.md` and `model.safetensors`. Whoever works on a run holds a lock on `plan.json`, which ends
 with the process.
@@ -20,7 +20,7 @@ from stream_detector.config import Config
 from stream_detector.errors import ConfigError
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.kafka.recent import Reach
-from stream_detector.retraining.normal import Evidence
+from stream_detector.retraining.normal import AlertLabels
 from stream_detector.tracking.run_directory import RunDirectory
 
 __all__ = ["Plan", "begun", "ended", "last_ended", "tidy", "unfinished"]
@@ -31,12 +31,12 @@ GOES_ON = 24 * 3600  # seconds after which an interrupted run is left as it is: 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Why there is a retraining, the version it is to replace, the offsets it reads and the evidence on them."""
+    """Why there is a retraining, the version it is to replace, the offsets it reads and what alerts and feedback say of them."""
 
     why: str
     champion: str
     reach: Reach
-    evidence: Evidence
+    labels: AlertLabels
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -45,9 +45,9 @@ class Plan:
             "champion": self.champion,
             "reach": [[*place, *span] for place, span in sorted(self.reach.items())],
             "evidence": {
-                "flagged": sorted(self.evidence.flagged),
-                "anomalous": list(self.evidence.anomalous),
-                "cleared": sorted(self.evidence.cleared),
+                "flagged": sorted(self.labels.flagged),
+                "anomalous": list(self.labels.anomalous),
+                "cleared": sorted(self.labels.cleared),
             },
         }
 
@@ -56,8 +56,8 @@ class Plan:
         """The inverse of `to_dict`; raises KeyError, TypeError or ValueError on other values."""
         reach = {(str(topic), int(part)): (int(start), int(end)) for topic, part, start, end in kept["reach"]}
         flagged, anomalous, cleared = (map(str, kept["evidence"][name]) for name in ("flagged", "anomalous", "cleared"))
-        evidence = Evidence(frozenset(flagged), tuple(anomalous), frozenset(cleared))
-        return cls(str(kept["why"]), str(kept["champion"]), reach, evidence)
+        labels = AlertLabels(frozenset(flagged), tuple(anomalous), frozenset(cleared))
+        return cls(str(kept["why"]), str(kept["champion"]), reach, labels)
 
 
 @contextmanager

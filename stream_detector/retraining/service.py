@@ -13,12 +13,12 @@ import structlog
 
 from stream_detector.config import Config
 from stream_detector.errors import BrokerUnavailableError, ConfigError, KafkaError, StreamDetectorError
-from stream_detector.retraining.job import Occasion, Outcome, retrain
+from stream_detector.gan.training import Progress
+from stream_detector.retraining.job import RetrainingResult, Trigger, retrain
 from stream_detector.retraining.triggers import Triggers
 
 __all__ = ["interruptible", "serve"]
 
-Progress = Callable[[int, int, str], None]
 Bar = Callable[[], AbstractContextManager[Progress]]
 LOOK = 1.0  # seconds between two looks at the clock and at drift
 PAUSE = 10.0  # seconds more when the broker did not answer
@@ -39,7 +39,7 @@ def interruptible(progress: Progress, stop: Event) -> Progress:
     return report
 
 
-def serve(config: Config, who: str, stop: Event, bar: Bar, show: Callable[[Outcome], None]) -> None:
+def serve(config: Config, who: str, stop: Event, bar: Bar, show: Callable[[RetrainingResult], None]) -> None:
     """Retrains whenever it is time to, until `stop` is set; `show` is given every outcome.
 
     Raises `ConfigError` when nothing would ever start a retraining, and a `KafkaError` when the
@@ -50,8 +50,8 @@ def serve(config: Config, who: str, stop: Event, bar: Bar, show: Callable[[Outco
     with Triggers(config) as triggers:
         while not stop.wait(LOOK):
             try:
-                if (occasion := triggers.due()) is not None:
-                    _retrain(config, occasion, who, stop, bar, show)
+                if (trigger := triggers.due()) is not None:
+                    _retrain(config, trigger, who, stop, bar, show)
                     triggers.attempted()
             except KafkaError as error:
                 log.warning("failed, trying again", why=str(error))
@@ -63,17 +63,17 @@ def serve(config: Config, who: str, stop: Event, bar: Bar, show: Callable[[Outco
 
 
 def _retrain(
-    config: Config, occasion: Occasion, who: str, stop: Event, bar: Bar, show: Callable[[Outcome], None]
+    config: Config, trigger: Trigger, who: str, stop: Event, bar: Bar, show: Callable[[RetrainingResult], None]
 ) -> None:
-    log.info("retraining", why=occasion.why)
+    log.info("retraining", why=trigger.why)
     try:
         with bar() as progress:
-            outcome = retrain(config, occasion, who, interruptible(progress, stop))
+            outcome = retrain(config, trigger, who, interruptible(progress, stop))
     except BrokerUnavailableError:
         raise
     except (StreamDetectorError, *MACHINE) as error:
         log.warning("no new model", why=" ".join(str(error).split()), kind=type(error).__name__)
         return
     show(outcome)
-    if not outcome.verdict.passed:
+    if not outcome.gate.passed:
         log.warning("no new model", why=str(outcome.refusal()), kind="GateRefusedError")

@@ -11,9 +11,9 @@ from stream_detector.kafka import recent
 from stream_detector.kafka.control import ControlWatch
 from stream_detector.records.control_events import ControlEvent
 from stream_detector.registry import store
-from stream_detector.retraining.arrivals import Arrivals
-from stream_detector.retraining.job import Occasion
+from stream_detector.retraining.job import Trigger
 from stream_detector.retraining.run import last_ended, unfinished
+from stream_detector.retraining.telemetry_window import ArrivalCounter
 
 __all__ = ["Triggers"]
 
@@ -35,7 +35,7 @@ class Triggers:
         self._attempted = last_ended(config)  # so that a service that is started again keeps its cool-down
         self._moved = moved
         self._drift: ControlEvent | None = None
-        self._arrivals = Arrivals(config, 0)
+        self._arrivals = ArrivalCounter(config, 0)
         self._interrupted = True  # perhaps; the first look tells
         since_ms = int(moved.timestamp() * 1000) if moved else None
         self._watch = ControlWatch(config, since_ms) if config.retrain.on_drift else None
@@ -55,13 +55,13 @@ class Triggers:
         """A retraining may have been cut short, and shall go on if so."""
         self._interrupted = True
 
-    def due(self) -> Occasion | None:
+    def due(self) -> Trigger | None:
         """The reason to retrain now; None while there is none."""
         if self._interrupted:
             going_on = self._unfinished()
             self._interrupted = False
             if going_on:
-                return Occasion("interrupted before")
+                return Trigger("interrupted before")
         return self._drifted() or self._scheduled()
 
     def _unfinished(self) -> bool:
@@ -70,7 +70,7 @@ class Triggers:
         with unfinished(self._config, pointer.version if pointer else store.NOTHING) as found:
             return found is not None
 
-    def _scheduled(self) -> Occasion | None:
+    def _scheduled(self) -> Trigger | None:
         """When the model in force, and the last attempt, are as old as `retrain.every`."""
         every = self._config.retrain.every
         if every is None or self._young(self._moved, every.total_seconds()):
@@ -79,9 +79,9 @@ class Triggers:
             return None
         pointer = store.current(self._config)
         self._moved = pointer.moment if pointer else None
-        return None if self._young(self._moved, every.total_seconds()) else Occasion(f"retrain.every: {every}")
+        return None if self._young(self._moved, every.total_seconds()) else Trigger(f"retrain.every: {every}")
 
-    def _drifted(self) -> Occasion | None:
+    def _drifted(self) -> Trigger | None:
         """When drift was noticed, the cool-down is over, and there are records enough since."""
         if self._watch is None:
             return None
@@ -95,7 +95,7 @@ class Triggers:
         if not self._in_force(event):
             self._drift = None
             return None
-        return Occasion(f"{event.kind} at {event.record}: {event.detector} on {event.stream}", self._arrivals.since_ms)
+        return Trigger(f"{event.kind} at {event.record}: {event.detector} on {event.stream}", self._arrivals.since_ms)
 
     def _take(self, event: ControlEvent) -> None:
         """Keeps the first event under the model in force; records from there on are of the new kind.
@@ -113,7 +113,7 @@ class Triggers:
         since_ms = (
             min(max(times[0], 0), noticed_ms) if times else noticed_ms
         )  # a record bears any time its writer likes
-        self._arrivals = Arrivals(self._config, since_ms)
+        self._arrivals = ArrivalCounter(self._config, since_ms)
         log.info("drift", record=event.record, detector=event.detector, stream=event.stream, wanted=self._wanted())
 
     def _in_force(self, event: ControlEvent) -> bool:

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TextIO
 
 from stream_detector.errors import StreamDetectorError, WriteError
-from stream_detector.runtime.loading import INTERRUPTED
+from stream_detector.runtime.startup import INTERRUPTED
 
 __all__ = ["run"]
 

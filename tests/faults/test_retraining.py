@@ -16,7 +16,7 @@ from stream_detector.kafka.send import send
 from stream_detector.records.control_events import ControlEvent
 from stream_detector.registry import store
 from stream_detector.retraining import service
-from stream_detector.retraining.job import Occasion, retrain
+from stream_detector.retraining.job import Trigger, retrain
 
 GATE = {"least_auc": 0.5, "least_coverage": 0.0, "threshold_move": 9.0, "threshold_move_since_approval": 9.0}
 
@@ -48,10 +48,10 @@ def test_a_broker_lost_half_way_leaves_the_model_in_force(private_broker, config
         killing(private_broker, "loss")() as bar,
         pytest.raises(BrokerUnavailableError, match=config.kafka.bootstrap_servers),
     ):
-        retrain(config, Occasion("broker lost"), "test", bar)
+        retrain(config, Trigger("broker lost"), "test", bar)
     private_broker.restart()
     assert store.current(config) == served
-    outcome = retrain(config, Occasion("next"), "test", lambda *_: None)
+    outcome = retrain(config, Trigger("next"), "test", lambda *_: None)
 
     assert outcome.published
     assert len(list(config.retrain.runs.iterdir())) == 1
@@ -74,7 +74,9 @@ def test_a_broker_lost_while_the_window_is_read_is_one_line(private_broker, conf
     """Exit code 5 and what was read; nothing was trained, nothing published, and the next command goes on."""
     served = store.current(config)
     monkeypatch.setattr(
-        import_module("stream_detector.cli.retrain"), "progress_bar", killing(private_broker, "reading telemetry")
+        import_module("stream_detector.cli.retrain_command"),
+        "progress_bar",
+        killing(private_broker, "reading telemetry"),
     )
     path = tmp_path / "c.json"
     path.write_text(json.dumps(config.model_dump(mode="json", exclude={"kafka": {"sasl_password"}})))

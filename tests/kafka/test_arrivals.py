@@ -6,7 +6,7 @@ import time
 from formats import batch
 from workload import feed, telemetry
 
-from stream_detector.retraining.arrivals import Arrivals
+from stream_detector.retraining.telemetry_window import ArrivalCounter
 
 
 def batches(count, rows=200, seed=0):
@@ -18,7 +18,7 @@ def batches(count, rows=200, seed=0):
 def test_records_are_counted_where_a_message_holds_many(make_config):
     """Ten batches of 200 are 2,000, not ten; what is counted is not read again, and what comes is counted on."""
     config = make_config(record={"format": "arrow"})
-    arrivals = Arrivals(config, 0)
+    arrivals = ArrivalCounter(config, 0)
     assert not arrivals.reach(1)
     feed(config, batches(10))
 
@@ -36,7 +36,7 @@ def test_only_what_came_since_counts(make_config):
         config = make_config(record={"format": kind})
         feed(config, values[:3], timestamp=now - 60_000)
         feed(config, values[3:], timestamp=now)
-        arrivals = Arrivals(config, now - 1_000)
+        arrivals = ArrivalCounter(config, now - 1_000)
 
         assert arrivals.reach(each)
         assert not arrivals.reach(each + 1)

@@ -20,7 +20,7 @@ from workload import (
 
 from stream_detector.audit.backtest import backtest
 from stream_detector.kafka import recent
-from stream_detector.retraining.window import read_window
+from stream_detector.retraining.telemetry_window import read_window
 
 THRESHOLD = {"window": 300, "warmup": 100, "target_alert_rate": 0.02}
 RECORDS = int(os.environ.get("HOSTILE_RECORDS", "5000"))

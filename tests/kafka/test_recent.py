@@ -8,7 +8,7 @@ import pytest
 from stream_detector.kafka import recent
 from stream_detector.kafka.clients import transactional_producer
 from stream_detector.retraining import first_fit
-from stream_detector.retraining.arrivals import Arrivals
+from stream_detector.retraining.telemetry_window import ArrivalCounter
 
 
 @pytest.fixture
@@ -50,5 +50,5 @@ def test_a_fit_waits_for_records_not_for_offsets(written, produce, monkeypatch):
 
 def test_records_that_came_since_are_counted(written):
     """What decides whether there are enough to retrain on is records, too."""
-    assert Arrivals(written, 0).reach(32)
-    assert not Arrivals(written, 0).reach(33)
+    assert ArrivalCounter(written, 0).reach(32)
+    assert not ArrivalCounter(written, 0).reach(33)

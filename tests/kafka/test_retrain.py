@@ -21,8 +21,8 @@ from stream_detector.model import DetectorModel
 from stream_detector.records.feedback import Verdict
 from stream_detector.registry import store
 from stream_detector.retraining import job
-from stream_detector.retraining.job import Occasion, retrain
-from stream_detector.retraining.window import read_window
+from stream_detector.retraining.job import Trigger, retrain
+from stream_detector.retraining.telemetry_window import read_window
 
 LENIENT = {"least_auc": 0.5, "least_coverage": 0.0, "threshold_move": 5.0, "threshold_move_since_approval": 5.0}
 MODEL = MODEL_CONFIG["model"]
@@ -45,7 +45,7 @@ def make_own(make_config, tmp_path):
 
 
 def run_once(config, **options):
-    return retrain(config, Occasion("test"), "tester", quiet, **options)
+    return retrain(config, Trigger("test"), "tester", quiet, **options)
 
 
 def report(config):
@@ -62,16 +62,16 @@ def test_a_first_model_then_a_second(make_own):
     feed(config, telemetry(900, seed=1, anomalies=0.0))
     second = run_once(config)
 
-    assert first.verdict.passed
-    assert second.verdict.passed, second.verdict
+    assert first.gate.passed
+    assert second.gate.passed, second.gate
     pointer = store.current(config)
     assert (pointer.version, pointer.previous) == (second.model.version, first.model.version)
     assert (pointer.approved_by, pointer.first) == (None, first.model.version)
     assert (pointer.who, pointer.why) == ("tester", "test")
     assert abs((datetime.now(UTC) - pointer.moment).total_seconds()) < 60
-    names = {check.name for check in second.verdict.checks}
+    names = {check.name for check in second.gate.checks}
     assert {"synthetic-auc-champion", "threshold-move"} <= names
-    assert not names & {check.name for check in first.verdict.checks if "champion" in check.name}
+    assert not names & {check.name for check in first.gate.checks if "champion" in check.name}
 
 
 def test_only_records_that_are_young_enough_are_learnt_from(make_own):
@@ -100,7 +100,7 @@ def test_a_first_fit_that_nobody_looked_at_is_no_approval(make_own, command, tmp
     assert store.current(config) == first
 
     def since(outcome):
-        return next(check.meaning for check in outcome.verdict.checks if check.name == "threshold-move-approved")
+        return next(check.meaning for check in outcome.gate.checks if check.name == "threshold-move-approved")
 
     assert "the first model; no person has approved any" in since(run_once(config))
     assert store.current(config).anchor == first.version
@@ -199,7 +199,7 @@ def test_confirmed_anomalies_are_tried_by_the_gate(make_own, produce):
 
     outcome = run_once(config, publish=False)
 
-    (check,) = (check for check in outcome.verdict.checks if check.name == "feedback-detection")
+    (check,) = (check for check in outcome.gate.checks if check.name == "feedback-detection")
     assert "1 anomalies" in check.meaning
     assert check.passed
 
@@ -374,7 +374,7 @@ def test_a_terminated_training_goes_on_from_its_checkpoint(make_own, tmp_path):
     assert job.returncode == 130
     feed(config, telemetry(300, seed=5))  # what came meanwhile is not in the window that was begun
     steps = []
-    resumed = retrain(config, Occasion("next"), "tester", lambda step, _, message: steps.append((message, step)))
+    resumed = retrain(config, Trigger("next"), "tester", lambda step, _, message: steps.append((message, step)))
 
     assert resumed.model.version == whole.model.version
     assert len(list(config.retrain.runs.iterdir())) == 2

@@ -75,7 +75,7 @@ def test_drift_is_answered_with_a_model_of_what_came_after(make_own, produce):
         feed(config, telemetry(600, seed=2, anomalies=0.0))
         until(lambda: outcomes, "a retraining on drift", 90)
 
-    assert outcomes[0].published, outcomes[0].verdict
+    assert outcomes[0].published, outcomes[0].gate
     pointer = store.current(config)
     assert pointer.version == outcomes[0].model.version
     assert "adwin on score" in pointer.why

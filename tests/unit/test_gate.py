@@ -8,12 +8,12 @@ from small_models import QUICK, correlated
 
 from stream_detector import Feature, FeatureSchema, Kind
 from stream_detector.config import ThresholdConfig
+from stream_detector.config.retrain_section import GateSettings
 from stream_detector.fitting.fit import HeldOut, fit
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.retraining.contender import Contender, recoded
-from stream_detector.retraining.gate import LACKING, Check, Trial, Verdict, failures, judge, threshold_move
+from stream_detector.retraining.gate import LACKING, Check, GateResult, Trial, failures, judge, threshold_move
 from stream_detector.retraining.reference import Reference
-from stream_detector.retraining.settings import GateSettings
 
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=500, warmup=100)
 ALL = sorted(
@@ -157,7 +157,7 @@ def test_limits_are_inclusive_and_no_number_fails(figure, least, most, passed):
     check = Check("a", figure, least, most, "")
 
     assert check.passed is passed
-    assert Verdict((check,)).passed is passed
+    assert GateResult((check,)).passed is passed
 
 
 def test_records_keep_their_meaning_in_another_schema():

@@ -84,7 +84,7 @@ def test_every_file_keeps_the_borders():
     ("path", "source"),
     [
         ("stream_detector/detector.py", "import confluent_kafka"),
-        ("stream_detector/cli/run.py", "def f():\n    from confluent_kafka.admin import AdminClient"),
+        ("stream_detector/cli/run_command.py", "def f():\n    from confluent_kafka.admin import AdminClient"),
         ("producers/replay.py", "from confluent_kafka import Producer"),
         ("stream_detector/records/columns.py", "import torch"),
         ("stream_detector/config/whole.py", "from torch import nn"),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from stream_detector.config import Config
+from stream_detector.config.retrain_section import Interval
 from stream_detector.errors import DataError
-from stream_detector.retraining.normal import Evidence, doubtful, excluded, marked, over_share, strongest
-from stream_detector.retraining.parts import Doubt, cut
-from stream_detector.retraining.settings import Interval
-from stream_detector.retraining.window import TelemetryRecord
+from stream_detector.retraining.normal import AlertLabels, doubtful, excluded, marked, over_share, strongest
+from stream_detector.retraining.split import GuardBand, cut
+from stream_detector.retraining.telemetry_window import TelemetryRecord
 
 START = 1_700_000_000_000
 
@@ -62,11 +62,11 @@ def test_few_entities_share_equally(entities):
 
 def test_what_a_person_cleared_is_no_doubt():
     """Flagged or suspicious records are doubtful, unless somebody has called the alert false."""
-    evidence = Evidence(flagged=frozenset(map(source, (0, 1))), cleared=frozenset(map(source, (1, 2))))
+    labels = AlertLabels(flagged=frozenset(map(source, (0, 1))), cleared=frozenset(map(source, (1, 2))))
     scores = np.array([1, 1, 9, 9, 1], dtype=np.float32)
 
-    assert doubtful(window(5), evidence, scores, 3.0).tolist() == [1, 0, 0, 1, 0]
-    assert doubtful(window(5), evidence, None, 3.0).tolist() == [1, 0, 0, 0, 0]
+    assert doubtful(window(5), labels, scores, 3.0).tolist() == [1, 0, 0, 1, 0]
+    assert doubtful(window(5), labels, None, 3.0).tolist() == [1, 0, 0, 0, 0]
     assert marked(window(3), {source(2)}).tolist() == [0, 0, 1]
 
 
@@ -83,11 +83,11 @@ def test_doubt_takes_the_most_anomalous_up_to_its_share():
 def test_a_window_is_cut_by_time_with_every_reason_counted():
     """Train, selection, calibration and hold-out follow each other; what is missing is counted once each."""
     records = window(2000)
-    evidence = Evidence(
+    labels = AlertLabels(
         flagged=frozenset(map(source, range(0, 2000, 50))), anomalous=tuple(map(source, range(0, 2000, 100)))
     )
     scores = np.where(np.arange(2000) % 20 == 7, 5.0, 1.0).astype(np.float32)
-    parts = cut(records, evidence, Doubt(scores, 3.0), config())
+    parts = cut(records, labels, GuardBand(scores, 3.0), config())
 
     ordered = [
         record.time_ms for part in (parts.train, parts.selection, parts.calibration, parts.holdout) for record in part
@@ -97,13 +97,13 @@ def test_a_window_is_cut_by_time_with_every_reason_counted():
     assert parts.left_out["called-anomalous"] == 20
     assert set(parts.left_out) == {"called-anomalous", "flagged", "guard-band"}
     taken = {record.id for record in parts.train}
-    assert not taken & evidence.flagged.union(evidence.anomalous, (source(at) for at in range(7, 1200, 20)))
+    assert not taken & labels.flagged.union(labels.anomalous, (source(at) for at in range(7, 1200, 20)))
 
 
 def test_calibration_keeps_the_tail_of_the_normal():
     """Of the records to calibrate and try on, doubt takes no more than the rolling threshold makes up for."""
     scores = np.linspace(0, 4, 2000).astype(np.float32)[np.random.default_rng(0).permutation(2000)]
-    parts = cut(window(2000), Evidence(), Doubt(scores, 3.0), config())
+    parts = cut(window(2000), AlertLabels(), GuardBand(scores, 3.0), config())
 
     assert len(parts.calibration) + len(parts.holdout) == 600 - 3 - 3  # a third of the target rate of each 300
     assert parts.left_out == {"guard-band": 2000 - sum(parts.sizes().values())}
@@ -112,7 +112,7 @@ def test_calibration_keeps_the_tail_of_the_normal():
 
 def test_too_few_normal_records_is_one_line_with_the_reasons():
     """What remained, what was asked for, and why the others were left out."""
-    evidence = Evidence(anomalous=tuple(map(source, range(60))))
+    labels = AlertLabels(anomalous=tuple(map(source, range(60))))
 
     with pytest.raises(DataError, match=r"90 normal records of telemetry remain of 150 \(called-anomalous 60\)"):
-        cut(window(150), evidence, None, config())
+        cut(window(150), labels, None, config())

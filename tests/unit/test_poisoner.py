@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from stream_detector.config import ThresholdConfig
+from stream_detector.config.retrain_section import GateSettings
 from stream_detector.features import FeatureSchema
 from stream_detector.fitting.fit import HeldOut, fit
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.retraining.contender import Contender
 from stream_detector.retraining.gate import Trial, judge
 from stream_detector.retraining.reference import Reference
-from stream_detector.retraining.settings import GateSettings
 
 SCHEMA = FeatureSchema.numbered(4)
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=500, warmup=100)

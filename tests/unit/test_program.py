@@ -102,7 +102,7 @@ def test_an_interrupt_at_any_moment_is_130_and_no_traceback(program, seconds):
 def test_an_interrupt_of_a_program_that_has_ended_changes_nothing():
     """Python's own end takes a moment: the exit code stands by then, and no signal becomes it."""
     ending = "import atexit, os, signal; atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))"
-    last = "from stream_detector.runtime.loading import loading; loading()"
+    last = "from stream_detector.runtime.startup import guard_startup; guard_startup()"
     assert ended((PYTHON, "-c", f"{ending}; {last}"), subprocess.DEVNULL) == (0, "")
 
 
@@ -111,7 +111,7 @@ def test_nothing_is_loaded_before_an_interrupt_is_looked_after():
     first = "import sys, signal, atexit; before = set(sys.modules); import stream_detector.cli; "
     first += "print(*sorted(set(sys.modules) - before))"
     loaded = subprocess.run((PYTHON, "-c", first), capture_output=True, text=True, check=True).stdout.split()
-    ours = ["cli", "runtime", "runtime.loading"]
+    ours = ["cli", "runtime", "runtime.startup"]
     assert loaded == ["stream_detector", *(f"stream_detector.{name}" for name in ours)]
 
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from stream_detector.cli.app import app
 from stream_detector.errors import ConfigError
+from stream_detector.tracking.html_report import report
 from stream_detector.tracking.plots import TITLES
-from stream_detector.tracking.report import report
 from stream_detector.tracking.run_directory import RunDirectory
 
 QUICK = "model: {steps: 100, hidden: 16, members: 1, views: [soft], batch: 32, latent: 2}\n"

@@ -8,11 +8,11 @@ import pytest
 
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
-from stream_detector.retraining.normal import Evidence
+from stream_detector.retraining.normal import AlertLabels
 from stream_detector.retraining.run import Plan, begun, ended, tidy, unfinished
 
 CHAMPION = "f" * 64
-EVIDENCE = Evidence(frozenset({"t-0-3", "t-0-1"}), ("t-1-9", "t-0-2"), frozenset({"t-0-4"}))
+EVIDENCE = AlertLabels(frozenset({"t-0-3", "t-0-1"}), ("t-1-9", "t-0-2"), frozenset({"t-0-4"}))
 PLAN = Plan("a test", CHAMPION, {("t", 0): (5, 90), ("t", 1): (0, 7)}, EVIDENCE)
 
 

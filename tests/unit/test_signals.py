@@ -5,7 +5,7 @@ import sys
 
 SIGNALLED = """
 import random, signal, time
-from stream_detector.cli.run import stop_on_signal
+from stream_detector.cli.common import stop_on_signal
 
 until, heard = time.monotonic() + 5, 0
 while time.monotonic() < until:

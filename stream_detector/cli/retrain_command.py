@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from stream_detector.cli.common import ConfigOption, answers, console, operator, prepare_scoring, progress_bar, settings
-from stream_detector.cli.features import show_features
-from stream_detector.cli.run import stop_on_signal
+from stream_detector.cli.common import (
+    ConfigOption,
+    answers,
+    console,
+    operator,
+    prepare_scoring,
+    progress_bar,
+    settings,
+    show_features,
+    stop_on_signal,
+)
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError
 from stream_detector.foreign import printable
 
 if TYPE_CHECKING:
-    from stream_detector.retraining.job import Outcome
+    from stream_detector.retraining.job import RetrainingResult
 
 __all__ = ["retrain"]
 
@@ -39,7 +47,7 @@ def retrain(
         raise ConfigError("--dry-run goes with --once; a service that publishes nothing would train in vain")
     configuration = settings(config)
     prepare_scoring(configuration)
-    from stream_detector.retraining.job import Occasion
+    from stream_detector.retraining.job import Trigger
     from stream_detector.retraining.job import retrain as retrain_once
     from stream_detector.retraining.service import interruptible, serve
 
@@ -52,15 +60,15 @@ def retrain(
         return
     with progress_bar() as progress:
         outcome = retrain_once(
-            configuration, Occasion(why), operator(), interruptible(progress, stop), publish=not dry_run
+            configuration, Trigger(why), operator(), interruptible(progress, stop), publish=not dry_run
         )
     show(outcome)
-    if not outcome.verdict.passed:
+    if not outcome.gate.passed:
         raise outcome.refusal()
 
 
 def _repeat(configuration: Config, folder: Path, stop: Event) -> None:
-    from stream_detector.retraining.repeat import repeat
+    from stream_detector.retraining.job import repeat
     from stream_detector.retraining.service import interruptible
 
     with progress_bar() as progress:
@@ -68,22 +76,22 @@ def _repeat(configuration: Config, folder: Path, stop: Event) -> None:
     answers.print(f"match: version {version}", soft_wrap=True)
 
 
-def show(outcome: "Outcome") -> None:
+def show(outcome: "RetrainingResult") -> None:
     """The gate's figures and what became of the model, on standard output."""
     from stream_detector.retraining.report import limit
 
     show_features(outcome.model.lineage)
     narrow = (Column(name, no_wrap=True) for name in ("check", "figure", "limit", ""))
     table = Table(*narrow, Column("what it is", min_width=20))
-    for check in outcome.verdict.checks:
+    for check in outcome.gate.checks:
         table.add_row(
             check.name, f"{check.figure:.4g}", limit(check), "passed" if check.passed else "FAILED", check.meaning
         )
-    for other in outcome.verdict.unchecked:
+    for other in outcome.gate.unchecked:
         table.add_row(other.name, "", "", "not checked", other.why)
     answers.print(table)
     console.print(f"run directory: {printable(outcome.run.path)}", soft_wrap=True)
     if outcome.published:
         console.print(f"published as current: version {outcome.model.version}", soft_wrap=True)
-    elif outcome.verdict.passed:
+    elif outcome.gate.passed:
         console.print(f"not published (--dry-run): version {outcome.model.version}", soft_wrap=True)

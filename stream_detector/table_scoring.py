@@ -18,14 +18,14 @@ from stream_detector.records import identity
 from stream_detector.tables.reading import Row, Table
 from stream_detector.tables.records import features_of
 
-__all__ = ["Verdicts", "verdicts"]
+__all__ = ["ScoredRows", "score_table"]
 
 BATCH = 16_384  # rows judged at once
 LEADING = 3  # features that are named of a flagged row
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class ScoredRows:
     """Rows of a table, judged, in order.
 
     `ids` are what `record.id_path` names, or the row's number from 0. `scores` are float32 [row, 3] (inversion,
@@ -55,7 +55,7 @@ class Verdicts:
         }
 
 
-def verdicts(model: DetectorModel, table: Table, config: Config) -> Iterator[Verdicts]:
+def score_table(model: DetectorModel, table: Table, config: Config) -> Iterator[ScoredRows]:
     """The rows of a table, judged batch by batch by `threshold.target_alert_rate`.
 
     Raises `DataError` when a matrix without names has another width than the model, or holds infinities, and when
@@ -71,7 +71,7 @@ def verdicts(model: DetectorModel, table: Table, config: Config) -> Iterator[Ver
             scored.flagged(config.threshold.target_alert_rate),
         )
         faults = {row: f"{table.place(first + row)}: {why.message}" for row, why in encoded.rejected.items()}
-        yield Verdicts(ids, scores, flagged, _leading(model, encoded, flagged, rows), faults, lacking)
+        yield ScoredRows(ids, scores, flagged, _leading(model, encoded, flagged, rows), faults, lacking)
         first += len(ids)
 
 

@@ -1,7 +1,7 @@
 """What a retraining reads: telemetry records, each with its place, its time and whom it is about."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,17 +9,26 @@ from stream_detector.absence import telling
 from stream_detector.config import Config, RecordConfig
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema, encode
+from stream_detector.gan.training import Progress
 from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.kafka.recent import Reach
 from stream_detector.records import Decoder, Message, values_of
+from stream_detector.records.message import TopicPartition
 
-__all__ = ["Reader", "Source", "TelemetryRecord", "Window", "read_records", "read_window"]
+__all__ = [
+    "ArrivalCounter",
+    "RecordPosition",
+    "TelemetryReader",
+    "TelemetryRecord",
+    "TelemetryWindow",
+    "read_records",
+    "read_window",
+]
 
-Source = tuple[str, int, int]
+RecordPosition = tuple[str, int, int]
 """Topic, partition and offset of a message."""
 
-Progress = Callable[[int, int, str], None]
 NEAR = 1_000  # offsets between two records that are read in one go
 
 
@@ -28,14 +37,14 @@ class TelemetryRecord:
     """One usable record; `id` is what an alert on it has, `time_ms` Kafka's timestamp of its message, epoch ms."""
 
     id: str
-    source: Source
+    source: RecordPosition
     time_ms: int
     entity: str | None
     features: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TelemetryWindow:
     """The usable records of a stretch of telemetry in order of time, and the others counted by reason."""
 
     records: Sequence[TelemetryRecord]
@@ -49,7 +58,7 @@ class Window:
             ranges.setdefault(f"{topic}-{partition}", [offset, offset])[1] = offset
         return ranges
 
-    def of(self, schema: FeatureSchema, record: RecordConfig) -> "Window":
+    def of(self, schema: FeatureSchema, record: RecordConfig) -> "TelemetryWindow":
         """The records that fit `schema`; raises `DataError` when that is less than half of all."""
         features = [each.features for each in self.records]
         rejected = telling(encode(schema, features, record.max_string), schema, features).rejected
@@ -62,17 +71,17 @@ class Window:
                 f"({most or ', '.join(unusable)}); check record.* and features against what the topics hold"
             )
         kept = [each for position, each in enumerate(self.records) if position not in rejected]
-        return Window(kept, dict(sorted(unusable.items())))
+        return TelemetryWindow(kept, dict(sorted(unusable.items())))
 
 
-def read_window(config: Config, reach: Reach, progress: Progress) -> Window:
+def read_window(config: Config, reach: Reach, progress: Progress) -> TelemetryWindow:
     """The records of `reach` that are still retained; raises `DataError` when there is none.
 
     Where a message holds many records, a partition gives its newest, so that all together are at most
     `retrain.records`; else `reach` says how many there are.
     """
     total = sum(end - start for start, end in reach.values())
-    reader = Reader(config)
+    reader = TelemetryReader(config)
     most = config.retrain.records // max(1, len(reach)) if reader.many else None
     records: list[TelemetryRecord] = []
     messages = 0
@@ -89,13 +98,13 @@ def read_window(config: Config, reach: Reach, progress: Progress) -> Window:
             "check that telemetry arrives, or widen retrain.since"
         )
     records.sort(key=lambda record: (record.time_ms, record.source))
-    return Window(records, reader.unusable)
+    return TelemetryWindow(records, reader.unusable)
 
 
 def read_records(config: Config, ids: Collection[str]) -> list[TelemetryRecord]:
     """The usable ones of the records that alert ids name and that are still retained, in order of offset."""
     sources = sorted(filter(None, (_source(alert_id, config) for alert_id in ids)))
-    reader = Reader(config)
+    reader = TelemetryReader(config)
     found: list[TelemetryRecord] = []
     for topic, partition, start, end in _stretches(sources):
         for batch in recent.records(config, {(topic, partition): (start, end)}):
@@ -103,7 +112,7 @@ def read_records(config: Config, ids: Collection[str]) -> list[TelemetryRecord]:
     return found
 
 
-class Reader:
+class TelemetryReader:
     """Decodes messages, and counts what cannot be used by reason; `many`: a message may hold several records."""
 
     def __init__(self, config: Config) -> None:
@@ -133,7 +142,38 @@ class Reader:
             yield TelemetryRecord(name, source, message.timestamp()[1], entity, features)
 
 
-def _source(alert_id: str, config: Config) -> Source | None:
+class ArrivalCounter:
+    """The records written since `since_ms` (epoch ms) and retained; for one thread.
+
+    They are read to be counted, once: a message may hold many, and markers of transactions have offsets, too.
+    """
+
+    def __init__(self, config: Config, since_ms: int) -> None:
+        self.since_ms = since_ms
+        self._config = config
+        self._reader = TelemetryReader(config)
+        self._read: dict[TopicPartition, int] = {}
+        self._count = 0
+
+    def reach(self, count: int) -> bool:
+        """Whether there are at least `count` by now. Raises `TopicMissingError` for a topic that is not there."""
+        retained = recent.retained(self._config, self.since_ms)
+        if not self._reader.many and sum(end - start for start, end in retained.values()) < count:
+            return False
+        for place, (start, end) in retained.items():
+            self._take(place, max(start, self._read.get(place, 0)), end, count)
+        return self._count >= count
+
+    def _take(self, place: TopicPartition, start: int, end: int, most: int) -> None:
+        """Counts on in one partition, until there are enough in all."""
+        for batch in recent.records(self._config, {place: (start, end)}):
+            if self._count >= most:
+                return
+            self._count += sum(1 for _ in self._reader.usable(cast("list[Message]", batch)))
+            self._read[place] = (batch[-1].offset() or 0) + 1
+
+
+def _source(alert_id: str, config: Config) -> RecordPosition | None:
     """Where the message of an alert's record lies; None when the id names none of the telemetry topics."""
     for topic in config.topics.telemetry:
         place = alert_id.removeprefix(f"{topic}-").split("-")
@@ -142,7 +182,7 @@ def _source(alert_id: str, config: Config) -> Source | None:
     return None
 
 
-def _stretches(sources: Sequence[Source]) -> Iterator[tuple[str, int, int, int]]:
+def _stretches(sources: Sequence[RecordPosition]) -> Iterator[tuple[str, int, int, int]]:
     """Topic, partition, first offset and the one after the last, of sources that lie near each other."""
     stretch: tuple[str, int, int, int] | None = None
     for topic, partition, offset in sources:

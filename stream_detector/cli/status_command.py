@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, answers, settings
-from stream_detector.cli.models import require_fit
+from stream_detector.cli.models_command import require_fit
 from stream_detector.config import Config
 from stream_detector.errors import StreamDetectorError
 from stream_detector.foreign import printable

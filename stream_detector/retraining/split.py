@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from stream_detector.config import Config
 from stream_detector.errors import DataError
-from stream_detector.retraining.normal import Evidence, doubtful, excluded, marked, over_share, strongest
-from stream_detector.retraining.window import TelemetryRecord
+from stream_detector.retraining.normal import AlertLabels, doubtful, excluded, marked, over_share, strongest
+from stream_detector.retraining.telemetry_window import TelemetryRecord
 
-__all__ = ["Doubt", "Parts", "Records", "cut"]
+__all__ = ["GuardBand", "Records", "WindowSplit", "cut"]
 
 CUTS = (0.6, 0.7, 0.85)  # where train, selection and calibration end
 NAMES = ("train", "selection", "calibration", "holdout")
@@ -28,15 +28,15 @@ Records = Sequence[TelemetryRecord]
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class GuardBand:
     """The champion's scores [record], and the score beyond which a record is not learnt from, in nines."""
 
     scores: NDArray[np.float32]
-    guard: float
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class WindowSplit:
     """Normal records by use, in order of time, and how many were left out for each reason."""
 
     train: Records
@@ -50,20 +50,20 @@ class Parts:
         return {name: len(getattr(self, name)) for name in NAMES}
 
 
-def cut(records: Records, evidence: Evidence, doubt: Doubt | None, config: Config) -> Parts:
+def cut(records: Records, labels: AlertLabels, band: GuardBand | None, config: Config) -> WindowSplit:
     """The normal records of a window (in order of time), in four parts.
 
-    `doubt` goes with `records`; None without a champion. Raises `DataError` when fewer than
+    `band` goes with `records`; None without a champion. Raises `DataError` when fewer than
     `retrain.least_records` remain.
     """
     settings, threshold = config.retrain, config.threshold
     reasons = np.full(len(records), "", dtype=object)
     _leave_out(reasons, "excluded-interval", excluded(records, settings.exclude))
-    _leave_out(reasons, "called-anomalous", marked(records, frozenset(evidence.anomalous)))
+    _leave_out(reasons, "called-anomalous", marked(records, frozenset(labels.anomalous)))
     _leave_out(reasons, "entity-share", over_share(records, reasons == "", settings.entity_share))
-    scores = None if doubt is None else doubt.scores
-    doubted = doubtful(records, evidence, scores, np.inf if doubt is None else doubt.guard)
-    flagged = marked(records, evidence.flagged)
+    scores = None if band is None else band.scores
+    doubted = doubtful(records, labels, scores, np.inf if band is None else band.limit)
+    flagged = marked(records, labels.flagged)
     spared = threshold.target_alert_rate / threshold.slack
     sound = np.flatnonzero(reasons == "")
     parts = np.split(sound, [int(share * len(sound)) for share in CUTS])
@@ -73,7 +73,7 @@ def cut(records: Records, evidence: Evidence, doubt: Doubt | None, config: Confi
     left_out = dict(sorted(Counter(reason for reason in reasons if reason).items()))
     _require(int((reasons == "").sum()), len(records), left_out, config)
     train, selection, calibration, holdout = ([records[at] for at in part if not reasons[at]] for part in parts)
-    return Parts(train, selection, calibration, holdout, left_out)
+    return WindowSplit(train, selection, calibration, holdout, left_out)
 
 
 def _leave_out(reasons: NDArray[np.object_], reason: str, dropped: NDArray[np.bool_]) -> None:

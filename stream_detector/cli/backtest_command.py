@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, progress_bar, settings
-from stream_detector.cli.models import resolved
+from stream_detector.cli.models_command import resolved
 from stream_detector.errors import ConfigError
 from stream_detector.foreign import printable
 from stream_detector.runtime.logs import answer_in_json

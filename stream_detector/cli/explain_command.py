@@ -8,7 +8,7 @@ from rich.table import Table
 
 from stream_detector.audit.differences import Difference, Judgement
 from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, settings
-from stream_detector.cli.models import resolved
+from stream_detector.cli.models_command import resolved
 from stream_detector.errors import NotRetainedError, ReplayMismatchError
 from stream_detector.records import Alert, DeadLetter, printable
 from stream_detector.runtime.logs import answer_in_json

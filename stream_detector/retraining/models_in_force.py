@@ -9,15 +9,15 @@ from stream_detector.features import FeatureSchema, Kind
 from stream_detector.fitting.profiling import barred, learn
 from stream_detector.model import DetectorModel
 from stream_detector.registry import store
-from stream_detector.retraining.window import Window
+from stream_detector.retraining.telemetry_window import TelemetryWindow
 
-__all__ = ["Standing"]
+__all__ = ["ModelsInForce"]
 
 BY_PERSON, BY_NOBODY = "the model that a person approved last", "the first model; no person has approved any"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ModelsInForce:
     """The models in force, None where there is none yet: the one that serves, and the one that a person
     approved last or, before that, the first; `since` says in words which.
     """
@@ -43,7 +43,7 @@ class Standing:
         """The champion's, or `store.NOTHING`."""
         return self.champion.version if self.champion else store.NOTHING
 
-    def schema(self, config: Config, window: Window) -> FeatureSchema:
+    def schema(self, config: Config, window: TelemetryWindow) -> FeatureSchema:
         """The features to learn, categories still open: those declared, the champion's, or what the records hold.
 
         Raises `ModelSchemaError` when they are not the champion's: then there is nothing to compare with.
@@ -73,7 +73,7 @@ class Standing:
         return declared or _open(schema)
 
     @staticmethod
-    def _learnt(config: Config, window: Window) -> FeatureSchema:
+    def _learnt(config: Config, window: TelemetryWindow) -> FeatureSchema:
         rows = [record.features for record in window.records]
         return learn(rows, left_out=barred(config, flat=not config.record.features_path)).schema
 

@@ -1,4 +1,4 @@
-"""`study`: the sweet spot, shown where the truth is known."""
+"""The commands `study`, which trains where the truth is known, and `report`, one page about one training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +8,9 @@ from rich.table import Table
 
 from stream_detector.cli.common import answers, console, progress_bar
 from stream_detector.foreign import printable
+from stream_detector.runtime.files import check_target, write_file
 
-__all__ = ["study"]
+__all__ = ["report", "study"]
 
 
 def study(
@@ -47,3 +48,19 @@ def study(
     table.title = "AUC by size of the anomalies, standard deviations"
     answers.print(table)
     console.print(f"run directory: {printable(run.path)}", soft_wrap=True)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory, as `fit --run-dir` and `study` make.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write; default: RUN/report.html.")] = None,
+) -> None:
+    """Writes one self-contained HTML page: configuration, sweet spot, figures and plots of a training."""
+    from stream_detector.tracking.html_report import report as page
+    from stream_detector.tracking.run_directory import RunDirectory
+
+    target = out or run / "report.html"
+    opened = RunDirectory.open(run)
+    check_target(target)
+    text = page(opened)
+    write_file(target, text.encode())
+    console.print(f"wrote {printable(target)}", soft_wrap=True)

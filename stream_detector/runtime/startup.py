@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 
-__all__ = ["INTERRUPTED", "loading"]
+__all__ = ["INTERRUPTED", "guard_startup"]
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C has ended
 
 
-def loading() -> None:
+def guard_startup() -> None:
     """To be called first: Ctrl-C while the program is loaded ends it at once, and a closed stream is one to nowhere."""
     _on_interrupt()
     for number in range(3):

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_detector.cli.common import ConfigOption, console, operator, prepare_scoring, progress_bar, settings
-from stream_detector.cli.features import show_features
+from stream_detector.cli.common import (
+    ConfigOption,
+    console,
+    operator,
+    prepare_scoring,
+    progress_bar,
+    settings,
+    show_features,
+)
 from stream_detector.config import Config
 from stream_detector.errors import ConfigError, ModelSchemaError
 from stream_detector.foreign import printable
@@ -16,8 +23,8 @@ from stream_detector.runtime.files import check_target
 if TYPE_CHECKING:
     from stream_detector.model import DetectorModel
     from stream_detector.registry.pointer import Pointer
+    from stream_detector.table_scoring import ScoredRows
     from stream_detector.tracking.run_directory import RunDirectory
-    from stream_detector.verdicts import Verdicts
 
 __all__ = ["fit", "score"]
 
@@ -98,16 +105,16 @@ def score(
     configuration = settings(config)
     prepare_scoring(configuration)
     from stream_detector.model import DetectorModel
+    from stream_detector.table_scoring import score_table
     from stream_detector.tables.reading import open_table
     from stream_detector.tables.records import categories
     from stream_detector.tables.writing import require_writable, write_batches
-    from stream_detector.verdicts import verdicts
 
     require_writable(out)
     detector = DetectorModel.load(model)
     table = open_table(file, categories(detector.schema))
     counts: Counter[str] = Counter()
-    write_batches(out, (_counted(each, counts).columns() for each in verdicts(detector, table, configuration)))
+    write_batches(out, (_counted(each, counts).columns() for each in score_table(detector, table, configuration)))
     for remark in table.remarks:
         console.print(printable(remark), soft_wrap=True)
     console.print(
@@ -117,7 +124,7 @@ def score(
     )
 
 
-def _counted(judged: "Verdicts", counts: Counter[str]) -> "Verdicts":
+def _counted(judged: "ScoredRows", counts: Counter[str]) -> "ScoredRows":
     """Counts, and names features that are not there, and the first rows that cannot be used."""
     if judged.lacking:
         console.print(printable(judged.lacking), soft_wrap=True)
