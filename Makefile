@@ -1,7 +1,7 @@
 # Every target sets up what it needs: a .venv in the checkout with everything pyproject.toml names.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help python setup demo test test-compose test-faults lint format bench-kddcup99 bench-quality bench-drift bench-speed bench-gpu constraints clean
+.PHONY: help python setup demo test test-compose test-faults lint format bench-kddcup99 bench-quality bench-drift bench-speed bench-gpu trace-record constraints clean
 
 EXTRAS := broker,training,avro,dev,bench
 BIN := .venv/bin
@@ -75,6 +75,9 @@ bench-speed: setup ## the worker against its ceiling, the scorer, peers, latency
 
 bench-gpu: setup ## the scorer and the pipeline on a GPU
 	$(BIN)/python -m benchmarks.speed --parts h --again
+
+trace-record: setup ## the files of the engine that a flagged record visits between its poll and its commit
+	$(BIN)/python scripts/trace_record.py
 
 constraints: ## take the newest version of everything into constraints.txt
 	@python=$$($(MAKE) -s --no-print-directory python) || exit 1; "$$python" -m venv --clear build/newest
