@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stream_detector.config import Config, KafkaConfig, load_config
 from stream_detector.errors import ConfigError, KafkaError, WriteError
-from stream_detector.kafka.clients import plain_producer, require_broker, translate
+from stream_detector.kafka.clients import plain_producer, require_broker
+from stream_detector.kafka.faults import translate
 from stream_detector.kafka.properties import faults
 from stream_detector.kafka.topics import require
 from stream_detector.records import printable

@@ -200,7 +200,7 @@ def dead_letters(config):
 def with_alerts(config, found):
     """The same topics, but for an alerts topic of its own that holds these alerts alone."""
     from stream_detector.kafka import topics
-    from stream_detector.kafka.send import send
+    from stream_detector.kafka.clients import send
 
     name = f"{config.topics.alerts}-{uuid.uuid4().hex[:8]}"
     own = config.model_copy(update={"topics": config.topics.model_copy(update={"alerts": name})})
@@ -217,7 +217,7 @@ def left_by(config):
 
 def committed(config):
     """The group's committed offset of every partition of the first telemetry topic."""
-    from stream_detector.kafka.progress import progress
+    from stream_detector.kafka.group import progress
 
     return {(each.topic, each.partition): each.committed for each in progress(config)}
 

@@ -16,7 +16,7 @@ from stream_detector.audit.replay import RecordPosition, load
 from stream_detector.config import Config
 from stream_detector.kafka import topics
 from stream_detector.kafka.follow import follow
-from stream_detector.kafka.progress import progress
+from stream_detector.kafka.group import progress
 from stream_detector.records import Alert, TopicPartition, raw
 from stream_detector.worker.judge import Judge
 

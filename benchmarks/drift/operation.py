@@ -14,7 +14,7 @@ from benchmarks.drift.traffic import Traffic
 from stream_detector.config import Config
 from stream_detector.errors import StreamDetectorError
 from stream_detector.kafka import topics
-from stream_detector.kafka.progress import progress
+from stream_detector.kafka.group import progress
 from stream_detector.kafka.sandbox import begin_at_end
 from stream_detector.records import TopicPartition
 from stream_detector.registry import store

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from stream_detector.audit import alerts
 from stream_detector.config import Config
 from stream_detector.kafka import reads, topics
-from stream_detector.kafka.send import send
+from stream_detector.kafka.clients import send
 from stream_detector.records import raw
 from stream_detector.records.feedback import Feedback, Verdict
 

@@ -33,7 +33,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Shows the model in force, whether it fits the telemetry topics, and how far the group has come in each partition."""
-    from stream_detector.kafka.progress import progress
+    from stream_detector.kafka.group import progress
     from stream_detector.registry import store
 
     configuration = settings(config)

@@ -5,8 +5,6 @@ that commit nothing), `registrar` (who moves the model pointer), and the worker'
 `worker_consumer` and `transactional_producer`.
 """
 
-# ruff: noqa: SLF001 - the names of librdkafka's own error codes begin with an underscore
-
 import logging
 import os
 import socket
@@ -19,15 +17,8 @@ from confluent_kafka import KafkaError as Fault
 from confluent_kafka.admin import AdminClient
 
 from stream_detector.config import Config, KafkaConfig
-from stream_detector.errors import (
-    AuthorizationError,
-    BrokerUnavailableError,
-    ConfigError,
-    FencedError,
-    KafkaError,
-    OffsetsLostError,
-    TopicMissingError,
-)
+from stream_detector.errors import AuthorizationError, BrokerUnavailableError, ConfigError, KafkaError
+from stream_detector.kafka.faults import TRANSLATION, translate
 
 __all__ = [
     "BATCH_BYTES",
@@ -41,10 +32,10 @@ __all__ = [
     "reader",
     "registrar",
     "require_broker",
+    "send",
     "slot",
     "transactional_id",
     "transactional_producer",
-    "translate",
     "worker_consumer",
 ]
 
@@ -59,79 +50,11 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 BATCH_BYTES = 1_000_000
 """The largest batch of messages, unless one alone is larger; topics take 1,048,588 bytes by default."""
 
+ANY = -1  # the client chooses the partition, by the key
 STATISTICS_INTERVAL_MS = 20
 """A slow commit waits for the next ones; rendering them takes 40 µs."""
 LIBRDKAFKA = logging.getLogger("stream_detector.kafka.librdkafka")
 LIBRDKAFKA.addHandler(logging.NullHandler())  # nothing on a bare stderr; a configured root logger still hears it
-
-REMEDIES: dict[type[KafkaError], str] = {
-    BrokerUnavailableError: "check kafka.bootstrap_servers and that the broker runs",
-    TopicMissingError: "create it with 'stream-detector topics create'",
-    AuthorizationError: "grant the missing ACL, or check the credentials in kafka.properties",
-    FencedError: "give every worker its own kafka.slot",
-    OffsetsLostError: "set worker.on_offsets_lost: continue to go on behind the gap",
-    KafkaError: "see the broker's log",
-}
-
-REFUSED = {
-    Fault.INVALID_RECORD: "give it a key if the topic is compacted; see the broker's log",
-    Fault.INVALID_TIMESTAMP: "check the clocks, and the topic's message.timestamp.before.max.ms and .after.max.ms",
-    Fault.MSG_SIZE_TOO_LARGE: "raise the topic's max.message.bytes",
-    Fault.RECORD_LIST_TOO_LARGE: "raise the topic's segment.bytes",
-    Fault.CONCURRENT_TRANSACTIONS: "a transaction does not end; check max.message.bytes and message.timestamp.before.max.ms "
-    "of the topics written to, for they bind the broker's own transaction markers, too",
-    Fault._BAD_COMPRESSION: "a batch of records is damaged, or inflates to more than 100 MB; see docs/delivery.md for how "
-    "to pass it over",
-}
-"""What to do about what a topic never takes, or gives, as it is."""
-
-TRANSLATION: dict[int, type[KafkaError]] = {
-    **dict.fromkeys(
-        (
-            Fault._TRANSPORT,
-            Fault._ALL_BROKERS_DOWN,
-            Fault._TIMED_OUT,
-            Fault._TIMED_OUT_QUEUE,
-            Fault._MSG_TIMED_OUT,
-            Fault._RESOLVE,
-            Fault._WAIT_COORD,
-            Fault.BROKER_NOT_AVAILABLE,
-            Fault.COORDINATOR_NOT_AVAILABLE,
-            Fault.FENCED_LEADER_EPOCH,
-            Fault.LEADER_NOT_AVAILABLE,
-            Fault.NETWORK_EXCEPTION,
-            Fault.NOT_LEADER_FOR_PARTITION,
-            Fault.REQUEST_TIMED_OUT,
-            Fault.UNKNOWN_LEADER_EPOCH,
-        ),
-        BrokerUnavailableError,
-    ),
-    **dict.fromkeys((Fault.UNKNOWN_TOPIC_OR_PART, Fault._UNKNOWN_TOPIC, Fault._UNKNOWN_PARTITION), TopicMissingError),
-    **dict.fromkeys(
-        (
-            Fault._AUTHENTICATION,
-            Fault._SSL,
-            Fault.SASL_AUTHENTICATION_FAILED,
-            Fault.CLUSTER_AUTHORIZATION_FAILED,
-            Fault.DELEGATION_TOKEN_AUTHORIZATION_FAILED,
-            Fault.GROUP_AUTHORIZATION_FAILED,
-            Fault.TOPIC_AUTHORIZATION_FAILED,
-            Fault.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        ),
-        AuthorizationError,
-    ),
-    **dict.fromkeys(
-        (
-            Fault._FENCED,
-            Fault.FENCED_INSTANCE_ID,
-            Fault.INVALID_PRODUCER_EPOCH,
-            Fault.PRODUCER_FENCED,
-            Fault.UNRELEASED_INSTANCE_ID,
-        ),
-        FencedError,
-    ),
-    **dict.fromkeys((Fault._AUTO_OFFSET_RESET, Fault.OFFSET_OUT_OF_RANGE), OffsetsLostError),
-}
 
 
 class Batching(NamedTuple):
@@ -300,13 +223,6 @@ def _callbacks(on_error: ErrorCallback | None, on_stats: StatsCallback | None) -
     return properties
 
 
-def translate(error: Fault | KafkaException, subject: str) -> KafkaError:
-    """The error of this project for one of librdkafka's; `subject` names the address, topic or group."""
-    fault: Fault = error.args[0] if isinstance(error, KafkaException) else error
-    kind = TRANSLATION.get(fault.code(), KafkaError)
-    return kind(f"{subject}: {fault.str()} ({fault.name()}); {REFUSED.get(fault.code(), REMEDIES[kind])}")
-
-
 def reachable(kafka: KafkaConfig, timeout: float = 5.0) -> bool:
     """Whether a broker answers within `timeout` seconds."""
     try:
@@ -330,3 +246,24 @@ def require_broker(kafka: KafkaConfig, timeout: float = 10.0) -> None:
         client.poll(0)  # hands over what the connection itself reported
         refused = [fault for fault in faults if TRANSLATION.get(fault.code()) is AuthorizationError]
         raise translate(refused[0] if refused else error, f"no answer from {kafka.bootstrap_servers}") from None
+
+
+def send(
+    kafka: KafkaConfig, topic: str, key: bytes, value: bytes, *, partition: int = ANY, timeout: float = 30.0
+) -> None:
+    """Sends one record, and returns once all in-sync replicas have it; waits `timeout` seconds.
+
+    Raises a `KafkaError` when they do not have it by then. Without a partition the key decides.
+    """
+    faults: list[Fault | None] = []
+    producer = plain_producer(kafka)
+    subject = f"topic {topic!r}, record {key.decode(errors='replace')!r:.300}"
+    try:
+        producer.produce(topic, value, key, partition=partition, on_delivery=lambda fault, _: faults.append(fault))
+    except KafkaException as error:  # larger than any message of ours may be
+        raise translate(error, subject) from None
+    producer.flush(timeout)
+    if not faults:
+        raise BrokerUnavailableError(f"{subject}: not acknowledged within {timeout:.0f} s; check that the broker runs")
+    if faults[0] is not None:
+        raise translate(faults[0], subject)

@@ -9,7 +9,8 @@ from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import KafkaConfig
 from stream_detector.errors import BrokerUnavailableError
-from stream_detector.kafka.clients import reader, require_broker, translate
+from stream_detector.kafka.clients import reader, require_broker
+from stream_detector.kafka.faults import translate
 from stream_detector.kafka.topics import watermarks
 from stream_detector.records import Message
 

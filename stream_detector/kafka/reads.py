@@ -14,7 +14,8 @@ from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import KafkaConfig
 from stream_detector.errors import BrokerUnavailableError, TopicMissingError
-from stream_detector.kafka.clients import TRANSLATION, reader, translate
+from stream_detector.kafka.clients import reader
+from stream_detector.kafka.faults import TRANSLATION, translate
 
 __all__ = ["Reader", "backwards", "read"]
 

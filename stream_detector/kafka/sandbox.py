@@ -9,7 +9,8 @@ from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import Config
 from stream_detector.kafka import topics
-from stream_detector.kafka.clients import admin, common, translate
+from stream_detector.kafka.clients import admin, common
+from stream_detector.kafka.faults import translate
 
 __all__ = ["begin_at_end", "sandbox"]
 

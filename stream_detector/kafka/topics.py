@@ -17,7 +17,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 
 from stream_detector.config import Config, KafkaConfig
 from stream_detector.errors import TopicMissingError
-from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, admin, require_broker, translate
+from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, admin, require_broker
+from stream_detector.kafka.faults import translate
 from stream_detector.records import TopicPartition
 
 __all__ = [

@@ -18,8 +18,8 @@ from confluent_kafka import TopicPartition as TopicPartitionOffset
 from stream_detector.config import Config
 from stream_detector.errors import KafkaError, ModelFormatError, PointerMovedError, TopicMissingError
 from stream_detector.kafka import reads, topics
-from stream_detector.kafka.clients import TRANSLATION, reader, registrar
-from stream_detector.kafka.faults import FENCED, Verdict, classify, explained
+from stream_detector.kafka.clients import reader, registrar
+from stream_detector.kafka.faults import FENCED, TRANSLATION, FaultClass, classify, explained
 from stream_detector.records import raw
 from stream_detector.records.pointer import VERSION, Pointer
 
@@ -198,7 +198,7 @@ def _insist(call: Callable[[float], object]) -> None:
         try:
             call(TIMEOUT)
         except KafkaException as error:
-            if classify(error.args[0]) is not Verdict.RETRY or time.monotonic() > deadline:
+            if classify(error.args[0]) is not FaultClass.RETRIABLE or time.monotonic() > deadline:
                 raise
         else:
             return

@@ -12,13 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from confluent_kafka import KafkaError as Fault
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import Message
 
 from stream_detector.config import Config
-from stream_detector.errors import BrokerUnavailableError, ModelFormatError, ModelNotFoundError, PointerMovedError
+from stream_detector.errors import ModelFormatError, ModelNotFoundError, PointerMovedError
 from stream_detector.kafka import reads, topics
-from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, plain_producer, translate
+from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, send
 from stream_detector.registry import pointer as pointers
 from stream_detector.registry.pointer import (
     CURRENT,
@@ -82,7 +81,7 @@ def store(config: Config, artifact: bytes) -> str:
             f"the artifact has {len(artifact):,} bytes; 1 to {MAX_ARTIFACT_BYTES:,} can be published"
         )
     version = hashlib.sha256(artifact).hexdigest()
-    _send(config, _key(version), artifact)
+    send(config.kafka, config.topics.models, _key(version), artifact, partition=PARTITION, timeout=TIMEOUT)
     return version
 
 
@@ -259,19 +258,6 @@ def _moved(served: Pointer | None, version: str, who: str, why: str, approved_by
     approved = version if approved_by else approved
     first = served.first if served else version
     return Pointer(version, previous, who[:MAX_TEXT], when, why[:MAX_TEXT], approved_by, approved, first)
-
-
-def _send(config: Config, key: bytes, value: bytes) -> None:
-    """Returns once the record is acknowledged by all in-sync replicas."""
-    topic, producer = config.topics.models, plain_producer(config.kafka)
-    faults: list[Fault | None] = []
-    producer.produce(topic, value, key, partition=PARTITION, on_delivery=lambda fault, _: faults.append(fault))
-    producer.flush(TIMEOUT)
-    subject = f"topic {topic!r}, record {key.decode()!r}"
-    if not faults:
-        raise BrokerUnavailableError(f"{subject}: not acknowledged within {TIMEOUT:.0f} s; check that the broker runs")
-    if faults[0] is not None:
-        raise translate(KafkaException(faults[0]), subject)
 
 
 def _all(config: Config) -> Iterator[Message]:

@@ -16,7 +16,7 @@ from stream_detector.errors import KafkaError, ModelSchemaError, TopicMissingErr
 from stream_detector.features import FeatureSchema, Kind
 from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
-from stream_detector.kafka.progress import progress
+from stream_detector.kafka.group import progress
 from stream_detector.model import DetectorModel
 from stream_detector.records import Message, values_of
 

@@ -31,9 +31,9 @@ from stream_detector.worker.drift_watch import DriftWatch
 from stream_detector.worker.interpreter import settled_heap
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.model_swap import Succession
-from stream_detector.worker.output.outbox import Outbox
-from stream_detector.worker.output.standing import State
+from stream_detector.worker.output.states import State
 from stream_detector.worker.output.takeover import Takeover
+from stream_detector.worker.output.transactional_output import TransactionalOutput
 from stream_detector.worker.partitions.history import History
 from stream_detector.worker.shadow import Shadow
 from stream_detector.worker.source import Source
@@ -93,12 +93,12 @@ class Worker:
         self._interval = config.worker.commit_interval_ms / 1000
         self._judge = Judge(model, config)
         topic_ids: dict[str, str] = {}
-        self._transaction = transaction(config, health, topic_ids, lambda: self._outbox.batching)
-        self._outbox = Outbox(self._transaction, config.topics, topic_ids)
+        self._transaction = transaction(config, health, topic_ids, lambda: self._output.batching)
+        self._output = TransactionalOutput(self._transaction, config.topics, topic_ids)
         history = None if refusals is None else History(config.threshold.window)
         self._succession = Succession(config, model.version, history, self._refusals) if history else None
         self._source = Source(config, self._judge, self._commit, self._abandon, history, health, topic_ids)
-        self._takeover = Takeover(self._transaction, self._outbox, self._source, written(config), self._failed)
+        self._takeover = Takeover(self._transaction, self._output, self._source, written(config), self._failed)
         self._drift = DriftWatch(config.drift)
         self._shadow = Shadow(config, self._source.assignment.history, health.beat)
         self._patience = Patience.of(config.worker, "committing", health)
@@ -121,7 +121,7 @@ class Worker:
             self._health.began()
             while not (stop.is_set() or (goal and goal.is_reached())):
                 self._health.beat()
-                self._transaction.attend()
+                self._transaction.poll()
                 self._source.heed(self._watch.ids)
                 self._recover()
                 self._change_model()
@@ -220,7 +220,7 @@ class Worker:
     def _process(self, batch: Batch) -> None:
         """Judges a batch and puts what it gives into the transaction, which begins with it."""
         if self._transaction.state is State.READY:  # whose connections may have been cut while it waited for these
-            self._transaction.attend()
+            self._transaction.poll()
             self._recover()
         if not (messages := self._source.assignment.take(batch.held)):
             return
@@ -239,9 +239,9 @@ class Worker:
             if self._succession:
                 self._shadow.judge(messages, outcome, self._judge.model.version)
                 self._source.assignment.history.add(messages, self._source.assignment.thresholds)
-            left_out = self._outbox.send(outcome)
+            left_out = self._output.send(outcome)
             events = self._drift.events(outcome, self._source.assignment.thresholds, self._judge.model)
-            left_out += self._outbox.report(events)
+            left_out += self._output.report(events)
         except (StreamDetectorError, KafkaException):
             raise
         except Exception as error:  # noqa: BLE001 - whatever foreign bytes can make a step raise
@@ -278,7 +278,7 @@ class Worker:
         self._shadow.settle()
         self._urgent = False
         self._health.committed()
-        self._outbox.settle()
+        self._output.settle()
         self._patience.succeeded()
 
     def _abandon(self) -> None:
@@ -302,11 +302,11 @@ class Worker:
 
     def _failed(self) -> None:
         """Tries other forms of refused messages at once; else says why there was no commit, and waits a little longer."""
-        if self._outbox.heed():
+        if self._output.adapt():
             self._judge.take_at_most(WATCHED)
             return
         fault = self._transaction.fault
-        subject = ", ".join(filter(None, (self._subject, self._outbox.subject)))
+        subject = ", ".join(filter(None, (self._subject, self._output.subject)))
         self._patience.failed(
             explained(fault, subject) if fault else KafkaError(f"{subject}: not a member of the group now")
         )

@@ -21,8 +21,7 @@ from stream_detector.records import Arrivals, TopicPartition, raw
 from stream_detector.records.comparison import Comparison
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.candidate import Candidate
-from stream_detector.worker.output.demands import Demands
-from stream_detector.worker.output.forms import Outgoing
+from stream_detector.worker.output.topic_limits import Outgoing, TopicLimits
 from stream_detector.worker.partitions.history import History
 
 __all__ = ["Shadow", "compared"]
@@ -48,7 +47,7 @@ class Shadow:
         self._last: dict[TopicPartition, int] = {}
         self._open: Comparison | None = None
         self._settled: list[Comparison] = []
-        self._demands = Demands(config.topics.shadow)
+        self._limits = TopicLimits(config.topics.shadow)
         self._number = 0
 
     @property
@@ -117,7 +116,7 @@ class Shadow:
 
     def _write(self, producer: Producer, message: Outgoing) -> None:
         """Sends a message in the form that its topic takes, as far as is known."""
-        form = self._demands.form(message)
+        form = self._limits.form(message)
         if form is None:
             self.left_out += 1
             return
@@ -138,7 +137,7 @@ class Shadow:
         if fault is None:
             return
         if blame(fault) is Blame.MESSAGE:
-            self._demands.learn(form, fault)
+            self._limits.learn(form, fault)
             self._write(producer, message)
         else:
             log.warning("comparison lost", why=fault.str())

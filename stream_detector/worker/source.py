@@ -17,13 +17,14 @@ from stream_detector.config import Config
 from stream_detector.errors import KafkaError, OffsetsLostError
 from stream_detector.health import Health
 from stream_detector.kafka.clients import worker_consumer
-from stream_detector.kafka.connections import is_member
 from stream_detector.kafka.faults import explained
-from stream_detector.kafka.identity import TopicIds, identified
+from stream_detector.kafka.group import topic_id
 from stream_detector.kafka.retry import Patience
+from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Message, TopicPartition
 from stream_detector.worker.candidate import Candidate
 from stream_detector.worker.judge import Judge
+from stream_detector.worker.output.producer import is_member
 from stream_detector.worker.partitions.assignment import Assignment, Held
 from stream_detector.worker.partitions.history import History
 from stream_detector.worker.partitions.placing import Placing
@@ -172,7 +173,7 @@ class Source:
         return {
             (each.topic, each.partition): each.offset
             for each in self.starts.committed(partitions)
-            if identified(each) in {None, known.get(each.topic)}
+            if topic_id(each) in {None, known.get(each.topic)}
         }
 
     @property

@@ -7,8 +7,8 @@ from stream_detector.config import Config
 from stream_detector.health import Health
 from stream_detector.kafka import topics
 from stream_detector.kafka.clients import Batching, require_broker, slot, transactional_producer
-from stream_detector.kafka.identity import TopicIds
 from stream_detector.kafka.retry import Patience
+from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.worker.output.transaction import Transaction
 
 __all__ = ["await_topics", "transaction", "written"]

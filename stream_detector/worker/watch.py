@@ -11,7 +11,7 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 from stream_detector.config import Config
 from stream_detector.health import Health
 from stream_detector.kafka.clients import admin
-from stream_detector.kafka.identity import described, fault, ids, is_silent
+from stream_detector.kafka.topic_descriptions import described, fault, ids, is_silent
 
 __all__ = ["Watch"]
 

@@ -12,7 +12,7 @@ from workload import everything, feed, fresh_config, small_model, telemetry, unt
 
 from stream_detector.errors import BrokerUnavailableError
 from stream_detector.kafka import reads
-from stream_detector.kafka.send import send
+from stream_detector.kafka.clients import send
 from stream_detector.records.control_events import ControlEvent
 from stream_detector.registry import store
 from stream_detector.retraining import service

@@ -16,7 +16,7 @@ from stream_detector.errors import (
     OffsetsLostError,
     TopicMissingError,
 )
-from stream_detector.kafka import clients
+from stream_detector.kafka import clients, faults
 
 NOWHERE = KafkaConfig(bootstrap_servers="127.0.0.1:1")
 
@@ -67,11 +67,11 @@ def test_reachable_broker_is_found(make_config):
 def test_faults_become_our_errors(code, kind):
     """A librdkafka error, raised or handed over, becomes ours, with its subject and a remedy."""
     for error in (Fault(code), KafkaException(Fault(code))):
-        translated = clients.translate(error, "topic 'x'")
+        translated = faults.translate(error, "topic 'x'")
 
         assert type(translated) is kind
         assert str(translated).startswith("topic 'x': ")
-        assert clients.REFUSED.get(code, clients.REMEDIES[kind]) in str(translated)
+        assert faults.REFUSED.get(code, faults.REMEDIES[kind]) in str(translated)
 
 
 def test_same_slot_fences_the_older_producer(make_config):
@@ -87,7 +87,7 @@ def test_same_slot_fences_the_older_producer(make_config):
     with pytest.raises(KafkaException) as caught:
         old.commit_transaction()
 
-    assert type(clients.translate(caught.value, "slot")) is FencedError
+    assert type(faults.translate(caught.value, "slot")) is FencedError
 
 
 def test_slots_do_not_fence_each_other(make_config):

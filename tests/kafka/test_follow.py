@@ -12,7 +12,7 @@ from stream_detector.errors import TopicMissingError
 from stream_detector.kafka import topics
 from stream_detector.kafka.clients import transactional_producer
 from stream_detector.kafka.follow import follow
-from stream_detector.kafka.progress import progress
+from stream_detector.kafka.group import progress
 from stream_detector.kafka.sandbox import begin_at_end, sandbox
 from stream_detector.records import Alert
 

@@ -10,7 +10,7 @@ from workload import Running, committed, ends, everything, feed, fresh_config, s
 from stream_detector.errors import BrokerUnavailableError, OffsetsLostError
 from stream_detector.kafka import reads, topics
 from stream_detector.kafka.clients import admin, worker_consumer
-from stream_detector.kafka.identity import described, ids
+from stream_detector.kafka.topic_descriptions import described, ids
 from stream_detector.worker import loop
 from stream_detector.worker.partitions.placing import Placing
 

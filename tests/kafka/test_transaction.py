@@ -3,6 +3,8 @@
 import json
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -12,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_detector.errors import FencedError
-from stream_detector.kafka import connections
-from stream_detector.kafka.connections import is_member
-from stream_detector.kafka.faults import Verdict, classify
+from stream_detector.kafka.faults import FaultClass, classify
+from stream_detector.worker.output import producer as producer_module
 from stream_detector.worker.output import transaction as transaction_module
-from stream_detector.worker.output.standing import MOVES, State
+from stream_detector.worker.output.producer import is_member
+from stream_detector.worker.output.states import MOVES, State
 from stream_detector.worker.output.transaction import Transaction
 
 MEMBER = b"CGMDv2:" + struct.pack("=i", 3) + b"group\0member\0\1"
@@ -64,7 +66,7 @@ class Scripted:
     def send_offsets_to_transaction(self, offsets, metadata, _timeout):
         self.sent.append(([(o.topic, o.partition, o.offset) for o in offsets], metadata))
         if self.slow_offsets:
-            time.sleep(2 * transaction_module.QUICK)
+            time.sleep(2 * producer_module.QUICK)
         self._next("offsets")
 
     def commit_transaction(self, _timeout):
@@ -123,7 +125,7 @@ STEPS = {
     "commit": lambda t: t.commit({PLACE: 5}, lambda: MEMBER),
     "abort": lambda t: t.abort(),
     "sweep": lambda t: t.sweep(["alerts"], {PLACE: 0}, lambda: MEMBER) if t.state is State.READY else None,
-    "attend": lambda t: t.attend(),
+    "poll": lambda t: t.poll(),
     "retire": lambda t: t.retire(),
 }
 
@@ -155,7 +157,7 @@ def test_a_producer_in_doubt_is_never_used_again(steps, script):
     tainted = set()
     for producer, name, fault in made.events:
         assert not (name == "begin" and producer in tainted)
-        if name in {"commit", "abort"} and fault is not FINE and classify(fault) is not Verdict.ABORT:
+        if name in {"commit", "abort"} and fault is not FINE and classify(fault) is not FaultClass.ABORTABLE:
             tainted.add(producer)
 
 
@@ -215,7 +217,7 @@ def test_a_connection_lost_during_a_commit_costs_the_producer():
 
 def test_an_abort_after_offsets_that_failed_slowly_costs_the_producer_unless_statistics_clear_it(monkeypatch):
     """Such offsets may have been sent twice, and the lost request may come after the abort."""
-    monkeypatch.setattr(connections, "STATS_WAIT", 0.0)
+    monkeypatch.setattr(producer_module, "STATS_WAIT", 0.0)
     made = opened(ABORTABLE)
     made.producers[0].slow_offsets = True
     assert not made.commit({PLACE: 5}, lambda: MEMBER)
@@ -236,14 +238,14 @@ def test_messages_go_ahead_of_the_offsets_when_the_last_commit_is_hardly_over(mo
 def test_what_connections_went_through_before_it_took_over_costs_nothing():
     """The address that a client begins with is given up once the brokers are known: that is no lost connection."""
     made = transaction()
-    connect = made._client._connect
+    connect = made._producer._connect
 
     def bumpy(on_error, on_stats):
         producer = connect(on_error, on_stats)
         producer.disconnects = 3
         return producer
 
-    made._client._connect = bumpy
+    made._producer._connect = bumpy
     assert made.take_over()
     made.begin()
     assert made.commit({PLACE: 5}, lambda: MEMBER)
@@ -324,7 +326,7 @@ def test_a_producer_that_lost_a_connection_at_rest_retires_before_the_next_trans
     assert made.commit({PLACE: 5}, lambda: MEMBER)
     assert not made.retire()
     made.producers[0].disconnects = 1
-    made.attend()
+    made.poll()
     monkeypatch.setattr(transaction_module, "SETTLED", 0.0)
     assert not made.retire()
     monkeypatch.setattr(transaction_module, "SETTLED", 60.0)
@@ -364,7 +366,7 @@ def test_a_connection_closed_after_a_long_silence_costs_nothing(monkeypatch):
     assert made.commit({PLACE: 5}, lambda: MEMBER)
     monkeypatch.setattr(transaction_module, "SETTLED", 0.0)
     made.producers[0].disconnects += 1
-    made.attend()
+    made.poll()
     made.begin()
     assert made.commit({PLACE: 9}, lambda: MEMBER)
     assert made.state is State.READY
@@ -373,7 +375,7 @@ def test_a_connection_closed_after_a_long_silence_costs_nothing(monkeypatch):
 def test_a_refused_message_dooms_its_transaction():
     """A delivery failure noticed at any time aborts the transaction, though the commit itself would succeed."""
     made = opened()
-    made._client._on_delivery(None, Fault(Fault.TOPIC_AUTHORIZATION_FAILED), None)
+    made._producer._on_delivery(None, Fault(Fault.TOPIC_AUTHORIZATION_FAILED), None)
     assert not made.commit({PLACE: 5}, lambda: MEMBER)
     assert [name for _, name, _ in made.events][-1] == "abort"
 
@@ -382,7 +384,7 @@ def test_a_refused_message_dooms_its_transaction():
 def test_what_an_abort_purged_is_no_failure(code):
     """Delivery reports of purged messages do not doom the next transaction."""
     made = opened()
-    made._client._on_delivery(None, Fault(code), None)
+    made._producer._on_delivery(None, Fault(code), None)
     assert made.commit({PLACE: 5}, lambda: MEMBER)
 
 
@@ -404,6 +406,30 @@ def test_foreign_group_metadata_is_let_pass(rest):
     assert is_member(b"CGMDv2:" + rest) in {True, False}
 
 
+def test_one_thread_at_a_time_uses_a_transaction_and_another_one_after_it():
+    """A commit may be lent to another thread; whoever comes before it has ended is told so, and changes nothing."""
+    made = opened()
+    asked, go_on = Event(), Event()
+
+    def membership():
+        asked.set()
+        assert go_on.wait(30)
+        return MEMBER
+
+    with ThreadPoolExecutor(1) as other:
+        committing = other.submit(made.commit, {PLACE: 5}, membership)
+        assert asked.wait(30)
+        called = len(made.events)
+        for step in sorted(set(STEPS) - {"take_over", "begin", "sweep"}):
+            with pytest.raises(RuntimeError, match="another thread"):
+                STEPS[step](made)
+        assert (made.state, len(made.events)) == (State.OPEN, called)
+        go_on.set()
+        assert committing.result()
+    made.begin()
+    assert made.commit({PLACE: 9}, lambda: MEMBER)
+
+
 def test_fenced_twice_in_a_minute_is_another_worker():
     """The first fencing is answered by a new producer, a second one soon after by an error that names the slot."""
     made = opened(FENCED)
@@ -420,10 +446,10 @@ def test_fenced_twice_in_a_minute_is_another_worker():
 @pytest.mark.parametrize(
     ("fault", "verdict"),
     [
-        (Fault(Fault._FENCED, "", True, True, True), Verdict.FATAL),
-        (Fault(Fault._FENCED, "", False, True, True), Verdict.ABORT),
-        (RETRIABLE, Verdict.RETRY),
-        (UNHEARD_OF, Verdict.FATAL),
+        (Fault(Fault._FENCED, "", True, True, True), FaultClass.FATAL),
+        (Fault(Fault._FENCED, "", False, True, True), FaultClass.ABORTABLE),
+        (RETRIABLE, FaultClass.RETRIABLE),
+        (UNHEARD_OF, FaultClass.FATAL),
     ],
 )
 def test_the_gravest_reading_of_a_fault_wins(fault, verdict):

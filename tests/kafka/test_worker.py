@@ -20,10 +20,10 @@ from workload import (
 )
 
 from stream_detector.errors import ModelError, ModelSchemaError, OffsetsLostError, TopicMissingError
-from stream_detector.kafka import connections
 from stream_detector.kafka.clients import admin
 from stream_detector.registry import store
 from stream_detector.worker import loop
+from stream_detector.worker.output.producer import Connections
 
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 GROUP = {"session_timeout_ms": 6_000, "transaction_timeout_ms": 5_000}
@@ -55,7 +55,7 @@ def test_without_a_model_it_waits_and_says_how_to_make_one(config):
 def test_a_worker_without_records_hears_its_producer(config, monkeypatch):
     """What the client reports while nothing arrives is heard: kept, it would fill the memory, a megabyte a second."""
     heard = []
-    monkeypatch.setattr(connections.Connections, "on_stats", lambda _self, stats: heard.append(stats))
+    monkeypatch.setattr(Connections, "on_stats", lambda _self, stats: heard.append(stats))
     feed(config, telemetry(30))
     with Running(config, small_model()) as running:
         until(lambda: running.seen.records == 30, "all is committed")

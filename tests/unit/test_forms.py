@@ -13,9 +13,8 @@ from messages import Stored
 
 from stream_detector.kafka.faults import REFUSALS, Blame, blame
 from stream_detector.records import Alert, Contribution, DeadLetter, alert_from_json
-from stream_detector.worker.output import demands as demands_
-from stream_detector.worker.output.demands import LASTS, Demands
-from stream_detector.worker.output.forms import Outgoing, fitted, keyed, size, stamped
+from stream_detector.worker.output import topic_limits
+from stream_detector.worker.output.topic_limits import LASTS, Outgoing, TopicLimits, fitted, keyed, size, stamped
 
 HOUR = 3_600_000
 TOO_LARGE, TOO_LONG, WRONG_TIME, NO_KEY = map(
@@ -92,49 +91,49 @@ def test_an_alert_that_was_cut_is_an_alert_still(features, text, key, most):
 )
 def test_a_refused_form_is_not_sent_again(message, fault, differs):
     """The next form differs in what was refused, and so do those of messages like it."""
-    demands = Demands("topic")
-    assert demands.form(message) is message
-    demands.learn(message, fault)
-    form = demands.form(message)
+    limits = TopicLimits("topic")
+    assert limits.form(message) is message
+    limits.learn(message, fault)
+    form = limits.form(message)
     assert getattr(form, differs) != getattr(message, differs)
     like_it = replace(message, id="another")
-    assert getattr(demands.form(like_it), differs) != getattr(message, differs)
+    assert getattr(limits.form(like_it), differs) != getattr(message, differs)
 
 
 @given(st.lists(st.sampled_from([TOO_LARGE, TOO_LONG, WRONG_TIME, NO_KEY]), min_size=1, max_size=30))
 def test_a_ladder_has_an_end(faults):
     """However often a topic refuses, no form is sent twice for one reason, and after at most 14 tries there is none."""
-    demands, message = Demands("topic"), letter(b"k" * 100_000, b"v" * 100_000, timestamp_ms=1)
+    limits, message = TopicLimits("topic"), letter(b"k" * 100_000, b"v" * 100_000, timestamp_ms=1)
     seen = []
     for fault in [*faults, *[TOO_LARGE] * 12]:
-        form = demands.form(message)
+        form = limits.form(message)
         if form is None:
             break
         assert (form, fault.code()) not in seen
         seen.append((form, fault.code()))
-        demands.learn(form, fault)
-    assert demands.form(message) is None
+        limits.learn(form, fault)
+    assert limits.form(message) is None
     assert len(seen) <= 14
 
 
 def test_a_time_like_the_present_is_left_as_it_is():
     """Refusals of times far ahead and far behind say nothing of times near now."""
-    demands, now = Demands("topic"), int(time.time() * 1000)
+    limits, now = TopicLimits("topic"), int(time.time() * 1000)
     for off in (48 * HOUR, -48 * HOUR):
-        demands.learn(letter(timestamp_ms=now + off), WRONG_TIME)
+        limits.learn(letter(timestamp_ms=now + off), WRONG_TIME)
     near = letter(timestamp_ms=now - HOUR)
-    assert demands.form(near) is near
-    far = demands.form(letter(timestamp_ms=now + 60 * HOUR))
+    assert limits.form(near) is near
+    far = limits.form(letter(timestamp_ms=now + 60 * HOUR))
     assert dict(far.headers)["stream-detector.original.timestamp"] == str(now + 60 * HOUR).encode()
 
 
 def test_a_topic_that_stamps_by_itself_gets_the_original_time_in_a_header():
     """Where the broker's time takes the place of the record's, the record's would be lost."""
-    demands = Demands("topic")
-    demands.stamps = True
-    form = demands.form(letter(timestamp_ms=1_000))
+    limits = TopicLimits("topic")
+    limits.stamps = True
+    form = limits.form(letter(timestamp_ms=1_000))
     assert (form.timestamp_ms, dict(form.headers)["stream-detector.original.timestamp"]) == (0, b"1000")
-    assert demands.form(alert()) == alert()
+    assert limits.form(alert()) == alert()
 
 
 def test_forms_leave_alone_what_needs_no_change():
@@ -159,34 +158,34 @@ def test_every_refusal_has_one_blame_and_the_unheard_of_may_pass():
 def test_what_was_refused_long_ago_is_tried_again(monkeypatch, fault, stamps):
     """A topic may take more by now: one try in a while, which costs one refusal at most, and all is forgotten if it is taken."""
     clock, now = [1_000.0], int(time.time() * 1000)
-    monkeypatch.setattr(demands_.time, "monotonic", lambda: clock[0])
-    demands, message = Demands("topic"), letter(None, b"v" * 90_000, timestamp_ms=now - 24 * HOUR)
-    demands.stamps = stamps
+    monkeypatch.setattr(topic_limits.time, "monotonic", lambda: clock[0])
+    limits, message = TopicLimits("topic"), letter(None, b"v" * 90_000, timestamp_ms=now - 24 * HOUR)
+    limits.stamps = stamps
     whole = stamped(message) if stamps else message
-    demands.learn(whole, fault)
-    modest = demands.form(message)
+    limits.learn(whole, fault)
+    modest = limits.form(message)
     if not stamps or fault is not WRONG_TIME:
         assert modest != whole
     for taken in (False, False, True):
         clock[0] += LASTS - 1
-        assert demands.form(message) == modest
-        demands.settle()
+        assert limits.form(message) == modest
+        limits.settle()
         clock[0] += 1
-        if demands.form(message) == modest:  # the topic's own time is never tried again
+        if limits.form(message) == modest:  # the topic's own time is never tried again
             return
-        assert demands.form(message) == whole
-        demands.settle() if taken else demands.learn(whole, fault)
-        assert demands.form(message) == (whole if taken else modest)
+        assert limits.form(message) == whole
+        limits.settle() if taken else limits.learn(whole, fault)
+        assert limits.form(message) == (whole if taken else modest)
 
 
 def test_small_messages_prove_nothing(monkeypatch):
     """That a topic takes what it always took does not make it forget what it refused."""
     clock = [1_000.0]
-    monkeypatch.setattr(demands_.time, "monotonic", lambda: clock[0])
-    demands, large = Demands("topic"), letter(value=b"v" * 90_000)
-    demands.learn(large, TOO_LARGE)
+    monkeypatch.setattr(topic_limits.time, "monotonic", lambda: clock[0])
+    limits, large = TopicLimits("topic"), letter(value=b"v" * 90_000)
+    limits.learn(large, TOO_LARGE)
     clock[0] += LASTS
-    demands.form(letter())
-    demands.settle()
-    demands.learn(demands.form(large), TOO_LARGE)
-    assert size(demands.form(large)) <= 65_536
+    limits.form(letter())
+    limits.settle()
+    limits.learn(limits.form(large), TOO_LARGE)
+    assert size(limits.form(large)) <= 65_536

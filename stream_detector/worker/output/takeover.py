@@ -1,10 +1,10 @@
-"""Another producer takes the place of one in doubt, and nothing is left of the one before it."""
+"""Replacing a producer in doubt by another one, and ending what the one before it left open."""
 
 from collections.abc import Callable
 
-from stream_detector.worker.output.outbox import Outbox
-from stream_detector.worker.output.standing import State
+from stream_detector.worker.output.states import State
 from stream_detector.worker.output.transaction import Transaction
+from stream_detector.worker.output.transactional_output import TransactionalOutput
 from stream_detector.worker.source import Source
 
 __all__ = ["Takeover"]
@@ -13,27 +13,27 @@ __all__ = ["Takeover"]
 class Takeover:
     """Replaces a worker's producers; `made` counts them.
 
-    What cannot be certain to be as the worker knows it is displaced, to be placed anew. `failed` is called where a step
-    does not succeed, which is then to be tried again. `topics` are those that the worker writes to.
+    Partitions whose state is in doubt are displaced, to be placed anew. `failed` is called where a step does not
+    succeed, which is then to be tried again. `topics` are those that the worker writes to.
     """
 
     def __init__(
         self,
         transaction: Transaction,
-        outbox: Outbox,
+        output: TransactionalOutput,
         source: Source,
         topics: tuple[str, ...],
         failed: Callable[[], None],
     ) -> None:
         self.made = 0
-        self._transaction, self._outbox, self._source = transaction, outbox, source
+        self._transaction, self._output, self._source = transaction, output, source
         self._topics, self._failed = topics, failed
         self._swept = False
 
     def replace(self) -> bool:
         """Makes another producer for one in doubt, or one to be retired; whether there is a producer then.
 
-        Of one that retires nothing is in doubt, so that partitions stay as they are.
+        A producer that retires leaves nothing in doubt, so partitions stay as they are.
         """
         retired = self._transaction.retire()
         if self._transaction.state is not State.DOUBTFUL:
@@ -48,10 +48,13 @@ class Takeover:
         return False
 
     def sweep(self) -> bool:
-        """Makes sure that nothing is left of producers before this one, once by each; whether nothing is."""
+        """Ends what producers before this one left open, once by each producer; whether that is done."""
         owned = self._source.assignment.owned
         if not self._swept and owned:
-            self._swept = self._outbox.sweep(self._topics, {owned[0]: 0}, self._source.membership)
+            self._output.written = self._topics
+            self._swept = self._transaction.sweep(
+                self._topics, {owned[0]: 0}, self._source.membership, self._output.on_swept
+            )
             if not self._swept:
                 self._give_up()
         return self._swept

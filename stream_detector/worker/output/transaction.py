@@ -11,31 +11,29 @@ same transactional id takes over, which ends whatever was open and fences what i
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from math import inf
+from threading import RLock
+from typing import Any, TypeVar, cast
 
 import structlog
 from confluent_kafka import KafkaError as Fault
 from confluent_kafka import KafkaException
 
 from stream_detector.errors import FencedError
-from stream_detector.kafka.bounded import bounded
-from stream_detector.kafka.connections import is_member
-from stream_detector.kafka.faults import FENCED, Blame, Verdict, blame, classify
-from stream_detector.kafka.identity import TopicIds, labelled
+from stream_detector.kafka.faults import FENCED, Blame, FaultClass, blame, classify
+from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Header, TopicPartition
-from stream_detector.worker.output.producer import ANY, NO_TIME, Connect, Delivered, TransactionalClient
-from stream_detector.worker.output.standing import Standing, State
+from stream_detector.worker.output.producer import ANY, NO_TIME, Connect, Delivered, TransactionalProducer, is_member
+from stream_detector.worker.output.states import MOVES, State
 
 __all__ = ["Offsets", "Transaction"]
 
 Offsets = Mapping[TopicPartition, int]
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 FENCED_TWICE = 60.0  # seconds; two fencings within them are no accident
 INIT_SLICE = 2.0  # seconds that one attempt to take over may block
-RETRY_PAUSE = 0.05  # seconds; most retriable calls have waited long enough themselves
-GRACE = 5.0  # seconds beyond its own time limit that a call of the client may take
-QUICK = 0.05  # seconds; the client repeats a request that got no answer later than this
 RECENT = 0.02  # seconds after a commit in which the broker may still be writing its markers
 SETTLED = 60.0  # seconds after a commit in which the broker has written its markers, whatever it went through
 LONG_REST = 3_600.0  # seconds; brokers forget transactional ids after days, unless told otherwise
@@ -44,13 +42,31 @@ SWEEP = b"stream-detector.sweep"  # the key of messages that are only written to
 log = structlog.get_logger(__name__)
 
 
-class Transaction:
-    """The transactional producer of one worker; used by one thread only.
+def _exclusive(method: Method) -> Method:
+    """Has a method raise `RuntimeError` in a thread that comes while another one is inside of any such method."""
 
-    `connect` makes a producer that reports connection faults and statistics to the callbacks given.
-    `timeout` is the broker's transaction timeout, seconds; `beat` is called while the client waits;
-    `topic_ids` are committed beside the offsets. Faults of Kafka are not raised: they
-    turn up as `state` and `fault` (the last one), except `FencedError`.
+    @wraps(method)
+    def guarded(self: "Transaction", *args: Any, **named: Any) -> Any:
+        if not self._inside.acquire(blocking=False):
+            raise RuntimeError(f"{method.__name__}() of the transaction was called while another thread uses it")
+        try:
+            return method(self, *args, **named)
+        finally:
+            self._inside.release()
+
+    return cast("Method", guarded)
+
+
+class Transaction:
+    """Runs the transactions of one worker, one after another.
+
+    One thread at a time may use it: one that comes while another is inside gets a `RuntimeError`. Between two calls it
+    may be handed to another thread, as the worker's loop does for a commit whose end it waits for; `state`, `fault` and
+    `age` are for the thread that has it.
+
+    `connect` makes a producer that reports connection faults and statistics to the callbacks given. `timeout` is the
+    broker's transaction timeout, seconds; `beat` is called while the client waits; `topic_ids` are committed beside the
+    offsets. Faults of Kafka turn up as `state` and `fault`, the last one; only `FencedError` is raised.
     """
 
     def __init__(
@@ -61,86 +77,83 @@ class Transaction:
         beat: Callable[[], None] = lambda: None,
         topic_ids: TopicIds | None = None,
     ) -> None:
-        self._standing = Standing()
-        self._client = TransactionalClient(connect, beat)
+        self.state = State.DOUBTFUL
+        self._inside = RLock()
+        self._producer = TransactionalProducer(connect, beat, {} if topic_ids is None else topic_ids)
         self._timeout = timeout
         self._slot = slot
-        self._beat = beat
-        self._topic_ids = {} if topic_ids is None else topic_ids
-        self._slow = False
         self._opened_at = 0.0
         self._ended_at = self._ready_at = -inf
         self._fenced_at = -FENCED_TWICE
 
     @property
-    def state(self) -> State:
-        """Where the producer stands."""
-        return self._standing.state
-
-    @property
     def fault(self) -> Fault | None:
         """The last fault that the client told, or that ended a transaction."""
-        return self._client.fault
+        return self._producer.fault
 
+    @property
+    def age(self) -> float:
+        """Seconds since the open transaction began; 0 without one."""
+        return time.monotonic() - self._opened_at if self.state is State.OPEN else 0.0
+
+    @_exclusive
     def take_over(self) -> bool:
         """Leaves DOUBTFUL by a new producer; False when that did not succeed yet, to be tried again.
 
         Blocks at most about 2 s. Raises `FencedError` when the producer was fenced twice in a minute.
         """
         try:
-            self._client.connect().init_transactions(INIT_SLICE)
+            self._producer.start(INIT_SLICE)
         except KafkaException as error:
-            if self._verdict(error) is not Verdict.RETRY:
-                self._client.discard()
+            if self._class_of(error) is not FaultClass.RETRIABLE:
+                self._producer.discard()
             return False
-        self._client.connections.renew()
-        self._look_back()
         self._ready_at = time.monotonic()
-        self._standing.move(State.READY)
+        self._move(State.READY)
         return True
 
+    @_exclusive
     def retire(self) -> bool:
-        """READY -> DOUBTFUL when connections were lost while nothing was to do, or after a long rest; whether so.
+        """READY -> DOUBTFUL when connections were lost at rest, or after a long rest; whether so.
 
-        To be done between transactions, so that the next one need not find out, and be aborted; and
-        before the broker forgets a producer that writes nothing.
+        The next transaction would be aborted otherwise, or the broker forget a producer that writes nothing.
         """
-        if self.state is not State.READY:
-            return False
-        rest = time.monotonic() - max(self._ended_at, self._ready_at)
-        retired = (
-            self._client.connections.shaken
-            or rest > LONG_REST
-            or (rest < SETTLED and self._client.connections.were_lost())
+        rest, connections = time.monotonic() - max(self._ended_at, self._ready_at), self._producer.connections
+        retired = self.state is State.READY and (
+            connections.lost or rest > LONG_REST or (rest < SETTLED and connections.lost_since_check())
         )
         if retired:
             self._doubt()
         return retired
 
-    def attend(self) -> None:
-        """Lets the client call back; to be done ever and again, for what it has to tell is kept until then."""
-        self._client.serve(0)
+    @_exclusive
+    def poll(self) -> None:
+        """Lets the client call back, and deliver what it keeps until then; to be called often."""
+        self._producer.poll(0)
 
+    @_exclusive
     def begin(self) -> None:
         """READY -> OPEN, or DOUBTFUL when the connection did not last."""
-        self._standing.require(State.READY)
-        self._client.serve(0)
-        if self._client.connections.shaken:
+        if self.state is not State.READY:
+            raise RuntimeError(f"illegal move: the transaction is {self.state}, not {State.READY}")
+        self._producer.poll(0)
+        if self._producer.connections.lost:
             # The brokers were away meanwhile, and the client may hold on to a coordinator that is gone.
             self._doubt()
             return
-        self._client.doomed, self._client.fault = False, None
+        self._producer.doomed, self._producer.fault = False, None
         self._opened_at = time.monotonic()
         if self._opened_at - self._ended_at > SETTLED:
-            self._client.connections.forgive()
+            self._producer.connections.reset()
         try:
-            self._client.live.begin_transaction()
+            self._producer.live.begin_transaction()
         except KafkaException as error:
-            self._verdict(error)
+            self._class_of(error)
             self._doubt()
         else:
-            self._standing.move(State.OPEN)
+            self._move(State.OPEN)
 
+    @_exclusive
     def produce(
         self,
         topic: str,
@@ -154,17 +167,18 @@ class Transaction:
     ) -> Fault | None:
         """Adds a message to the open transaction; one that cannot be sent dooms the transaction.
 
-        Not so one that the client refuses as it is: that fault is returned, and the transaction goes on.
+        The fault is returned of a message that the client refuses as it is; the transaction goes on then.
         `timestamp_ms` 0 is now. `delivered` is told the message's own outcome, from a later call.
         """
-        if self.state is not State.OPEN or self._client.doomed:
+        if self.state is not State.OPEN or self._producer.doomed:
             return None
         try:
-            self._client.send(topic, key, value, headers, timestamp_ms, delivered, partition, self._timeout)
+            self._producer.send(topic, key, value, headers, timestamp_ms, delivered, partition, self._timeout)
         except KafkaException as error:
             return self._unsent(error)
         return None
 
+    @_exclusive
     def commit(self, offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
         """Ends the open transaction with `offsets` (the next to read, by partition); whether it did.
 
@@ -177,25 +191,26 @@ class Transaction:
         if time.monotonic() - self._ended_at < RECENT:
             # The broker takes nothing of a transaction while it writes the markers of the one before. The client
             # asks again after 20 ms for its first message, but after 100 ms for offsets.
-            self._client.deliver()
+            self._producer.deliver()
         if (
-            self._look_back()
+            self._producer.check_connections()
             or not self._send_offsets(offsets, membership())
-            or not self._client.have_arrived(self._timeout)
+            or not self._producer.await_arrival(self._timeout)
         ):
             self._roll_back()
             return False
-        self._standing.move(State.COMMITTING)
-        verdict = self._end(partial(self._client.live.commit_transaction, self._timeout))
-        if verdict is Verdict.ABORT:
+        self._move(State.COMMITTING)
+        failure = self._end(partial(self._producer.live.commit_transaction, self._timeout))
+        if failure is FaultClass.ABORTABLE:
             self._roll_back()
-        elif verdict or self._client.connections.shaken:
+        elif failure or self._producer.connections.lost:
             self._doubt()
         else:
-            self._standing.move(State.READY)
+            self._move(State.READY)
         self._ended_at = time.monotonic()
-        return verdict is None
+        return failure is None
 
+    @_exclusive
     def sweep(
         self,
         topics: Sequence[str],
@@ -205,109 +220,96 @@ class Transaction:
     ) -> bool:
         """Writes to every partition of `topics` and to the group, and aborts that; whether it went well.
 
-        From READY; to be done once by each new producer, before it commits. Its markers end what is left of the
-        producer before it, which this one's first commit would commit: offsets that reached the group's coordinator
-        only after their transaction was ended, and messages whose marker was never written, because a broker
-        that comes back passes over partitions without a leader (KAFKA-20734). `delivered` is told of each message.
+        Each new producer does it once, READY, before it commits. Its markers end what is left of the producer before
+        it, which this one's first commit would commit: offsets that reached the group's coordinator only after their
+        transaction was ended, and messages whose marker was never written, because a broker that comes back passes
+        over partitions without a leader (KAFKA-20734). `delivered` is told of each message.
         """
         try:
-            places = self._client.places(topics, self._timeout / 2)
+            partitions = self._producer.partitions(topics, self._timeout / 2)
         except KafkaException as error:
-            self._verdict(error)
+            self._class_of(error)
             return False
         self.begin()
-        self._look_back()
-        for topic, partition in places:
+        self._producer.check_connections()
+        for topic, partition in partitions:
             self.produce(topic, SWEEP, None, [], NO_TIME, delivered=delivered, partition=partition)
         done = self._fill(offsets, membership())
         self._roll_back()
         return done and self.state is State.READY
 
+    @_exclusive
     def abort(self) -> None:
         """OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; nothing in any other state."""
         if self.state is State.OPEN:
-            self._look_back()
+            self._producer.check_connections()
             self._roll_back()
 
+    @_exclusive
     def give_up(self) -> None:
         """READY -> DOUBTFUL: goes on with another producer."""
         if self.state is State.READY:
             self._doubt()
 
-    @property
-    def age(self) -> float:
-        """Seconds since the open transaction began; 0 without one."""
-        return time.monotonic() - self._opened_at if self.state is State.OPEN else 0.0
-
+    @_exclusive
     def close(self) -> None:
         """Aborts what is open and lets the producer go."""
         self.abort()
-        self._client.discard()
-        self._standing.move(State.CLOSED)
+        self._producer.discard()
+        self._move(State.CLOSED)
 
     def _roll_back(self) -> None:
         if self.state not in {State.OPEN, State.COMMITTING}:
             return
-        self._standing.move(State.ABORTING)
-        cause = self._client.fault
-        verdict = self._end(partial(self._client.live.abort_transaction, self._timeout))
-        self._client.fault = cause or self._client.fault
-        if verdict or self._client.connections.shaken:
+        self._move(State.ABORTING)
+        cause = self._producer.fault
+        failure = self._end(partial(self._producer.live.abort_transaction, self._timeout))
+        self._producer.fault = cause or self._producer.fault
+        if failure or self._producer.connections.lost:
             self._doubt()
         else:
-            self._client.serve(0)  # the reports of what was purged, before the next transaction counts its own
-            self._standing.move(State.READY)
+            self._producer.poll(0)  # the reports of what was purged, before the next transaction counts its own
+            self._move(State.READY)
 
     def _fill(self, offsets: Offsets, membership: bytes | None) -> bool:
-        """Whether the broker took the offsets, and all messages; only the offsets tell that it refuses them."""
+        """Whether the broker took offsets and messages; only the offsets tell that it refuses them."""
         deadline = time.monotonic() + self._timeout / 2
         while self._send_offsets(offsets, membership) and time.monotonic() < deadline:
-            self._client.deliver()
-            if not len(self._client.live):
-                return not self._client.doomed
+            self._producer.deliver()
+            if not len(self._producer.live):
+                return not self._producer.doomed
         return False
 
     def _send_offsets(self, offsets: Offsets, membership: bytes | None) -> bool:
         """Whether the broker took the offsets; retried with the same arguments, as it must be."""
         if self.state is not State.OPEN or not offsets or min(offsets.values()) < 0 or not is_member(membership):
             return False
-        places = [labelled(*partition, offset, self._topic_ids) for partition, offset in offsets.items()]
-        verdict = self._insist(
-            partial(self._client.live.send_offsets_to_transaction, places, membership, self._timeout / 2)
-        )
-        if verdict in {Verdict.FATAL, Verdict.RETRY}:  # the coordinator does not answer: nor would it to an abort
+        failure = self._attempt(partial(self._producer.send_offsets, offsets, membership, self._timeout))
+        if failure in {
+            FaultClass.FATAL,
+            FaultClass.RETRIABLE,
+        }:  # the coordinator does not answer: nor would it to an abort
             self._doubt()
-        return verdict is None and not self._client.doomed
+        return failure is None and not self._producer.doomed
 
-    def _end(self, call: Callable[[], object]) -> Verdict | None:
-        """Ends the transaction, and finds out whether the client repeated a request of the end by itself."""
-        verdict = self._insist(call)
-        self._client.serve(0)
-        if self._slow and not self._client.connections.shaken:
-            self._client.connections.inquire(self._client.serve)
-        return verdict
+    def _end(self, call: Callable[[], object]) -> FaultClass | None:
+        """Ends the transaction by a call, and finds out whether the client repeated it by itself."""
+        failure = self._attempt(partial(self._producer.retried, call, self._timeout))
+        self._producer.check_repetition()
+        return failure
 
-    def _insist(self, call: Callable[[], object]) -> Verdict | None:
-        """Makes a call, again and again while it may be; None when it succeeded."""
-        deadline = time.monotonic() + self._timeout
-        while True:
-            started = time.monotonic()
-            try:
-                bounded(call, self._timeout + GRACE, self._beat)
-            except KafkaException as error:
-                verdict = self._verdict(error)
-                if verdict is not Verdict.RETRY or time.monotonic() > deadline:
-                    return verdict
-                self._client.connections.shaken = True
-                self._client.serve(RETRY_PAUSE)
-            else:
-                return None
-            finally:
-                self._slow = self._slow or time.monotonic() - started > QUICK
+    def _attempt(self, call: Callable[[], object]) -> FaultClass | None:
+        """The class of the fault that a call ended with; None when it succeeded."""
+        try:
+            call()
+        except KafkaException as error:
+            return self._class_of(error)
+        return None
 
-    def _verdict(self, error: KafkaException) -> Verdict:
+    def _class_of(self, error: KafkaException) -> FaultClass:
+        """Keeps the fault as the last one, and classifies it."""
         fault: Fault = error.args[0]
-        self._client.fault = fault
+        self._producer.fault = fault
         if fault.code() in FENCED:
             self._note_fencing(fault)
         return classify(fault)
@@ -331,17 +333,18 @@ class Transaction:
         fault: Fault = error.args[0]
         if blame(fault) is Blame.MESSAGE:
             return fault
-        self._client.doomed = True
+        self._producer.doomed = True
         # Of a state that takes no messages the offsets will say why.
-        if fault.code() != Fault._STATE and self._verdict(error) is Verdict.FATAL:  # noqa: SLF001
+        if fault.code() != Fault._STATE and self._class_of(error) is FaultClass.FATAL:  # noqa: SLF001
             self._doubt()
         return None
 
-    def _look_back(self) -> bool:
-        """Before the end of a transaction: whether a connection was lost since the last time."""
-        self._slow = False
-        return self._client.look_back()
-
     def _doubt(self) -> None:
-        self._standing.move(State.DOUBTFUL)
-        self._client.discard()
+        self._move(State.DOUBTFUL)
+        self._producer.discard()
+
+    def _move(self, state: State) -> None:
+        """Raises `RuntimeError` when the move is not legal."""
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"illegal move of the transaction: {self.state} -> {state}")
+        self.state = state

@@ -17,7 +17,8 @@ from stream_detector.errors import OffsetsLostError
 from stream_detector.kafka import topics
 from stream_detector.kafka.clients import admin
 from stream_detector.kafka.faults import explained
-from stream_detector.kafka.identity import TopicIds, described, identified, ids
+from stream_detector.kafka.group import topic_id
+from stream_detector.kafka.topic_descriptions import TopicIds, described, ids
 from stream_detector.records import TopicPartition
 
 __all__ = ["Start", "Starts"]
@@ -101,7 +102,7 @@ class Starts:
         low, high = reach
         if held is None:
             return Start(low, committed=False, low=low, high=high)
-        identity, before = self.ids.get(place[0]), identified(held)
+        identity, before = self.ids.get(place[0]), topic_id(held)
         anew = None not in {identity, before} and before != identity
         if low <= held.offset <= high and not anew:
             return Start(held.offset, committed=True, low=low, high=high)

@@ -1,8 +1,13 @@
-"""How far a group has come: committed offsets beside the ends of the partitions."""
+"""A consumer group by its committed offsets: how far it has come, and in which topics.
+
+A topic that is deleted and created anew under the same name has another id. So the id is committed beside each offset,
+in its metadata.
+"""
 
 import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from confluent_kafka import KafkaError as Fault
@@ -10,12 +15,14 @@ from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.config import Config
-from stream_detector.kafka.clients import offsets_reader, require_broker, translate
+from stream_detector.kafka.clients import offsets_reader, require_broker
+from stream_detector.kafka.faults import translate
 from stream_detector.kafka.topics import watermarks
 from stream_detector.records import TopicPartition
 
-__all__ = ["PartitionProgress", "progress"]
+__all__ = ["PartitionProgress", "offset_metadata", "progress", "topic_id"]
 
+LABEL = "topic_id="
 TIMEOUT = 10.0  # seconds
 STARTING = {Fault.COORDINATOR_LOAD_IN_PROGRESS, Fault.COORDINATOR_NOT_AVAILABLE, Fault.NOT_COORDINATOR}
 
@@ -38,6 +45,18 @@ class PartitionProgress:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {**asdict(self), "lag": self.lag}
+
+
+@cache
+def offset_metadata(topic_id: str | None) -> str:
+    """Gives the text to commit beside an offset of a topic; the id is None where it is not known."""
+    return "" if topic_id is None else f"{LABEL}{topic_id}"
+
+
+def topic_id(committed: TopicPartitionOffset) -> str | None:
+    """Reads the topic's id that was committed beside an offset; None without one."""
+    text = committed.metadata or ""
+    return text.removeprefix(LABEL) if text.startswith(LABEL) else None
 
 
 def progress(config: Config) -> list[PartitionProgress]:

@@ -7,7 +7,6 @@ name looks like the old one to everybody who does not ask for it.
 from collections.abc import Iterable, Mapping
 
 from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka import TopicPartition as TopicPartitionOffset
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports these without saying so
     AclOperation,
     AdminClient,
@@ -15,9 +14,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 )
 
 from stream_detector.errors import BrokerUnavailableError
-from stream_detector.kafka.clients import translate
+from stream_detector.kafka.faults import translate
 
-__all__ = ["Described", "TopicIds", "described", "fault", "identified", "ids", "is_silent", "labelled"]
+__all__ = ["Described", "TopicIds", "described", "fault", "ids", "is_silent"]
 
 Described = TopicDescription | KafkaException
 """A topic's description, or why there is none."""
@@ -25,7 +24,6 @@ Described = TopicDescription | KafkaException
 TopicIds = Mapping[str, str]
 """Ids of topics, by name; those that the broker does not tell are left out."""
 
-LABEL = "topic_id="
 NOBODY = "AAAAAAAAAAAAAAAAAAAAAA"  # what a broker that knows no topic ids gives
 
 
@@ -51,19 +49,6 @@ def ids(found: Mapping[str, Described]) -> dict[str, str]:
     """The ids of the topics that were described."""
     told = {topic: str(each.topic_id) for topic, each in found.items() if not isinstance(each, KafkaException)}
     return {topic: identity for topic, identity in told.items() if identity != NOBODY}
-
-
-def labelled(topic: str, partition: int, offset: int, topics: TopicIds) -> TopicPartitionOffset:
-    """An offset to be committed, with the topic's id beside it where it is known."""
-    if topic in topics:
-        return TopicPartitionOffset(topic, partition, offset, f"{LABEL}{topics[topic]}")
-    return TopicPartitionOffset(topic, partition, offset)
-
-
-def identified(committed: TopicPartitionOffset) -> str | None:
-    """The id that was committed beside an offset; None without one."""
-    text = committed.metadata or ""
-    return text.removeprefix(LABEL) if text.startswith(LABEL) else None
 
 
 def is_silent(found: Mapping[str, Described]) -> bool:
