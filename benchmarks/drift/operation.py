@@ -18,7 +18,7 @@ from stream_detector.kafka.group import progress
 from stream_detector.kafka.sandbox import begin_at_end
 from stream_detector.records import TopicPartition
 from stream_detector.registry import store
-from stream_detector.registry.pointer import Pointer
+from stream_detector.registry.model_pointer import Pointer
 
 __all__ = ["WORKERS", "Operation", "Swap", "operate", "say"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from stream_detector.audit import alerts
+from stream_detector.audit import alerts_topic
 from stream_detector.audit.replay import RecordPosition, threshold_at
 from stream_detector.config import Config
 from stream_detector.detector import Outcome
@@ -120,7 +120,7 @@ def judged(config: Config, judge: Judge, start: RecordPosition, end: int) -> Ite
 
 def _recorded(config: Config, reach: Mapping[TopicPartition, Span]) -> dict[RecordPosition, tuple[float, float]]:
     found = {}
-    for alert in alerts.everything(config):
+    for alert in alerts_topic.everything(config):
         start, end = reach.get((alert.topic, alert.partition), (0, 0))
         if start <= alert.offset < end:
             found[RecordPosition(alert.topic, alert.partition, alert.offset, alert.row)] = alert.score, alert.threshold

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from stream_detector.audit import alerts
+from stream_detector.audit import alerts_topic
 from stream_detector.audit.differences import Difference, Judgement, differences
 from stream_detector.config import Config
 from stream_detector.errors import ModelNotFoundError, NotRetainedError
@@ -50,7 +50,7 @@ def replay(config: Config, alert_id: str) -> Replay:
     The configuration's record and threshold sections must be those of then. Raises
     `NotRetainedError` when the alert, its record or its model is gone.
     """
-    alert = alerts.find(config, alert_id)
+    alert = alerts_topic.find(config, alert_id)
     try:
         model = load(config, alert.model_version)
     except ModelNotFoundError as error:
@@ -104,7 +104,7 @@ def model_in_force(config: Config, place: RecordPosition) -> tuple[str, str]:
     """
     named = {
         alert.offset: alert.model_version
-        for alert in alerts.everything(config)
+        for alert in alerts_topic.everything(config)
         if (alert.topic, alert.partition) == place[:2]
     }
     if place.offset in named:

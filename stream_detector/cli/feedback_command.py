@@ -36,7 +36,7 @@ def feedback(
 
 
 def _give(config: Config, alert: str, verdict: Verdict, note: str, as_json: bool) -> None:
-    from stream_detector.audit.feedback import give
+    from stream_detector.audit.feedback_topic import give
 
     given = give(config, alert, verdict, note, operator())
     if as_json:
@@ -46,7 +46,7 @@ def _give(config: Config, alert: str, verdict: Verdict, note: str, as_json: bool
 
 
 def _summarise(config: Config, as_json: bool) -> None:
-    from stream_detector.audit.feedback import latest
+    from stream_detector.audit.feedback_topic import latest
 
     figure = precision(latest(config))
     if as_json:

@@ -22,7 +22,7 @@ from stream_detector.runtime.files import check_target
 
 if TYPE_CHECKING:
     from stream_detector.model import DetectorModel
-    from stream_detector.registry.pointer import Pointer
+    from stream_detector.registry.model_pointer import Pointer
     from stream_detector.table_scoring import ScoredRows
     from stream_detector.tracking.run_directory import RunDirectory
 

@@ -18,7 +18,7 @@ from stream_detector.runtime.files import check_target, write_file
 from stream_detector.runtime.logs import answer_in_json
 
 if TYPE_CHECKING:
-    from stream_detector.registry.pointer import Pointer
+    from stream_detector.registry.model_pointer import Pointer
 
 __all__ = ["models", "require_fit", "resolved"]
 
@@ -30,10 +30,10 @@ VersionArgument = Annotated[str, typer.Argument(help="Version, or its first char
 @models.command("ls")
 def list_(config: ConfigOption = None) -> None:
     """Lists published versions and what they are: current, previous, approved or first, shadow; and who chose them."""
-    from stream_detector.registry import pointer, store
+    from stream_detector.registry import model_pointer, store
 
     configuration = settings(config)
-    current, shadow = pointer.current(configuration), pointer.shadow(configuration)
+    current, shadow = model_pointer.current(configuration), model_pointer.shadow(configuration)
     table = Table("version", "published", "size", "role", "by", "when", "why")
     for info in store.versions(configuration):
         chosen = next((each for each in (current, shadow) if each and each.version == info.version), None)
@@ -188,11 +188,11 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Compares the candidate in shadow with the model in force: alerts added and lost, agreement, alert rates."""
-    from stream_detector.registry import pointer
+    from stream_detector.registry import model_pointer
     from stream_detector.worker.shadow import compared
 
     configuration = settings(config)
-    candidate = pointer.shadow(configuration)
+    candidate = model_pointer.shadow(configuration)
     if candidate is None:
         raise ModelNotFoundError("no candidate is in shadow; choose one with 'stream-detector models shadow VERSION'")
     found = compared(configuration, candidate.version, resolved(configuration, "current"))

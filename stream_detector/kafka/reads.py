@@ -17,7 +17,7 @@ from stream_detector.errors import BrokerUnavailableError, TopicMissingError
 from stream_detector.kafka.clients import reader
 from stream_detector.kafka.faults import TRANSLATION, translate
 
-__all__ = ["Reader", "backwards", "read"]
+__all__ = ["PartitionReader", "backwards", "read"]
 
 CHUNK_BYTES = 128 * 2**20  # of a chunk of several messages that is read backwards
 BATCH = 10_000  # messages handed out at once; the client's own queue bounds their bytes
@@ -32,7 +32,7 @@ def read(kafka: KafkaConfig, topic: str, partition: int, start: int, end: int) -
     A start that is no longer retained means the first record that is. Raises `TopicMissingError`,
     or `BrokerUnavailableError` after 30 s without progress.
     """
-    with Reader(kafka) as one:
+    with PartitionReader(kafka) as one:
         yield from one.read(topic, partition, start, end)
 
 
@@ -43,11 +43,11 @@ def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: in
     ends where the log begins. For who needs the last so many records of a kind that the log
     cannot select: take chunks until there are enough. Raises as `read` does.
     """
-    with Reader(kafka) as one:
+    with PartitionReader(kafka) as one:
         yield from one.backwards(topic, partition, end, step)
 
 
-class Reader:
+class PartitionReader:
     """One client for many reads, one after the other; a context manager.
 
     `beat` is called ever and again while it waits.

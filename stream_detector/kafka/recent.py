@@ -28,7 +28,7 @@ def reach(config: Config, count: int, since_ms: int | None = None) -> Reach:
     """
     tails = {place: _Tail(*span) for place, span in retained(config, since_ms).items()}
     lengths = {place: tail.end - tail.low for place, tail in tails.items()}
-    with reads.Reader(config.kafka) as reader:
+    with reads.PartitionReader(config.kafka) as reader:
         while True:
             shares = _shares(lengths, count)
             short = {}
@@ -42,7 +42,7 @@ def reach(config: Config, count: int, since_ms: int | None = None) -> Reach:
 
 def records(config: Config, reach: Reach) -> Iterator[list[Message]]:
     """The committed records of `reach` that are still retained, batch by batch, partition after partition."""
-    with reads.Reader(config.kafka) as reader:
+    with reads.PartitionReader(config.kafka) as reader:
         for (topic, partition), (start, end) in reach.items():
             yield from reader.read(topic, partition, start, end)
 
@@ -71,7 +71,7 @@ class _Tail:
     def __post_init__(self) -> None:
         self.start = self.end
 
-    def count_back(self, reader: reads.Reader, place: TopicPartition, count: int) -> int:
+    def count_back(self, reader: reads.PartitionReader, place: TopicPartition, count: int) -> int:
         """Counts on until there are `count`, or the log begins; returns how many there are."""
         step = 0
         while len(self.offsets) < count and self.start > self.low:

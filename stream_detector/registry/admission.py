@@ -15,10 +15,10 @@ from stream_detector.health import Health
 from stream_detector.kafka.retry import Patience
 from stream_detector.model import DetectorModel
 from stream_detector.registry import store
-from stream_detector.registry.refusals import Refusals
+from stream_detector.registry.model_pointer import Pointer
 from stream_detector.registry.suitability import check_at_start, check_declared
 
-__all__ = ["ModelSource", "admitted", "await_model", "published", "verified"]
+__all__ = ["ModelSource", "Refusals", "admitted", "await_model", "published", "verified"]
 
 ModelSource = Callable[[], DetectorModel | None]
 """The model to serve, None while there is none."""
@@ -27,6 +27,29 @@ LOOK = 1.0  # seconds between two looks for a first model
 REMEDY = "make one with 'stream-detector fit FILE --out MODEL' and 'stream-detector models import MODEL'"
 
 log = structlog.get_logger(__name__)
+
+
+class Refusals:
+    """What a worker has refused, from its start on; their number is its length."""
+
+    def __init__(self) -> None:
+        self.standing: str | None = None
+        """What the last pointer names and why it is refused; None once another one is considered."""
+        self._known: set[tuple[Pointer | None, str]] = set()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def note(self, pointer: Pointer | None, error: Exception, serving: str) -> None:
+        """A model that a pointer names, or a pointer that is none (None; the error names its offset), is refused.
+
+        Pointed to anew it is another decision, and said again. `serving` is the version that goes on instead.
+        """
+        version = pointer.version if pointer else "?"
+        self.standing = f"model {version[:16]} is refused, {serving[:16]} serves: {error}"
+        if (pointer, str(error)) not in self._known:
+            self._known.add((pointer, str(error)))
+            log.error("model refused, another one serves", version=version, serving=serving, why=str(error))
 
 
 def published(config: Config, refusals: Refusals) -> ModelSource:

@@ -18,8 +18,8 @@ from stream_detector.config import Config
 from stream_detector.errors import ModelFormatError, ModelNotFoundError, PointerMovedError
 from stream_detector.kafka import reads, topics
 from stream_detector.kafka.clients import MAX_MESSAGE_BYTES, send
-from stream_detector.registry import pointer as pointers
-from stream_detector.registry.pointer import (
+from stream_detector.registry import model_pointer
+from stream_detector.registry.model_pointer import (
     CURRENT,
     PARTITION,
     SHADOW,
@@ -164,7 +164,7 @@ def prune(config: Config, keep: int) -> list[str]:
     A version deleted cannot be served, replayed or rolled back to any more.
     """
     with exclusive(config) as moves:
-        named = [pointer.versions for pointer in (current(config), pointers.shadow(config)) if pointer]
+        named = [pointer.versions for pointer in (current(config), model_pointer.shadow(config)) if pointer]
         found = versions(config)
         sound = [info.version for info in found if not info.damaged]
         spared = frozenset(sound[len(sound) - keep :] if keep else ()).union(*named)

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from stream_detector.absence import telling
-from stream_detector.audit import alerts, feedback
+from stream_detector.audit import alerts_topic, feedback_topic
 from stream_detector.config import Config
 from stream_detector.detector import limits
 from stream_detector.errors import (
@@ -151,8 +151,8 @@ def _since(config: Config, trigger: Trigger) -> int | None:
 
 def _labels(config: Config, reach: Reach) -> AlertLabels:
     """What alerts and feedback say about the records to read, and all confirmed anomalies."""
-    in_time = sorted(feedback.latest(config).items(), key=lambda said: said[1].time)
-    flagged = (alert for alert in alerts.everything(config) if _within(alert, reach))
+    in_time = sorted(feedback_topic.latest(config).items(), key=lambda said: said[1].time)
+    flagged = (alert for alert in alerts_topic.everything(config) if _within(alert, reach))
     return AlertLabels(
         frozenset(alert.id for alert in flagged),
         tuple(name for name, said in in_time if said.verdict is Verdict.ANOMALY),

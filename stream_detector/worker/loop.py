@@ -24,8 +24,7 @@ from stream_detector.kafka.faults import explained
 from stream_detector.kafka.retry import Patience
 from stream_detector.model import DetectorModel
 from stream_detector.records import Arrivals, TopicPartition
-from stream_detector.registry.admission import ModelSource, await_model, published
-from stream_detector.registry.refusals import Refusals
+from stream_detector.registry.admission import ModelSource, Refusals, await_model, published
 from stream_detector.worker.batch import Batch, Pace
 from stream_detector.worker.drift_watch import DriftWatch
 from stream_detector.worker.interpreter import settled_heap

@@ -12,9 +12,8 @@ from stream_detector.config import Config
 from stream_detector.errors import KafkaError
 from stream_detector.kafka import topics
 from stream_detector.records import Message
-from stream_detector.registry.admission import verified
-from stream_detector.registry.pointer import SHADOW, Pointer, PointerWatch
-from stream_detector.registry.refusals import Refusals
+from stream_detector.registry.admission import Refusals, verified
+from stream_detector.registry.model_pointer import SHADOW, Pointer, PointerWatch
 from stream_detector.registry.suitability import check_against
 from stream_detector.worker.candidate import Candidate
 from stream_detector.worker.judge import Judge

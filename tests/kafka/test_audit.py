@@ -10,7 +10,7 @@ import yaml
 from confluent_kafka import TopicPartition
 from workload import THRESHOLD, Running, committed, feed, fresh_config, record, small_model, telemetry, with_alerts
 
-from stream_detector.audit import alerts
+from stream_detector.audit import alerts_topic
 from stream_detector.audit.backtest import backtest
 from stream_detector.audit.differences import differences
 from stream_detector.audit.replay import RecordPosition, judgement, model_in_force, replay
@@ -58,7 +58,7 @@ def place(alert):
 
 def test_every_alert_replays_to_itself(judged):
     """All alerts, warming ones among them, come out field by field as they were raised."""
-    found_alerts = list(alerts.everything(judged))
+    found_alerts = list(alerts_topic.everything(judged))
     assert {alert.threshold_state for alert in found_alerts} == {"warming", "rolling"}
     model = small_model()
     again = {alert.id: judgement(judged, model, place(alert)) for alert in found_alerts}
@@ -67,7 +67,7 @@ def test_every_alert_replays_to_itself(judged):
 
 def test_what_was_not_flagged_is_judged_normal_or_dead_again(judged):
     """A record without an alert is explained too, with its threshold; one that is no JSON is a dead letter."""
-    flagged = {place(alert) for alert in alerts.everything(judged)}
+    flagged = {place(alert) for alert in alerts_topic.everything(judged)}
     topic = judged.topics.telemetry[0]
     normal = next(p for at in range(300, 400) if (p := RecordPosition(topic, 0, at)) not in flagged)
     said = judgement(judged, small_model(), normal)
@@ -86,7 +86,7 @@ def is_broken(offset, partition=0):
 
 def test_the_model_in_force_is_the_one_that_alerts_name(judged):
     """A flagged record's own alert names it; between two that agree it is theirs; at the end it is the current."""
-    flagged = sorted(a.offset for a in alerts.everything(judged) if a.partition == 0)
+    flagged = sorted(a.offset for a in alerts_topic.everything(judged) if a.partition == 0)
     topic, version = judged.topics.telemetry[0], small_model().version
     between = next(at for at in range(flagged[0], flagged[-1]) if at not in flagged)
     for offset, known in ((flagged[0], "its alert"), (between, "before and after"), (flagged[-1] + 1, "current now")):
@@ -97,7 +97,7 @@ def test_the_model_in_force_is_the_one_that_alerts_name(judged):
 
 def test_a_tampered_alert_is_a_mismatch_that_names_the_field(judged, tmp_path, path, command):
     """A forged score and a forged expectation are both shown, and the exit code is 8."""
-    honest = next(alert for alert in alerts.everything(judged) if alert.partition == 1)
+    honest = next(alert for alert in alerts_topic.everything(judged) if alert.partition == 1)
     first = honest.contributions[0]._replace(expected=-1e6)
     forged = replace(honest, score=honest.score + 0.0001, contributions=(first, *honest.contributions[1:]))
     assert command("replay", honest.id, "-c", path)[0] == 0
@@ -112,7 +112,7 @@ def test_a_tampered_alert_is_a_mismatch_that_names_the_field(judged, tmp_path, p
 
 def test_an_alert_of_another_threshold_setting_differs(judged, tmp_path, command):
     """Replayed under another target alert rate, the threshold differs: 8, with the sections to look at."""
-    alert = next(a for a in alerts.everything(judged) if a.threshold_state == "rolling")
+    alert = next(a for a in alerts_topic.everything(judged) if a.threshold_state == "rolling")
     other = written(judged, tmp_path, threshold=THRESHOLD | {"target_alert_rate": 0.05})
     code, out, err = command("replay", alert.id, "-c", other)
     assert code == 8
@@ -122,7 +122,7 @@ def test_an_alert_of_another_threshold_setting_differs(judged, tmp_path, command
 
 def test_commands_answer_for_people_and_for_programs(judged, path, command):
     """`explain` shows a table or JSON, `replay` says match; both exit with 0."""
-    alert = next(a for a in alerts.everything(judged) if a.partition == 2)
+    alert = next(a for a in alerts_topic.everything(judged) if a.partition == 2)
     where = ("--partition", alert.partition, "--offset", alert.offset)
     code, out, _ = command("explain", *where, "-c", path)
     assert code == 0
@@ -220,7 +220,7 @@ def delete_before(config, topic, partition, offset):
 
 def test_an_alert_whose_model_is_gone_cannot_be_replayed(judged):
     """The version that the alert names is said to be missing."""
-    alert = next(alert for alert in alerts.everything(judged) if alert.partition == 0)
+    alert = next(alert for alert in alerts_topic.everything(judged) if alert.partition == 0)
     unknown = "0" * 64
     config = with_alerts(judged, [replace(alert, model_version=unknown)])
     with pytest.raises(NotRetainedError, match=f"{unknown} is not on topic"):

@@ -6,7 +6,7 @@ import pytest
 from workload import THRESHOLD, Running, feed, fresh_config, small_model, telemetry, with_alerts
 
 from benchmarks.drift.dispositions import dispositions
-from stream_detector.audit import alerts
+from stream_detector.audit import alerts_topic
 from stream_detector.kafka import topics
 from stream_detector.registry import store
 
@@ -37,7 +37,7 @@ def test_a_sound_run_has_no_faults(judged):
 
 def test_each_fault_is_counted_as_what_it_is(judged):
     """An alert taken away is lost, one written twice duplicated, one forged a mismatch."""
-    first, second, third, *others = alerts.everything(judged)
+    first, second, third, *others = alerts_topic.everything(judged)
     assert len(others) > 5
     assert reckoned(with_alerts(judged, [second, third, *others])) == (1, 0, 0)
     assert reckoned(with_alerts(judged, [first, first, second, third, *others])) == (0, 1, 0)
@@ -47,7 +47,7 @@ def test_each_fault_is_counted_as_what_it_is(judged):
 
 def test_an_alert_on_a_normal_record_is_a_mismatch(judged):
     """A replay does not flag the record."""
-    found = list(alerts.everything(judged))
+    found = list(alerts_topic.everything(judged))
     places = {(alert.partition, alert.offset) for alert in found}
     normal = next(offset for offset in range(250) if (0, offset) not in places)
     invented = replace(next(alert for alert in found if alert.partition == 0), offset=normal)

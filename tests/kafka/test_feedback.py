@@ -7,8 +7,8 @@ import pytest
 import yaml
 from workload import everything
 
-from stream_detector.audit import alerts
-from stream_detector.audit.feedback import give, latest
+from stream_detector.audit import alerts_topic
+from stream_detector.audit.feedback_topic import give, latest
 from stream_detector.errors import ConfigError, NotRetainedError, TopicMissingError
 from stream_detector.records import Alert
 from stream_detector.records.feedback import Verdict, precision
@@ -65,8 +65,8 @@ def test_the_last_verdict_on_an_alert_counts(config):
 def test_an_alert_is_found_by_its_whole_id(config):
     """The alert of record 1 is that one, not the one of record 11 or 117, whichever partition holds it."""
     for offset in (1, 11, 117):
-        assert alerts.find(config, identifier(offset)).offset == offset
-    assert {alert.offset for alert in alerts.everything(config)} == set(range(120))
+        assert alerts_topic.find(config, identifier(offset)).offset == offset
+    assert {alert.offset for alert in alerts_topic.everything(config)} == set(range(120))
 
 
 @pytest.mark.parametrize("alert_id", ["telemetry-0-120", "telemetry-1-7", "other-0-7"])

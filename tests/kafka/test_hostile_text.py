@@ -15,7 +15,7 @@ import stream_detector
 from consumers.tail import main as tail
 from producers.replay import main as replay_telemetry
 from producers.simulator import main as simulate
-from stream_detector.audit import alerts
+from stream_detector.audit import alerts_topic
 from stream_detector.cli import main
 from stream_detector.records.pointer import Pointer
 from stream_detector.registry import store
@@ -98,7 +98,7 @@ def checked(capfd, args, ended, code=None):
 
 def test_there_is_an_alert_and_there_are_dead_letters(world):
     """The far-off record was flagged, so that what follows is about a hostile alert, too."""
-    assert COUNT in {alert.offset for alert in alerts.everything(world[0])}
+    assert COUNT in {alert.offset for alert in alerts_topic.everything(world[0])}
 
 
 @pytest.mark.parametrize(

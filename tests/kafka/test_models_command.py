@@ -10,7 +10,7 @@ from workload import alter, feed, fresh_config, published, small_model
 
 from stream_detector.cli import main
 from stream_detector.kafka.clients import plain_producer
-from stream_detector.registry import pointer, store
+from stream_detector.registry import model_pointer, store
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_no_way_leads_to_a_model_of_other_records(config, command):
         code, _, err = command(*args)
         assert (code, "'flow', 'pressure'" in err, len(err.splitlines())) == (4, True, 1), args
     assert store.current(config) == before
-    assert pointer.shadow(config) is None
+    assert model_pointer.shadow(config) is None
     _, told, _ = command("status", noun=())
     (line,) = (line for line in told.splitlines() if line.startswith("trouble: "))
     assert "'flow', 'pressure'" in line

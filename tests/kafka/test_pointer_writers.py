@@ -15,7 +15,7 @@ from stream_detector.kafka import topics
 from stream_detector.kafka.clients import admin
 from stream_detector.records.pointer import Pointer
 from stream_detector.registry import store
-from stream_detector.registry.pointer import PointerWatch
+from stream_detector.registry.model_pointer import PointerWatch
 
 GROUP = {"session_timeout_ms": 6_000, "transaction_timeout_ms": 5_000, "batch_records": 256}
 
@@ -145,7 +145,7 @@ def test_no_writer_stops_a_worker(config, spoil):
 
 def test_a_models_topic_that_is_deleted_is_said_once(config, monkeypatch):
     """A worker goes on with its model, says that the topic is gone, and follows the pointer of a new one."""
-    monkeypatch.setattr("stream_detector.registry.pointer.LOOK", 0.5)
+    monkeypatch.setattr("stream_detector.registry.model_pointer.LOOK", 0.5)
     monkeypatch.setattr("stream_detector.worker.model_swap.PAUSE", 0.2)
     (version,) = published(config, small_model(0))
     with capture_logs() as logs, Running(config, None) as running:

@@ -22,8 +22,8 @@ from stream_detector.errors import (
 )
 from stream_detector.kafka import reads
 from stream_detector.kafka.clients import admin
-from stream_detector.registry import pointer, store
-from stream_detector.registry.pointer import PointerWatch, exclusive
+from stream_detector.registry import model_pointer, store
+from stream_detector.registry.model_pointer import PointerWatch, exclusive
 
 
 def sha(artifact):
@@ -254,7 +254,7 @@ def test_a_pointer_can_be_read_as_soon_as_it_has_moved(make_config, hold_back):
         moved = store.promote(config, two, "job", "second")
         assert store.current(config) == moved
         store.shadow(config, one, "job", "try")
-        assert pointer.shadow(config).version == one
+        assert model_pointer.shadow(config).version == one
 
 
 def test_a_pointer_that_readers_cannot_see_yet_has_moved_all_the_same(make_config, hold_back, monkeypatch):
@@ -262,7 +262,7 @@ def test_a_pointer_that_readers_cannot_see_yet_has_moved_all_the_same(make_confi
     config = make_config()
     one, two = (store.store(config, artifact) for artifact in (b"one", b"two"))
     store.promote(config, one, "job", "first")
-    monkeypatch.setattr(pointer, "READABLE", 0.2)
+    monkeypatch.setattr(model_pointer, "READABLE", 0.2)
     with capture_logs() as lines, hold_back(config, seconds=60.0):
         store.promote(config, two, "job", "second")
         assert store.current(config).version == one

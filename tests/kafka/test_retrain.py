@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition
 from formats import batch
 from workload import MODEL_CONFIG, Running, alerts, everything, feed, small_model, telemetry
 
-from stream_detector.audit import feedback
+from stream_detector.audit import feedback_topic
 from stream_detector.errors import DataError, ModelSchemaError, PointerMovedError, TopicMissingError
 from stream_detector.kafka.clients import admin
 from stream_detector.model import DetectorModel
@@ -169,8 +169,8 @@ def test_what_is_left_out_is_counted_in_the_artifact(make_own, produce):
         running.join()
     raised = [f"{config.topics.telemetry[0]}-{partition}-{offset}" for partition, offset in alerts(config)]
     for alert in raised[:3]:
-        feedback.give(config, alert, Verdict.ANOMALY, "", "tester")
-    feedback.give(config, raised[3], Verdict.FALSE_ALARM, "", "tester")
+        feedback_topic.give(config, alert, Verdict.ANOMALY, "", "tester")
+    feedback_topic.give(config, raised[3], Verdict.FALSE_ALARM, "", "tester")
 
     lineage = run_once(config, publish=False).model.lineage
 
@@ -192,7 +192,7 @@ def test_confirmed_anomalies_are_tried_by_the_gate(make_own, produce):
     with Running(config, small_model(), until_end=True) as running:
         running.join()
     partition, offset = min(alerts(config), key=lambda place: place[1])
-    feedback.give(config, f"{config.topics.telemetry[0]}-{partition}-{offset}", Verdict.ANOMALY, "", "tester")
+    feedback_topic.give(config, f"{config.topics.telemetry[0]}-{partition}-{offset}", Verdict.ANOMALY, "", "tester")
     strange = b'{"alert": "x", "verdict": "anomaly", "note": "", "who": "", "time": ""}'
     produce(config, config.topics.feedback, [b"no verdict", strange], keys=[b"a", b"x"])
     feed(config, telemetry(900, seed=4, anomalies=0.0))

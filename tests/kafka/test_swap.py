@@ -33,7 +33,7 @@ from stream_detector.errors import KafkaError
 from stream_detector.kafka.clients import plain_producer
 from stream_detector.model import DetectorModel
 from stream_detector.registry import store
-from stream_detector.registry.pointer import Pointer, PointerWatch
+from stream_detector.registry.model_pointer import Pointer, PointerWatch
 from stream_detector.worker.model_swap import Succession
 from stream_detector.worker.source import Source
 

@@ -12,7 +12,7 @@ from stream_detector.golden import NINES, SHARE
 from stream_detector.model import DetectorModel
 from stream_detector.records import CONNECT, alert_from_json
 from stream_detector.records.control_events import ControlEvent
-from stream_detector.registry.pointer import told_by
+from stream_detector.registry.model_pointer import told_by
 
 HEADS = sorted(path for path in (Path(__file__).parents[1] / "fixtures").iterdir() if path.is_dir())
 pytestmark = pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)

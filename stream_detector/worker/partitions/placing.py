@@ -7,7 +7,7 @@ from typing import cast
 
 from stream_detector.config import KafkaConfig
 from stream_detector.health import Health
-from stream_detector.kafka.reads import Reader
+from stream_detector.kafka.reads import PartitionReader
 from stream_detector.records import Message, TopicPartition, values_of
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
@@ -28,7 +28,7 @@ class Placing:
         self.starts: dict[TopicPartition, Start] = {}
         """As looked up last; of owned partitions only."""
         self._stale: set[TopicPartition] = set()
-        self._reader: Reader | None = None
+        self._reader: PartitionReader | None = None
 
     def look_up(self, partitions: Iterable[TopicPartition]) -> None:
         """Finds the starts that are not known, or out of date; raises as `Starts.find`."""
@@ -68,7 +68,7 @@ class Placing:
             self._reader = None
 
     def _before(self, partition: TopicPartition, end: int, step: int) -> Iterator[list[Message]]:
-        self._reader = self._reader or Reader(self._kafka, self._health.beat)
+        self._reader = self._reader or PartitionReader(self._kafka, self._health.beat)
         return cast("Iterator[list[Message]]", self._reader.backwards(*partition, end, step))
 
     def _noting(

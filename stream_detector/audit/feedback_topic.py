@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 from confluent_kafka import Message
 
-from stream_detector.audit import alerts
+from stream_detector.audit import alerts_topic
 from stream_detector.config import Config
 from stream_detector.kafka import reads, topics
 from stream_detector.kafka.clients import send
@@ -31,7 +31,7 @@ def give(config: Config, alert_id: str, verdict: Verdict, note: str, who: str) -
     such alert, and a `KafkaError` when the verdict was not acknowledged.
     """
     topics.require(config.kafka, [config.topics.feedback])
-    alerts.find(config, alert_id)
+    alerts_topic.find(config, alert_id)
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
     feedback = Feedback(alert_id, verdict, note[:MAX_NOTE], who[:MAX_WHO], time)
     send(config.kafka, config.topics.feedback, alert_id.encode(), feedback.to_json())
