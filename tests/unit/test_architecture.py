@@ -12,11 +12,22 @@ MEMBER = re.compile(r"`[\w/]+\.py`: `[\w.]+`")
 TOP = "the root"
 
 
-def table(heading):
-    """The cells of the rows of the first table below a heading."""
-    below = text_of(PAGE).split(f"## {heading}\n", 1)[1]
+def table(page, heading):
+    """The cells of the rows of the first table below a heading of a page."""
+    below = text_of(page).split(f"## {heading}\n", 1)[1]
     rows = re.findall(r"^\|.*\|$", below.split("\n## ", 1)[0], re.MULTILINE)
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def unanswered(page):
+    """The questions whose answer is not one file and one function."""
+    return [question for question, answer in table(page, "Where do I find") if not MEMBER.fullmatch(answer)]
+
+
+def forbidden(page, found):
+    """The imports between folders that the page does not allow, by the folder that has them."""
+    told = {row[0].strip("`"): set(re.findall(r"`([^`]+)`", row[2])) for row in table(page, "Folders and borders")}
+    return {here: more for here, others in found.items() if (more := others - told.get(here, set()) - {TOP})}
 
 
 def folder(path):
@@ -53,16 +64,22 @@ def home(name):
 
 def test_each_question_has_one_answer():
     """Where something is found is one file and one function, which `test_named_code` looks up."""
-    rows = table("Where do I find")
-
-    assert len(rows) > 10
-    assert [question for question, answer in rows if not MEMBER.fullmatch(answer)] == []
+    assert len(table(PAGE, "Where do I find")) > 10
+    assert unanswered(PAGE) == []
 
 
 def test_the_table_of_folders_allows_every_import():
     """A folder imports only what its row of the table names, and each folder has a row."""
-    told = {row[0].strip("`"): set(re.findall(r"`([^`]+)`", row[2])) for row in table("Folders and borders")}
-    found = imported()
+    assert {row[0].strip("`") for row in table(PAGE, "Folders and borders")} == set(imported())
+    assert forbidden(PAGE, imported()) == {}
 
-    assert told.keys() == found.keys()
-    assert {here: more for here, others in found.items() if (more := others - told[here] - {TOP})} == {}
+
+def test_two_answers_and_a_forbidden_import_are_found():
+    """The checks themselves: an answer of two functions, and an import that no row names."""
+    page = (
+        "## Where do I find\n| a | b |\n|---|---|\n| one? | `a/b.py`: `c` |\n| two? | `a/b.py`: `c`, `a/b.py`: `d` |\n"
+        "## Folders and borders\n| a | b | c |\n|---|---|---|\n| `kafka` | transport | `config` |\n"
+    )
+
+    assert unanswered(page) == ["two?"]
+    assert forbidden(page, {"kafka": {"config", "worker", TOP}}) == {"kafka": {"worker"}}
