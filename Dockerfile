@@ -45,6 +45,7 @@ COPY --from=package /package /opt/venv
 # The programs around the detector, for `python -m`: names as general as theirs are not installed.
 COPY consumers /opt/programs/consumers
 COPY producers /opt/programs/producers
+COPY demo /opt/programs/demo
 # One thread a process: threads that share a core with the Kafka client make both slower.
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/programs PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 # The scoring kernel, compiled for the processor that builds; on another kind each container compiles its own.

@@ -5,8 +5,11 @@ from typing import Annotated
 import typer
 
 from stream_detector.cli.common import ConfigOption, answers, prepare_scoring, settings, stop_on_signal
+from stream_detector.errors import ConfigError
 
 __all__ = ["demo", "run"]
+
+NOT_INSTALLED = {"demo", "demo.run_demo", "consumers", "producers"}
 
 
 def run(
@@ -39,6 +42,13 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the telemetry, its faults and the fit.")] = 7,
 ) -> None:
     """Shows it all: an embedded Kafka, simulated telemetry with faults, a fit, alerts, a summary."""
-    from stream_detector.demo import run_demo
-
+    try:
+        from demo.run_demo import run_demo
+    except ModuleNotFoundError as error:
+        if error.name not in NOT_INSTALLED:
+            raise
+        raise ConfigError(
+            "the demo is not part of the installed package: run it in a checkout of the repository (make demo) "
+            "or in the image (stream-detector demo)"
+        ) from None
     run_demo(seed=seed)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from demo.reckoning import Reckoning
+from demo.run_demo import CONFIG
 from producers.simulator import Simulation, simulate
 from stream_detector.config import load_config
-from stream_detector.demo import CONFIG, Reckoning
 from stream_detector.records import Alert
 
 ALERT = Alert(

@@ -31,7 +31,7 @@ FLOORS = (  # from the ground up: a folder of the package, or a module beside th
     {"worker"},
     {"audit"},
     {"retraining"},
-    {"demo", "cli"},
+    {"cli"},
     {"__main__"},
 )
 KNOWN = {  # violations that are still there; a number may only fall

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("stream_detector", "consumers", "producers")
+PACKAGES = ("stream_detector", "consumers", "producers", "demo")
 FORBIDDEN_EVERYWHERE = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
 WITHOUT_TORCH = (
@@ -17,6 +17,7 @@ WITHOUT_TORCH = (
     "stream_detector/worker/output/",
 )
 PROGRAMS = ("consumers", "producers")
+DEMO_COMMAND = "stream_detector/cli/run_command.py"  # which starts the demo where it is at hand
 FOR_PROGRAMS = ("records", "tables", "config", "runtime", "errors", "kafka")
 CLIENTS = ("kafka", "worker", "registry", "audit")  # the folders that may hold a Kafka client
 TRANSPORT_KNOWS_NOTHING_OF = ("model", "detector", "scoring", "gan", "fitting", "worker", "registry", "audit")
@@ -53,6 +54,9 @@ def crossings(path, name):
         "thresholds are scoring/threshold's; river's quantile is what its tests compare with": top == "river"
         and "Quantile" in name,
         "orjson on the record road belongs in records": top == "orjson" and home.startswith(RECORD_ROAD[1:]),
+        f"the engine knows nothing of {name}": top in (*PROGRAMS, "demo")
+        and path.startswith("stream_detector/")
+        and path != DEMO_COMMAND,
         f"programs may not import {name}": path.startswith(PROGRAMS) and ours and ours not in FOR_PROGRAMS,
         f"{top} runs or hides code": top in FORBIDDEN_EVERYWHERE,
     }
@@ -97,6 +101,8 @@ def test_every_file_keeps_the_borders():
         ("stream_detector/features.py", "import orjson"),
         ("consumers/tail.py", "from stream_detector.model import DetectorModel"),
         ("producers/replay.py", "from stream_detector import fit"),
+        ("stream_detector/model.py", "from consumers.tail import alerts"),
+        ("stream_detector/cli/fit_command.py", "def f():\n    from demo.run_demo import run_demo"),
         ("stream_detector/model.py", "import pickle"),
         ("stream_detector/model.py", "import torch\ntorch.load(f, weights_only=True)"),
         ("stream_detector/config/loading.py", "import yaml\nyaml.load(text, Loader=yaml.Loader)"),

@@ -1,7 +1,7 @@
-"""The demo: a real Kafka, simulated telemetry with labelled faults, a fit, a worker, alerts, a reckoning.
+"""The demo runs a real Kafka, simulated telemetry with labelled faults, a fit and a worker, and shows its alerts.
 
-Everything runs in this process but the broker, and nothing is left behind: topics, group, broker
-and directories go when it ends, on Ctrl-C too.
+All but the broker runs in this process, and nothing is left behind: topics, group, broker and
+directories go when it ends, on Ctrl-C too.
 """
 
 import os
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +25,7 @@ from rich.text import Text
 
 from consumers.alert_view import view
 from consumers.tail import alerts
+from demo.reckoning import DemoSummary, Reckoning
 from producers.faults import Fault, FaultKind
 from producers.feed import publish
 from producers.simulator import Sample, Simulation, simulate
@@ -43,70 +43,14 @@ from stream_detector.scoring.compiled.compiling import announce
 from stream_detector.worker import loop
 from stream_detector.worker.summary import RunSummary
 
-__all__ = ["CONFIG", "DemoSummary", "run_demo"]
+__all__ = ["CONFIG", "run_demo"]
 
 CONFIG = Path(__file__).with_name("demo.yaml")
 NORMAL = 10_000  # records to fit on
 LIVE = 10_000  # records to judge
 PERIOD = 400  # records of one service a day
 FAULTS = 3.0  # per 1,000 live records
-SHOWN = 8  # alerts shown in full
-SHOWN_A_KIND = 2
 STAGES = 6
-
-
-@dataclass(frozen=True, slots=True)
-class DemoSummary:
-    """What came of the live records. A fault counts as detected when one of its records was flagged,
-    an alert as false when no fault touches its record.
-    """
-
-    records: int
-    faults: int
-    detected: int
-    false_alarms: int
-    alerts: int
-
-    def __str__(self) -> str:
-        return (
-            f"records={self.records} faults={self.faults} detected={self.detected} "
-            f"false_alarms={self.false_alarms} alerts={self.alerts}"
-        )
-
-
-@dataclass(slots=True)
-class Reckoning:
-    """Alerts held against the labels. `labels` maps the ids of faulty records to their faults."""
-
-    labels: dict[str, Fault]
-    alerts: int = 0
-    false_alarms: int = 0
-    detected: set[Fault] = field(default_factory=set)
-    shown: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def faults(self) -> set[Fault]:
-        """All faults there were."""
-        return set(self.labels.values())
-
-    def take(self, alert: Alert) -> str | None:
-        """Counts an alert; what to say of it when it is worth showing: one of the first of its kind."""
-        fault = self.labels.get(alert.event_id or "")
-        news = fault not in self.detected
-        self.alerts += 1
-        if fault is None:
-            self.false_alarms += 1
-        else:
-            self.detected.add(fault)
-        kind = fault.kind.value if fault else "false alarm"
-        if not news or self.shown.total() >= SHOWN or self.shown[kind] >= (SHOWN_A_KIND if fault else 1):
-            return None
-        self.shown[kind] += 1
-        return f"{kind} of {' and '.join(fault.features)}" if fault else "nothing: a false alarm"
-
-    def summary(self, records: int) -> DemoSummary:
-        """The figures of the last line."""
-        return DemoSummary(records, len(self.faults), len(self.detected), self.false_alarms, self.alerts)
 
 
 def run_demo(seed: int = 7, console: Console | None = None) -> DemoSummary:
