@@ -56,9 +56,9 @@ def _protocol(rows: Sequence[Row]) -> str:
         f"{_count(rows)}. Trained on a random half of the normal records (at most {PROTOCOL['train']:,}), tested on "
         f"the other half (at most {PROTOCOL['test_normal']:,}) and all anomalies (at most "
         f"{PROTOCOL['test_anomalies']:,}); the split is the same for every method, and no method sees a label or is "
-        "tuned to a set. Figures are means over the seeds; ± is the standard deviation of the mean between seeds. "
+        "tuned to a set.\n\nFigures are means over the seeds; ± is the standard deviation of the mean between seeds. "
         "Fit and records/s are processor time on one thread, so that a busy machine does not distort them: the "
-        f"median over sets and seeds, and the slowest fit. Machine: {'; '.join(machines)}." + _uneven(rows)
+        f"median over sets and seeds, and the slowest fit.\n\nMachine: {'; '.join(machines)}." + _uneven(rows)
     )
 
 

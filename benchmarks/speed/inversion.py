@@ -66,7 +66,7 @@ def run(quick: bool) -> Measured:
         f"Every one of {count:,} records is searched for, without the screen that spares most of them; processor time of one "
         "thread. Ours is the nearest records, the encoder's start and the steps from every start; Adam is given the nearest "
         "records. Both are timed with all records in one batch, and with one record alone, which is how AnoGAN takes them; the "
-        "third ratio is ours in a batch, as a worker does it, to Adam's alone, as AnoGAN does. "
+        "third ratio is ours in a batch, as a worker does it, to Adam's alone, as AnoGAN does.\n\n"
         f"The default is {settings.steps} steps from {settings.starts} start; `inversion.steps` and `inversion.starts` set others. "
         "Shares are of records whose objective is no higher than Adam's from a random latent, as AnoGAN starts, and from the "
         "prior's mean, which is kind to it. Rounding is two millionths of an objective, in single precision."

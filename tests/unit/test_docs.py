@@ -1,6 +1,7 @@
 """The pages: what they link to is there."""
 
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -69,3 +70,15 @@ def test_every_page_of_the_folder_docs_is_reachable():
             if not ELSEWHERE.match(link) and target.suffix == ".md" and target not in seen and target.exists():
                 waiting.append(target)
     assert not set((ROOT / "docs").glob("*.md")) - seen
+
+
+def test_the_version_is_the_newest_release_of_the_changelog():
+    """Every release has its section, the newest first below what is not released yet; sections are the usual ones."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+    assert releases[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(version)} - \d{{4}}-\d\d-\d\d", releases[1])
+    assert releases[1:] == sorted(releases[1:], key=lambda release: release.split(" - ")[1], reverse=True)
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= {"Added", "Changed", "Removed", "Fixed", "Security"}

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from pages import WRITTEN, Paragraph, name, paragraphs
+from pages import PAGES, WRITTEN, Paragraph, name, paragraphs
 
 MOST_WORDS = 90
 INLINE = re.compile(r"`[^`]*`")
@@ -45,7 +45,7 @@ def _goes_on(text):
     return text.endswith(ABBREVIATED) or bool(LEAD.match(text))
 
 
-@pytest.mark.parametrize("page", WRITTEN, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_no_paragraph_of_a_page_is_long(page):
     """A paragraph, a list item and a table cell have at most 90 words."""
     assert list(too_long(page.read_text(encoding="utf-8"))) == []
