@@ -11,7 +11,7 @@ from stream_detector.errors import DataError
 from stream_detector.features import Encoded, FeatureSchema
 from stream_detector.fitting.assembling import Assembly, assembled
 from stream_detector.fitting.profiling import Learnt, described, learn
-from stream_detector.gan.rebuilding import latent_width
+from stream_detector.gan.autoencoder_training import latent_width
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.gan.training import Progress, TrainingSet, train
 from stream_detector.model import WEIGHTS, DetectorModel, as_matrix, pick_device
@@ -134,7 +134,7 @@ def _sized(config: ModelConfig, data: TrainingSet) -> ModelConfig:
 
 def _tracker(probe: Probe, config: ModelConfig, seed: int, run: RunDirectory | None) -> Tracker:
     """What measures the discriminator's training and chooses its checkpoint."""
-    built = config.model.building_steps
+    built = config.model.autoencoder_steps
     judging = config.model.steps - built
     opinions, schedule = DetectorOpinions(config.inversion.prior), [built + step for step in measured_steps(judging)]
     rule = Rule(built + judging // WARM, SLACK)

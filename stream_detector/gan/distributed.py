@@ -17,9 +17,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stream_detector.gan.settings import ModelSettings
-from stream_detector.gan.state import TrainingState
 
-__all__ = ["align", "brief", "computing", "leading", "listen", "share"]
+__all__ = ["brief", "broadcast", "computing", "leading", "listen", "rank", "share", "size"]
 
 Job = tuple[dict[str, Tensor], ModelSettings, int, torch.device]
 """Tensors of the training data by name, settings, seed and device."""
@@ -27,22 +26,21 @@ Losses = Callable[[], tuple[Tensor, ...]]
 
 PATIENCE = timedelta(days=365)  # those who follow wait for the next training as long as it takes
 INTERRUPTED = 130  # exit code; the others find out by the lost connection
-RANK_SEEDS = 1_000_003  # apart, so that no process draws what another does
 
 
 def size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process among them; 0 leads."""
+    """The number of this process among them; 0 leads."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 @contextmanager
 def leading(follow: Callable[[], None]) -> Iterator[bool]:
-    """Whether this process is to go on with its command, as leader or alone.
+    """Tells in its block whether this process is to go on with its command, as leader or alone.
 
     Under `torchrun` those that do not lead call `follow` first, which returns when the leader's block ends.
     """
@@ -64,44 +62,30 @@ def leading(follow: Callable[[], None]) -> Iterator[bool]:
 
 
 def brief(tensors: dict[str, Tensor], settings: ModelSettings, seed: int, device: torch.device) -> None:
-    """The leader's call before a training: the others hear of it by `listen`."""
+    """Announces a training, where this process leads: the others hear of it by `listen`."""
     if size() > 1 and rank() == 0:
         said = {"settings": settings.model_dump(mode="json"), "seed": seed, "device": device.type}
-        _broadcast(json.dumps(said).encode())
-        _broadcast(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        broadcast(json.dumps(said).encode())
+        broadcast(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
 def listen() -> Job | None:
-    """The next training to take part in; None when there is none any more."""
-    said = _broadcast(None)
+    """Waits for the next training to take part in; None when there will be none."""
+    said = broadcast(None)
     if not said:
         return None
     job = json.loads(said)
     settings = ModelSettings.model_validate(job["settings"])
-    return load(_broadcast(None)), settings, int(job["seed"]), torch.device(job["device"])
+    return load(broadcast(None)), settings, int(job["seed"]), torch.device(job["device"])
 
 
 def share(settings: ModelSettings) -> ModelSettings:
-    """The settings with this process's share of a batch."""
+    """The settings with the share of a batch that is this process's own."""
     return settings.model_copy(update={"batch": max(1, round(settings.batch / size()))})
 
 
-def align(state: TrainingState, done: int, seed: int) -> int:
-    """Gives every process the leader's state after `done` steps, and draws of its own; returns the leader's `done`."""
-    if size() == 1:
-        return done
-    done = int(_broadcast(str(done).encode() if rank() == 0 else None))
-    if done:
-        kept = _broadcast(save(state.tensors()) if rank() == 0 else None)
-        if rank():
-            state.restore(load(kept))
-    if rank():
-        state.rng.manual_seed(seed + RANK_SEEDS * rank() + done)
-    return done
-
-
 def computing(parameters: Sequence[nn.Parameter]) -> Callable[[Losses], tuple[Tensor, ...]]:
-    """A call that computes losses so that, by their `backward`, `parameters` get the mean gradient of all processes."""
+    """A function that computes losses so that their `backward` gives `parameters` the mean gradient of all processes."""
     if size() == 1:
         return lambda losses: losses()
     shared: Callable[[Losses], tuple[Tensor, ...]] = DistributedDataParallel(_Computation(parameters))
@@ -109,7 +93,7 @@ def computing(parameters: Sequence[nn.Parameter]) -> Callable[[Losses], tuple[Te
 
 
 class _Computation(nn.Module):
-    """What `DistributedDataParallel` wraps: it hears of a step by `forward`, of gradients by its parameters' hooks."""
+    """Is wrapped by `DistributedDataParallel`, which hears of a step by `forward` and of gradients by hooks."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         super().__init__()
@@ -121,24 +105,24 @@ class _Computation(nn.Module):
 
 @contextmanager
 def _dismissing() -> Iterator[None]:
-    """The others are told that nothing follows, unless the block was interrupted in the middle of a training."""
+    """Tells the others that nothing follows, unless the block was interrupted in the middle of a training."""
     try:
         yield
     except KeyboardInterrupt:
         raise
     except SystemExit as end:
         if end.code != INTERRUPTED:
-            _broadcast(b"")
+            broadcast(b"")
         raise
     except BaseException:
-        _broadcast(b"")
+        broadcast(b"")
         raise
     else:
-        _broadcast(b"")
+        broadcast(b"")
 
 
-def _broadcast(message: bytes | None) -> bytes:
-    """The leader's bytes, in every process."""
+def broadcast(message: bytes | None) -> bytes:
+    """Returns the leader's bytes in every process; the others give None."""
     length = torch.tensor([len(message) if message is not None else 0])
     distributed.broadcast(length, 0)
     content = torch.zeros(int(length), dtype=torch.uint8)

@@ -8,17 +8,12 @@ learn how to weigh them.
 import torch
 from torch import Tensor
 
-from stream_detector.gan.networks import Gauge
+from stream_detector.gan.networks import Gauge, evidence_width
 
-__all__ = ["evidence", "evidence_width", "gauged", "squared_distances"]
+__all__ = ["evidence", "gauged", "squared_distances"]
 
 MAGNIFIED = 3.0  # displacements are smaller than the record's own values
 LEAST = 0.01  # of the usual squared distance
-
-
-def evidence_width(columns: int) -> int:
-    """Inputs that `evidence` makes of so many columns."""
-    return 4 * columns + 4
 
 
 def evidence(gauge: Gauge, records: Tensor, neighbours: Tensor, residual: Tensor, present: Tensor) -> Tensor:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu, pad
 
-from stream_detector.gan.draws import gaussian
+from stream_detector.gan.noise import DISPLACEMENTS, gaussian
 
-__all__ = ["ARCHITECTURES", "LANE", "LEVELS", "Gan", "Gauge", "Network", "Sizes", "tensor_shapes"]
+__all__ = ["ARCHITECTURES", "LANE", "LEVELS", "Gan", "Gauge", "Network", "Sizes", "evidence_width", "tensor_shapes"]
 
 LEAK = 0.1
 LANE = 16
-LEVELS = 6  # displacements the discriminator tells apart
+LEVELS = len(DISPLACEMENTS)  # that the discriminator tells apart
 
 ARCHITECTURES: Mapping[str, tuple[float, ...]] = {
     "mlp": (1.0, 1.0),
@@ -122,31 +122,31 @@ class Network:
         return self._last(self.features(batch), batch)
 
     def with_activations(self, batch: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Outputs, and every hidden layer's activation [member, batch, hidden] for `pull`."""
+        """Outputs, and every hidden layer's activation [member, batch, hidden] for `vjp`."""
         inputs, activations = batch, []
         for layer in range(len(self.weights) - 1):
             activations.append(self._activation(layer, batch))
             batch = batch + activations[-1] if layer and self.residual else activations[-1]
         return self._last(batch, inputs), activations
 
-    def pull(self, outputs: Tensor, activations: list[Tensor]) -> Tensor:
-        """The transposed derivative times `outputs` [member, batch, out], by the inputs [member, batch, in]."""
+    def vjp(self, outputs: Tensor, activations: list[Tensor]) -> Tensor:
+        """The vector-Jacobian product [member, batch, in] of the inputs with `outputs` [member, batch, out]."""
         outputs = pad(outputs, (0, self.weights[-1].shape[2] - self.outputs))
-        pulled = torch.bmm(outputs, self.weights[-1].transpose(1, 2))
+        gradient = torch.bmm(outputs, self.weights[-1].transpose(1, 2))
         for layer, after in reversed(list(enumerate(activations))):
             # A leaky rectifier keeps the sign, so its slope can be told from its result.
-            slope = torch.ops.aten.leaky_relu_backward(pulled, after, LEAK, True)
+            slope = torch.ops.aten.leaky_relu_backward(gradient, after, LEAK, True)
             through = torch.bmm(slope, self.weights[layer].transpose(1, 2))
-            pulled = pulled + through if layer and self.residual else through
-        return pulled if self.skip is None else torch.baddbmm(pulled, outputs, self.skip.transpose(1, 2))
+            gradient = gradient + through if layer and self.residual else through
+        return gradient if self.skip is None else torch.baddbmm(gradient, outputs, self.skip.transpose(1, 2))
 
     def tensors(self) -> Iterator[Tensor]:
-        """Weights and biases, layer by layer, then the skip."""
+        """Yields weights and biases, layer by layer, then the skip."""
         for _, tensor in self.named_tensors():
             yield tensor
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """The same with stable names."""
+        """Yields weights, biases and the skip with their stable names."""
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             yield f"{layer}.weight", weight
             yield f"{layer}.bias", bias
@@ -168,7 +168,7 @@ class Network:
         )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Network":
-        """The same network with every tensor changed."""
+        """A network of the same shape, every tensor changed."""
         skip = None if self.skip is None else change(self.skip)
         weights, biases = tuple(map(change, self.weights)), tuple(map(change, self.biases))
         return Network(weights, biases, self.outputs, skip, self.residual)
@@ -185,7 +185,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """What displacements are measured in: `spread` [view, 1, column] is a column's standard deviation;
+    """The units of displacements: `spread` [view, 1, column] is a column's standard deviation;
     `floor` and `centre` [view, 1, 1] are a least and a usual squared distance of normal records, the
     latter as half its logarithm.
     """
@@ -195,7 +195,7 @@ class Gauge:
     centre: Tensor
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Gauge":
-        """The same with every tensor changed."""
+        """A gauge with every tensor changed."""
         return Gauge(change(self.spread), change(self.floor), change(self.centre))
 
 
@@ -234,19 +234,19 @@ class Gan:
         """Records [member, batch, column] of latents [member, batch, latent]."""
         return self.generator(_beside(latents, context))
 
-    def judge(self, evidence: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def discriminate(self, evidence: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Discriminator logits [member, batch, level] (higher = moved farther) and last hidden layer."""
         features = self.discriminator.features(_beside(evidence, context))
         return self.discriminator.head(features), features
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Gan":
-        """The same networks with every tensor changed."""
+        """Networks of the same shapes, every tensor changed."""
         return Gan(
             self.encoder.map(change), self.generator.map(change), self.discriminator.map(change), self.gauge.map(change)
         )
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor with a stable name."""
+        """Yields every tensor with its stable name."""
         for name, network in (("encoder", self.encoder), ("generator", self.generator), ("judge", self.discriminator)):
             for part, tensor in network.named_tensors():
                 yield f"{name}.{part}", tensor
@@ -262,6 +262,11 @@ class Gan:
             Network.from_tensors(tensors, "judge", sizes.discriminator, residual=sizes.residual),
             Gauge(*(tensors[f"gauge.{part}"] for part in ("spread", "floor", "centre"))),
         )
+
+
+def evidence_width(columns: int) -> int:
+    """The number of inputs that `gan.evidence` makes of so many columns."""
+    return 4 * columns + 4
 
 
 def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:

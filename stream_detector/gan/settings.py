@@ -1,4 +1,4 @@
-"""What can be chosen about a model; every default fits every data set it was measured on."""
+"""The settings of a model; every default fits every data set it was measured on."""
 
 from typing import Literal
 
@@ -53,8 +53,8 @@ class ModelSettings(BaseModel):
     )
 
     @property
-    def building_steps(self) -> int:
-        """Steps that train encoder and generator, before those of the discriminator."""
+    def autoencoder_steps(self) -> int:
+        """The steps that train encoder and generator, before those of the discriminator."""
         return self.steps // 4
 
 

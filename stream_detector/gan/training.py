@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from stream_detector.gan import distributed
-from stream_detector.gan.evidence import evidence_width
-from stream_detector.gan.networks import ARCHITECTURES, LANE, Gan, Sizes
-from stream_detector.gan.rebuilding import Rebuilding, principal_axes
-from stream_detector.gan.refereeing import Lesson
+from stream_detector.gan.autoencoder_training import AutoencoderTraining, principal_axes
+from stream_detector.gan.discriminator_training import DiscriminatorTraining
+from stream_detector.gan.networks import ARCHITECTURES, LANE, Gan, Sizes, evidence_width
+from stream_detector.gan.optimisation import TrainingCallback, TrainingState, synchronised
 from stream_detector.gan.settings import ModelSettings
-from stream_detector.gan.state import TrainingState, Watch
 
 __all__ = ["Progress", "TrainingSet", "follow", "sizes_for", "train"]
 
@@ -37,7 +36,7 @@ class TrainingSet:
 
 
 def sizes_for(settings: ModelSettings, columns: int, context: int) -> Sizes:
-    """Widths that suit the number of columns, where the settings leave them open."""
+    """The widths that suit the number of columns, where the settings leave them open."""
     shape = ARCHITECTURES[settings.architecture]
     return Sizes(
         columns=columns,
@@ -58,42 +57,47 @@ def train(
     seed: int,
     device: torch.device,
     progress: Progress | None = None,
-    watch: Watch | None = None,
+    callback: TrainingCallback | None = None,
 ) -> tuple[Gan, dict[str, float]]:
-    """Fit the networks to `data`; returns their running average and the last losses.
+    """Fits the networks to `data`; returns their running average and the last losses.
 
     The discriminator is shown what the finished generator and the kept records say, so it comes
-    last. `watch` follows its training, and may have it go on where another one was interrupted.
+    last. `callback` follows its training, and may let it go on where another one was interrupted.
     Under `torchrun` every process takes a share of each batch.
     """
     distributed.brief({"views": data.views, "context": data.context, "present": data.present}, settings, seed, device)
+    state = _first_state(data, settings, seed, device)
+    done = synchronised(state, callback.begin(state) if callback else 0, seed)
+    given = (data.views, data.context, data.present, distributed.share(settings), seed, state)
+    report = _Reporter(settings.steps, progress)
+    if done < settings.autoencoder_steps:
+        autoencoder = AutoencoderTraining(*given)
+        for step in range(done, settings.autoencoder_steps):
+            report(step + 1, autoencoder.step(step))
+        autoencoder.finish()
+    discriminator = DiscriminatorTraining(*given)
+    losses: dict[str, Tensor] = {}
+    for step in range(max(done, settings.autoencoder_steps), settings.steps):
+        losses = discriminator.step(step)
+        report(step + 1, losses)
+        if callback is not None:
+            callback.after(step + 1, state, losses)
+    return state.average, {name: float(loss) for name, loss in losses.items()}
+
+
+def _first_state(data: TrainingSet, settings: ModelSettings, seed: int, device: torch.device) -> TrainingState:
+    """Untrained networks, and an optimiser for encoder with generator and one for the discriminator."""
     rng = torch.Generator().manual_seed(seed)
     sizes = sizes_for(settings, data.views.shape[2], data.context.shape[1])
     gan = Gan.random(sizes, rng, principal_axes(data.views, sizes)).map(lambda t: nn.Parameter(t.to(device)))
     average = gan.map(lambda t: t.detach().clone())
-    builder = [*gan.encoder.tensors(), *gan.generator.tensors()]
-    judge = list(gan.discriminator.tensors())
+    autoencoder, discriminator = [*gan.encoder.tensors(), *gan.generator.tensors()], list(gan.discriminator.tensors())
+    rate, betas = settings.learning_rate, (0.9, 0.99)
     optimisers: list[torch.optim.Adam] = [
-        torch.optim.Adam(builder, settings.learning_rate, betas=(0.9, 0.99), foreach=True),
-        torch.optim.AdamW(judge, settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3, foreach=True),
+        torch.optim.Adam(autoencoder, rate, betas=betas, foreach=True),
+        torch.optim.AdamW(discriminator, rate, betas=betas, weight_decay=1e-3, foreach=True),
     ]
-    state = TrainingState(gan, average, optimisers, rng)
-    report = _Reporter(settings.steps, progress)
-    done = distributed.align(state, watch.begin(state) if watch else 0, seed)
-    portion = distributed.share(settings)
-    if done < settings.building_steps:
-        rebuilding = Rebuilding(data.views, data.context, data.present, portion, seed, state)
-        for step in range(done, settings.building_steps):
-            report(step + 1, rebuilding.step(step))
-        rebuilding.finish()
-    lesson = Lesson(data.views, data.context, data.present, portion, seed, state)
-    losses: dict[str, Tensor] = {}
-    for step in range(max(done, settings.building_steps), settings.steps):
-        losses = lesson.step(step)
-        report(step + 1, losses)
-        if watch is not None:
-            watch.after(step + 1, state, losses)
-    return average, {name: float(loss) for name, loss in losses.items()}
+    return TrainingState(gan, average, optimisers, rng)
 
 
 def follow() -> None:

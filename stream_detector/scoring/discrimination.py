@@ -49,7 +49,7 @@ class FeatureSpread:
 
 def judge(gan: Gan, spread: FeatureSpread, evidence: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
     """Verdict and squared distance, both [member, record], of evidence [view, record, input]."""
-    logits, features = gan.judge(*shown_to_all(gan, evidence, context))
+    logits, features = gan.discriminate(*shown_to_all(gan, evidence, context))
     return logits[:, :, :SMALL].mean(2), spread.distance(features)
 
 

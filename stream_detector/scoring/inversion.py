@@ -126,7 +126,7 @@ def _direction(gan: Gan, problem: Problem, reach: Tensor, latent: Tensor) -> Ten
     part = 1 + (residual / reach).square()
     weight = problem.present / part.square()
     curvature = weight * (4 / part - 3).clamp_min(FLATTEST)
-    pulled = gan.generator.pull(residual * weight, activations)[:, :, :width]
+    pulled = gan.generator.vjp(residual * weight, activations)[:, :, :width]
     left = pulled - problem.prior * (latent - problem.anchor)
     if gan.generator.skip is None:
         return left / (1 + problem.prior)

@@ -97,7 +97,7 @@ class Scorer:
         for rows in _blocks(len(matrix)):
             for seen in self._looks(self.normaliser(matrix[rows]), own[rows]):
                 shown = shown_to_all(self.gan, seen.evidence, seen.problem.context[0])
-                found.append(self.gan.judge(*shown)[1])
+                found.append(self.gan.discriminate(*shown)[1])
         return torch.cat(found, 1)[:, : len(matrix)]
 
     def expect(self, matrix: NDArray[np.float32]) -> tuple[Floats, Floats]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from stream_detector.gan.draws import gaussian
 from stream_detector.gan.networks import Gan
+from stream_detector.gan.noise import gaussian
+from stream_detector.gan.optimisation import TrainingCallback, TrainingState
 from stream_detector.gan.settings import ModelSettings
-from stream_detector.gan.state import TrainingState, Watch
 from stream_detector.gan.training import TrainingSet, sizes_for
 
 __all__ = ["train_adversarially"]
@@ -24,9 +24,13 @@ AVERAGING = 0.9  # decay a step: the discriminator as it is now, without the las
 
 
 def train_adversarially(
-    data: TrainingSet, settings: ModelSettings, seed: int, progress: Callable[[int, int, str], None], watch: Watch
+    data: TrainingSet,
+    settings: ModelSettings,
+    seed: int,
+    progress: Callable[[int, int, str], None],
+    callback: TrainingCallback,
 ) -> None:
-    """Train for `settings.steps`, on the CPU; the encoder stays as it is. `watch` follows and may resume."""
+    """Train for `settings.steps`, on the CPU; the encoder stays as it is. `callback` follows it and may resume it."""
     rng = torch.Generator().manual_seed(seed)
     sizes = sizes_for(settings, data.views.shape[2], 0)
     sizes = replace(sizes, evidence=sizes.columns, discriminators=sizes.members)  # it sees the record alone
@@ -37,24 +41,30 @@ def train_adversarially(
     ]
     average = gan.map(lambda tensor: tensor.detach().clone())
     state = TrainingState(gan, average, optimisers, rng)
-    for step in range(watch.begin(state), settings.steps):
+    for step in range(callback.begin(state), settings.steps):
         rows = torch.randint(0, data.views.shape[1], (sizes.members, settings.batch), generator=rng)
         latent = gaussian((sizes.members, settings.batch, sizes.latent), rng)
         real, context = data.views[0][rows], data.context[rows]
         fake = gan.generate(latent, context)
-        judged = softplus(_verdict(gan, real, context)).mean() + softplus(-_verdict(gan, fake.detach(), context)).mean()
-        _descend(optimisers[1], discriminator, judged)
-        made = softplus(_verdict(gan, fake, context)).mean()
-        _descend(optimisers[0], generator, made)
+        discriminator_loss = (
+            softplus(_logit(gan, real, context)).mean() + softplus(-_logit(gan, fake.detach(), context)).mean()
+        )
+        _descend(optimisers[1], discriminator, discriminator_loss)
+        generator_loss = softplus(_logit(gan, fake, context)).mean()
+        _descend(optimisers[0], generator, generator_loss)
         _follow(average, gan)
-        watch.after(step + 1, state, {"generator_loss": made.detach(), "discriminator_loss": judged.detach()})
+        callback.after(
+            step + 1,
+            state,
+            {"generator_loss": generator_loss.detach(), "discriminator_loss": discriminator_loss.detach()},
+        )
         if step % REPORTED == REPORTED - 1 or step == settings.steps - 1:
-            progress(step + 1, settings.steps, f"loss {float(judged.detach()):.3f}")
+            progress(step + 1, settings.steps, f"loss {float(discriminator_loss.detach()):.3f}")
 
 
-def _verdict(gan: Gan, records: Tensor, context: Tensor) -> Tensor:
+def _logit(gan: Gan, records: Tensor, context: Tensor) -> Tensor:
     """Logit of "generated", [member, record]."""
-    return gan.judge(records, context)[0][..., 0]
+    return gan.discriminate(records, context)[0][..., 0]
 
 
 def _descend(optimiser: torch.optim.Optimizer, group: list[Tensor], loss: Tensor) -> None:

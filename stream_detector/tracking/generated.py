@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stream_detector.gan.draws import gaussian
 from stream_detector.gan.networks import Gan
-from stream_detector.gan.rebuilding import blurred
+from stream_detector.gan.noise import blurred, gaussian
 from stream_detector.tracking.detection import Probe
 from stream_detector.tracking.goodness import JointFit, feature_fit, joint_fit
 

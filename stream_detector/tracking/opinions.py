@@ -39,7 +39,7 @@ class DetectorOpinions:
         memory = Memory.of(gan, reference.views, reference.context)
         own = torch.arange(len(reference.context), device=reference.context.device)
         usual = self._look(gan, memory, reference, own)
-        spread = FeatureSpread.fit(gan.judge(*shown_to_all(gan, usual.evidence, reference.context))[1])
+        spread = FeatureSpread.fit(gan.discriminate(*shown_to_all(gan, usual.evidence, reference.context))[1])
         records = _placed(gan, probe.records)
         seen = self._look(gan, memory, records)
         verdict, distance = judge(gan, spread, seen.evidence, records.context)

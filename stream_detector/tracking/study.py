@@ -128,7 +128,7 @@ def _opinions(known: Distribution) -> Callable[[Gan, Probe], dict[str, NDArray[n
 
     @torch.inference_mode()
     def opinions(gan: Gan, probe: Probe) -> dict[str, NDArray[np.float64]]:
-        logits, _ = gan.judge(probe.records.views, probe.records.context[None])
+        logits, _ = gan.discriminate(probe.records.views, probe.records.context[None])
         with np.errstate(divide="ignore"):
             surprise = np.minimum(-known.log_pdf(probe.matrix.astype(np.float64)), 1e6)
         return {"verdict": logits[0, :, 0].numpy().astype(np.float64), "density": surprise}

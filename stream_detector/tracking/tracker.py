@@ -1,6 +1,6 @@
 """Follows a training: measures it now and then, keeps its checkpoints, and picks the one to use.
 
-The fit touches it in two places: `training.train(..., watch=tracker)` tells it of every step, and
+The fit touches it in two places: `training.train(..., callback=tracker)` tells it of every step, and
 `tracker.best()` is the networks to go on with. At a few steps (`measured_steps`) the averaged
 networks are asked to tell synthetic anomalies from held-out normal records, which chooses the
 checkpoint. With a run directory every such step also measures the generator, and all of it is kept;
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stream_detector.errors import ConfigError, ModelError
 from stream_detector.gan.networks import Gan
-from stream_detector.gan.state import TrainingState
+from stream_detector.gan.optimisation import TrainingState
 from stream_detector.tracking.detection import Opinions, Probe, detection
 from stream_detector.tracking.events import Events
 from stream_detector.tracking.generated import Generated, Prior, real_quantiles, standard_normal

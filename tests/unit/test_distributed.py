@@ -58,7 +58,7 @@ data = training.TrainingSet(views, torch.zeros(300, 0), torch.ones(300, 6))
 with distributed.leading(training.follow) as leads:
     if leads:
         settings = ModelSettings(steps=30, members=1, hidden=16, batch=64)
-        training.train(data, settings, 0, torch.device("cpu"), watch=Resumed() if sys.argv[1] == "resumed" else None)
+        training.train(data, settings, 0, torch.device("cpu"), callback=Resumed() if sys.argv[1] == "resumed" else None)
 """
 
 
@@ -67,7 +67,7 @@ import pathlib, sys, torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from stream_detector.gan import distributed
-from stream_detector.gan.schedule import Descent
+from stream_detector.gan.optimisation import Descent
 
 wrapped = []
 honest = DistributedDataParallel.forward

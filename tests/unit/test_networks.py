@@ -38,7 +38,7 @@ def test_pulling_is_the_transposed_derivative(shape, skip):
     weights = torch.randn(2, 4, 7, generator=rng(2))
     (exact,) = torch.autograd.grad((network(inputs) * weights).sum(), inputs)
     outputs, activations = network.with_activations(inputs.detach())
-    torch.testing.assert_close(network.pull(weights, activations), exact)
+    torch.testing.assert_close(network.vjp(weights, activations), exact)
     torch.testing.assert_close(outputs, network(inputs.detach()))
 
 
@@ -66,7 +66,7 @@ def test_tensors_round_trip():
     gan = Gan.random(sizes(context=2), rng(), axes())
     again = Gan.from_tensors(dict(gan.tensors()), sizes(context=2))
     evidence, context = torch.randn(3, 8, 24, generator=rng(1)), torch.randn(3, 8, 2, generator=rng(2))
-    assert torch.equal(gan.judge(evidence, context)[0], again.judge(evidence, context)[0])
+    assert torch.equal(gan.discriminate(evidence, context)[0], again.discriminate(evidence, context)[0])
     records = evidence[:2, :, :5]
     assert torch.equal(gan.encode(records, context[:2]), again.encode(records, context[:2]))
     assert {name: tuple(tensor.shape) for name, tensor in gan.tensors()} == tensor_shapes(sizes(context=2))

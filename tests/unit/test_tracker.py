@@ -14,7 +14,7 @@ from small_models import correlated
 from stream_detector import ModelConfig, ModelSettings, fit
 from stream_detector.errors import ConfigError, DataError, ModelError
 from stream_detector.gan.networks import Gan
-from stream_detector.gan.state import TrainingState
+from stream_detector.gan.optimisation import TrainingState
 from stream_detector.tracking.run_directory import RunDirectory
 from stream_detector.tracking.tracker import Tracker
 

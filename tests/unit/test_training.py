@@ -5,7 +5,7 @@ import torch
 from small_models import QUICK, correlated
 
 from stream_detector import ModelConfig, ModelSettings, fit
-from stream_detector.gan.negatives import corrupted, displacement
+from stream_detector.gan.noise import corrupted, displacement
 
 SHORT = ModelConfig(model=ModelSettings(steps=30))
 

@@ -1,9 +1,9 @@
-"""The second half of a training: the discriminator learns to tell how far a record was moved.
+"""The second part of a training: the discriminator learns to tell how far a record was moved.
 
 Real or generated is a question with an answer that training wears out; the size of a displacement,
 from none to 1.6 standard deviations in ordered steps, is not. It is answered by the `evidence`: what
 the kept records and the generator say about the record. A negative never finds the record it was
-made from among the kept ones, no more than a new record finds itself.
+made from among the kept ones, just as a new record is not among them.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from stream_detector.gan.evidence import evidence, evidence_width, gauged, squared_distances
+from stream_detector.gan.evidence import evidence, gauged, squared_distances
 from stream_detector.gan.memory import Memory, capacity, selected
-from stream_detector.gan.negatives import DISPLACEMENTS, corrupted, displacement
-from stream_detector.gan.networks import Gan
-from stream_detector.gan.rebuilding import blurred, column_spread
-from stream_detector.gan.schedule import Descent, average_into, decay
+from stream_detector.gan.networks import Gan, evidence_width
+from stream_detector.gan.noise import DISPLACEMENTS, blurred, column_spread, corrupted, displacement
+from stream_detector.gan.optimisation import Descent, TrainingState, average_into, decay
 from stream_detector.gan.settings import ModelSettings
-from stream_detector.gan.state import TrainingState
 
-__all__ = ["Lesson", "rebuilding_residual"]
+__all__ = ["DiscriminatorTraining"]
 
 CLEAN = 8_000  # most records shown as they are
 NEGATIVES = 30_000  # made once; the same ones are shown many times
@@ -31,7 +29,7 @@ CLEAN_SHARE = 0.25  # of a batch
 BLOCK = 2048  # rows in a network call
 
 
-class Lesson:
+class DiscriminatorTraining:
     """Trains `state.gan.discriminator` and its average; sets both gauges first."""
 
     def __init__(
@@ -59,20 +57,20 @@ class Lesson:
                 getattr(gauge, part).data.copy_(getattr(self._pool.gauge, part))
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """One step; the loss."""
+        """Takes one step; returns the loss."""
         settings, gan = self._settings, self._state.gan
-        done, steps = step - settings.building_steps, settings.steps - settings.building_steps
+        done, steps = step - settings.autoencoder_steps, settings.steps - settings.autoencoder_steps
         inputs, context, reached = self._draw()
 
         def losses() -> tuple[Tensor]:
-            return (binary_cross_entropy_with_logits(gan.judge(inputs, context)[0], reached),)
+            return (binary_cross_entropy_with_logits(gan.discriminate(inputs, context)[0], reached),)
 
         (loss,) = self._descend(losses, settings.learning_rate * decay(done, steps))
         average_into(self._state.average.discriminator, gan.discriminator, settings.averaging, done)
         return {"judge_loss": loss}
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch for every discriminator: a quarter clean records, the rest negatives."""
+        """Draws a batch for every discriminator: a quarter clean records, the rest negatives."""
         pool, each, rng = self._pool, self._settings.discriminators, self._state.rng
         members, batch = len(pool.inputs) * each, self._settings.batch
         clean = int(batch * CLEAN_SHARE)
@@ -123,7 +121,7 @@ class _Pool:
         self.gauge = gauged(spread, squared_distances(moved[:, : self.clean], neighbours))
 
         def inputs(rows: slice) -> Tensor:
-            residual = rebuilding_residual(gan, moved[:, rows], settings[rows], shown[:, rows])
+            residual = _reconstruction_residual(gan, moved[:, rows], settings[rows], shown[:, rows])
             return evidence(self.gauge, moved[:, rows], memory.neighbours(nearest[:, rows]), residual, shown[:, rows])
 
         self.inputs = _blockwise(inputs, len(own))
@@ -140,7 +138,7 @@ class _Pool:
 
     @torch.no_grad()
     def _generate(self, original: Tensor, moved: Tensor, gan: Gan, rng: torch.Generator) -> None:
-        """Put generated records in the place of some of the negatives."""
+        """Puts generated records in the place of some of the negatives."""
         negatives = len(self.rows) - self.clean
         made = slice(self.clean, self.clean + int(negatives * GENERATED))
         per_view = len(gan.encoder.weights[0]) // len(moved)
@@ -151,17 +149,17 @@ class _Pool:
 
 
 @torch.no_grad()
-def rebuilding_residual(gan: Gan, records: Tensor, context: Tensor, present: Tensor) -> Tensor:
-    """What encoder and generator leave of records [view, row, column], mean over the members."""
+def _reconstruction_residual(gan: Gan, records: Tensor, context: Tensor, present: Tensor) -> Tensor:
+    """The residual [view, row, column] that encoder and generator leave of records, mean over the members."""
     per_view = len(gan.encoder.weights[0]) // len(records)
     members = records.repeat_interleave(per_view, 0)
     surroundings = context.expand(len(members), -1, -1)
-    rebuilt = gan.generate(gan.encode(members, surroundings), surroundings)
-    return (records - rebuilt.view(len(records), per_view, *records.shape[1:]).mean(1)) * present
+    reconstructed = gan.generate(gan.encode(members, surroundings), surroundings)
+    return (records - reconstructed.view(len(records), per_view, *records.shape[1:]).mean(1)) * present
 
 
 def _reached(moved: Tensor, original: Tensor, spread: Tensor, shown: Tensor) -> Tensor:
-    """Which displacements are exceeded [view, row, level], 0 or 1; what is not shown does not count."""
+    """Flags of the displacements that are exceeded [view, row, level], 0 or 1; what is not shown does not count."""
     size = displacement(moved * shown, original * shown, spread)
     return (size.unsqueeze(2) > torch.tensor(DISPLACEMENTS, device=size.device, dtype=torch.float32)).float()
 

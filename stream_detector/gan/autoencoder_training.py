@@ -1,8 +1,10 @@
-"""The first half of a training: encoder and generator learn to rebuild normal records from noised ones.
+"""The first part of a training: a denoising autoencoder, whose decoder is the generator.
+
+Encoder and generator learn to reconstruct normal records from noised ones (Vincent et al. 2008).
 
 They start as principal component analysis, by a linear map beside each network, and a small critic
 keeps what they generate among the real records (Goodfellow et al. 2014; as in ALAD and EGBAD, Zenati
-et al. 2018). Latents so are in the units of the data, and the generator nearly keeps distances,
+et al. 2018). So latents are in the units of the data, and the generator nearly keeps distances,
 which is why the inversion's steps may take the linear part for the Jacobian.
 """
 
@@ -13,24 +15,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
-from stream_detector.gan.draws import gaussian, log_uniform, uniform
 from stream_detector.gan.networks import Network, Sizes
-from stream_detector.gan.schedule import Descent, average_into, decay
+from stream_detector.gan.noise import blurred, column_spread, gaussian, log_uniform, uniform
+from stream_detector.gan.optimisation import Descent, TrainingState, average_into, decay
 from stream_detector.gan.settings import ModelSettings
-from stream_detector.gan.state import TrainingState
 
-__all__ = ["Rebuilding", "blurred", "column_spread", "latent_width", "principal_axes"]
+__all__ = ["AutoencoderTraining", "latent_width", "principal_axes"]
 
 NOISE = (0.02, 0.7)  # standard deviations, log-uniform
 SWAPPED, MOST_FOREIGN = 0.3, 0.5  # share of records with other records' values, and most columns that have them
-LEAST_SPREAD = 0.5  # of the root mean square spread: a rare change must not outweigh a common one
-BLUR = 0.5  # of the latents' spread, between generated records and those they come from
 EXPLAINED = 0.9  # of the variance, by a latent's axes
 LEAST_LATENT, MOST_LATENT = 8, 64
 AXIS_VALUES = 2_000_000  # numbers that principal axes are found from
 
 
-class Rebuilding:
+class AutoencoderTraining:
     """Trains `state.gan.encoder` and `.generator`, and their average, on the views of normal records."""
 
     def __init__(
@@ -53,52 +52,56 @@ class Rebuilding:
         self._critic = critic.map(lambda tensor: nn.Parameter(tensor.to(self._device)))
         weights = list(self._critic.tensors())
         critics = torch.optim.Adam(weights, settings.learning_rate, betas=(0.5, 0.99), foreach=True)
-        self._build, self._criticise = Descent(state.optimisers[0]), Descent(critics)
+        self._descend, self._descend_critic = Descent(state.optimisers[0]), Descent(critics)
         self._batch = min(max(settings.batch // 2, 1), max(32, views.shape[1]))
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """One step of the builders, and every second one of the critic; the losses."""
-        steps = self._settings.building_steps
+        """Takes one step of encoder and generator, and every second time one of the critic; returns the losses."""
+        steps = self._settings.autoencoder_steps
         rate = self._settings.learning_rate * decay(step, steps)
         records, context, present = self._draw()
         noised = records + self._noise(records)
-        rebuilt: Callable[[], Tensor] = partial(self._rebuilt, noised, records, context, present)
+        reconstruct: Callable[[], Tensor] = partial(self._reconstruction_loss, noised, records, context, present)
         if step % 2 == 1 and step >= steps // 10:
-            loss = self._play(rebuilt, records, context, rate)
+            loss = self._adversarial_step(reconstruct, records, context, rate)
         else:
-            (loss,) = self._build(lambda: (rebuilt(),), rate)
+            (loss,) = self._descend(lambda: (reconstruct(),), rate)
         for averaged, network in self._networks():
             average_into(averaged, network, self._settings.averaging, step)
-        return {"builder_loss": loss}
+        return {"autoencoder_loss": loss}
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Replace the networks by their average: what follows is trained against it."""
+        """Replaces the networks by their average: the discriminator is trained against it."""
         for averaged, network in self._networks():
             for held, tensor in zip(averaged.tensors(), network.tensors(), strict=True):
                 tensor.copy_(held)
 
-    def _play(self, rebuilt: Callable[[], Tensor], records: Tensor, context: Tensor, rate: float) -> Tensor:
-        """A step of the builders that also has to fool the critic, and one of the critic; how well they rebuilt."""
+    def _adversarial_step(
+        self, reconstruct: Callable[[], Tensor], records: Tensor, context: Tensor, rate: float
+    ) -> Tensor:
+        """Takes a step of encoder and generator that also has to fool the critic, and one of the critic; returns the
+        reconstruction loss.
+        """
         gan = self._state.gan
         made = blurred(gan.encode(records, context).detach(), self._state.rng)
 
-        def built() -> tuple[Tensor, Tensor, Tensor]:
-            residual, fakes = rebuilt(), gan.generate(made, context)
-            fooling = softplus(self._verdict(fakes, context)).mean()
+        def generator_losses() -> tuple[Tensor, Tensor, Tensor]:
+            residual, fakes = reconstruct(), gan.generate(made, context)
+            fooling = softplus(self._critic_logit(fakes, context)).mean()
             return residual + self._settings.adversarial * fooling, residual, fakes
 
-        _, residual, fakes = self._build(built, rate)
+        _, residual, fakes = self._descend(generator_losses, rate)
         real, real_context, _ = self._draw()
 
-        def judged() -> tuple[Tensor]:
-            losses = softplus(self._verdict(real, real_context)) + softplus(-self._verdict(fakes, context))
+        def critic_loss() -> tuple[Tensor]:
+            losses = softplus(self._critic_logit(real, real_context)) + softplus(-self._critic_logit(fakes, context))
             return (losses.mean(),)
 
-        self._criticise(judged, rate)
+        self._descend_critic(critic_loss, rate)
         return residual
 
-    def _rebuilt(self, noised: Tensor, records: Tensor, context: Tensor, present: Tensor) -> Tensor:
+    def _reconstruction_loss(self, noised: Tensor, records: Tensor, context: Tensor, present: Tensor) -> Tensor:
         gan = self._state.gan
         residual = (gan.generate(gan.encode(noised, context), context) - records) * present
         return (residual.square() / self._spread).mean()
@@ -108,14 +111,14 @@ class Rebuilding:
         return (average.encoder, gan.encoder), (average.generator, gan.generator)
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch for every member, each with rows of its own, so that members differ."""
+        """Draws a batch for every member, each with rows of its own, so that members differ."""
         rows = torch.randint(self._views.shape[1], (self._members, self._batch), generator=self._state.rng)
         view = torch.arange(self._members).div(self._settings.members, rounding_mode="floor")
         records, context, present = self._views[view[:, None], rows], self._context[rows], self._present[rows]
         return records.to(self._device), context.to(self._device), present.to(self._device)
 
     def _noise(self, records: Tensor) -> Tensor:
-        """What is added to a batch: noise on random columns, or for some records the way to another one's values."""
+        """Makes what is added to a batch: noise on random columns, or for some records the way to another one's values."""
         rng, shape = self._state.rng, (*records.shape[:2], 1)
         touched = uniform(records.shape, rng) < 1.5 * uniform(shape, rng)
         noise = gaussian(records.shape, rng) * log_uniform(shape, NOISE, rng) * touched
@@ -126,29 +129,14 @@ class Rebuilding:
         towards = (others - records) * foreign.to(device)
         return torch.where(swapped.to(device), towards, noise.to(device) * self._spread)
 
-    def _verdict(self, records: Tensor, context: Tensor) -> Tensor:
+    def _critic_logit(self, records: Tensor, context: Tensor) -> Tensor:
         """Logit of "generated" [member, record, 1]."""
         return self._critic(torch.cat((records, context), 2))
 
 
-def blurred(latents: Tensor, rng: torch.Generator) -> Tensor:
-    """Latents [member, record, latent] of records to generate: those of real ones, blurred by up to
-    half of their spread. The prior of a generator is where normal records' latents lie.
-    """
-    shape = (*latents.shape[:2], 1)
-    blur = gaussian(latents.shape, rng) * uniform(shape, rng)
-    return latents + BLUR * blur.to(latents.device) * latents.std(1, keepdim=True)
-
-
-def column_spread(views: Tensor) -> Tensor:
-    """Standard deviation [view, 1, column] of normal records; nearly constant columns have a least one."""
-    spread = views.std(1, keepdim=True)
-    return torch.maximum(spread, LEAST_SPREAD * spread.square().mean(2, keepdim=True).sqrt() + 1e-6)
-
-
 def latent_width(views: Tensor) -> int:
-    """How wide a latent suits records [view, record, column]: so many principal axes explain most of
-    the variance. A wider one explains anomalies as well, and what is normal is no longer expected.
+    """The width of a latent that suits records [view, record, column]: so many principal axes explain most of
+    their variance. A wider one explains anomalies as well.
     """
     widths = []
     for view in _axis_rows(views):
