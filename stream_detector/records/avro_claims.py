@@ -1,4 +1,4 @@
-"""What an Avro record claims to hold, before anything is made of it: how deep it nests, and how many values.
+"""The claims of an Avro record: how deep it nests and how many values it holds, read before it is decoded.
 
 It is asked only of schemas by which few bytes may claim much: of types that hold themselves (a reader in C ends the
 process when its stack is full), and of arrays and maps of what takes no bytes.
@@ -29,11 +29,11 @@ class AvroClaims:
         self.are_bounded = not self._claims_much(schema, frozenset(), repeated=False)
 
     def refusal(self, payload: bytes, config: RecordConfig) -> Rejection | None:
-        """Why a record claims too much; None when it does not. Raises EOFError where its bytes end too early."""
+        """The reason why a record claims too much; None when it does not. Raises EOFError where its bytes end early."""
         return None if self.are_bounded else _Walk(payload, self._names, config).refusal(self._schema)
 
     def _claims_much(self, schema: Schema, outer: frozenset[str], *, repeated: bool) -> bool:
-        """Whether few bytes may say much; `outer` are the types around it, `repeated`: it is within an array or a map."""
+        """Tells whether few bytes may claim much; `outer` are the types around it, `repeated`: it is within an array or a map."""
         if isinstance(schema, list):  # each takes a byte that says which one it is
             return any(self._claims_much(each, outer, repeated=repeated) for each in schema if _kind(each) != "null")
         kind = _kind(schema)
@@ -46,7 +46,7 @@ class AvroClaims:
         return kind in outer or self._named(kind, outer, repeated=repeated)
 
     def _defined(self, schema: dict[str, Any], outer: frozenset[str], *, repeated: bool) -> bool:
-        """Of a record, an enumeration or bytes of a fixed size."""
+        """Tells whether a record, an enumeration or fixed bytes may claim much."""
         self._names[schema["name"]] = schema
         if schema["type"] not in {"record", "error"}:
             return repeated and schema.get("size") == 0
@@ -55,7 +55,7 @@ class AvroClaims:
         return any(fields) or (repeated and not fields)
 
     def _named(self, name: str, outer: frozenset[str], *, repeated: bool) -> bool:
-        """Of a primitive type, or of one that was defined before."""
+        """Tells whether a primitive type, or one that was defined before, may claim much."""
         if name not in self._names or (name, repeated) in self._seen:
             return repeated and name == "null"
         self._seen.add((name, repeated))

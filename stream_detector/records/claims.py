@@ -1,4 +1,4 @@
-"""What an Arrow IPC stream claims to hold, before anything is inflated, and what columns would grow to if undone.
+"""The claims of an Arrow IPC stream: how much it holds when inflated, and how far columns grow when encodings are undone.
 
 The claims are read off the metadata. Rows may share texts and lists (dictionaries, runs, views), which are
 small until each row gets a copy.

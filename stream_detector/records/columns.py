@@ -19,7 +19,7 @@ from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Encoded, Feature, FeatureSchema, Kind, Rejection
 from stream_detector.records.claims import Claims, claims, longest, viewed
 from stream_detector.records.documents import Document, Rows, TooMuchAtOnce, unfit
-from stream_detector.records.heads import Identity, brief, heads, is_text
+from stream_detector.records.row_identity import IdentityColumns, brief, is_text, row_documents
 from stream_detector.tables.arrow import rows_of
 from stream_detector.values import number
 
@@ -28,7 +28,7 @@ __all__ = ["decode_columns", "read_columns"]
 ROOM = 256 * 2**20
 """Bytes that the rows of several messages may take when they are decoded together."""
 ROW_BYTES = 64
-"""Of a row, beside its features and its identity: what says where it comes from."""
+"""Bytes that a row takes beside its features and its identity, to say where it comes from."""
 
 Floats = NDArray[np.float64]
 ColumnBatch = tuple[NDArray[np.float32], list[int], list[int], Sequence[Document], dict[int, Rejection]]
@@ -47,7 +47,7 @@ def decode_columns(
     Raises `TooMuchAtOnce` for several messages, while their rows fit into memory.
     """
     blocks: list[NDArray[np.float32]] = []
-    identities: list[Identity] = []
+    identities: list[IdentityColumns] = []
     categories = tuple(feature.name for feature in schema.features if feature.kind is Kind.CATEGORICAL)
     rejected: dict[int, Rejection] = {}
     positions: list[int] = []
@@ -67,7 +67,7 @@ def decode_columns(
         if taken > ROOM and len(values) > 1:
             raise TooMuchAtOnce(position + 1, len(rows))
     matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
-    return matrix, positions, rows, heads(identities), rejected
+    return matrix, positions, rows, row_documents(identities), rejected
 
 
 def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
@@ -80,7 +80,7 @@ def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
             for name, column in zip(features.schema.names, features.columns, strict=True):
                 _require_short(column, name, config)
             found = list(rows_of(features))
-            named = list(heads([_identity(table, config)]))
+            named = list(row_documents([_identity(table, config)]))
         except Exception as error:  # noqa: BLE001 - as above
             rows.rejected[position] = _why(error)
             continue
@@ -97,8 +97,8 @@ def _why(error: Exception) -> Rejection:
     return Rejection("undecodable", f"reading it fails with {type(error).__name__}")
 
 
-def _identity(table: Any, config: RecordConfig, categories: tuple[str, ...] = ()) -> Identity:
-    """What must outlive a message's table: the columns that name its rows, and those of these features."""
+def _identity(table: Any, config: RecordConfig, categories: tuple[str, ...] = ()) -> IdentityColumns:
+    """The columns that must outlive a message's table: those that name its rows, and those of these features."""
     paths = filter(None, (config.id_path, config.entity_path, config.time_path))
     columns: dict[str, Any] = {path: brief(_column(table, path), config.max_string) for path in paths}
     if categories:
@@ -109,7 +109,7 @@ def _identity(table: Any, config: RecordConfig, categories: tuple[str, ...] = ()
 
 
 def _bytes_of(columns: dict[str, Any]) -> int:
-    """What columns take, those within others included."""
+    """The bytes that columns take, those within others included."""
     return sum(
         _bytes_of(each) if isinstance(each, dict) else each.nbytes for each in columns.values() if each is not None
     )
@@ -135,7 +135,7 @@ def _table(value: bytes | None, config: RecordConfig) -> Any:
 
 
 def _require_modest(found: Claims, config: RecordConfig) -> None:
-    """Before anything is inflated; columns without buffers take no bytes, however many rows they claim."""
+    """Refuses what claims too much, before anything is inflated; columns without buffers take no bytes for any rows."""
     if found.rows > config.max_rows:
         raise Unusable(Rejection("too-large", f"{found.rows:,} rows, limit {config.max_rows:,}"))
     most = config.max_inflated_bytes
@@ -145,7 +145,7 @@ def _require_modest(found: Claims, config: RecordConfig) -> None:
 
 
 def _require_few_views(table: Any, config: RecordConfig) -> None:
-    """Before texts are checked: views of one text may be many, and each is checked."""
+    """Refuses many views of long texts, before texts are checked: each view is checked."""
     size = sum(viewed(chunk) for column in table.columns for chunk in column.chunks)
     if size > config.max_inflated_bytes:
         what = f"string views of more than {config.max_inflated_bytes:,} bytes, or within lists"
@@ -153,7 +153,7 @@ def _require_few_views(table: Any, config: RecordConfig) -> None:
 
 
 def _require_short(column: Any, name: str, config: RecordConfig) -> None:
-    """Where rows share texts, each row would get a copy: then no text may be long."""
+    """Refuses long texts that rows share: as objects, each row would have a copy."""
     if any(longest(chunk) > config.max_string for chunk in column.chunks):
         what = f"feature {name!r} has texts of more than {config.max_string:,} characters, or long lists"
         raise Unusable(Rejection("string-too-long", what))
@@ -246,7 +246,7 @@ def _numbers(column: Any, feature: Feature) -> NDArray[np.floating[Any]]:
 
 
 def _read_numbers(texts: Sequence[str | None], feature: Feature) -> Floats:
-    """What the texts read as; one that reads as no number makes the message unusable."""
+    """The numbers that texts read as; a text that is no number makes the message unusable."""
     values = np.full(len(texts), np.nan)
     for row, text in enumerate(texts):
         try:

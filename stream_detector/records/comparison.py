@@ -1,4 +1,4 @@
-"""What a candidate would have flagged beside the model in force, on the same records."""
+"""Compares what a candidate would have flagged with what the model in force flagged, on the same records."""
 
 import json
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ class Comparison:
         )
 
     def plus(self, other: "Comparison") -> "Comparison":
-        """Of the same two models, both together."""
+        """The sum of this comparison and another of the same two models."""
         return Comparison(
             self.candidate,
             self.champion,

@@ -1,4 +1,4 @@
-"""What crosses the control topic: what workers notice about the stream as a whole."""
+"""Events on the control topic: what workers notice about the stream as a whole."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -46,7 +46,7 @@ class ControlEvent:
 
     @classmethod
     def from_json(cls, value: bytes) -> Self:
-        """Read back from the topic; keys of later versions are passed over. Raises ValueError when it is none."""
+        """Reads an event back from the topic; ignores keys of later versions. Raises ValueError when it is none."""
         try:
             body = json_object(value)
             topic, partition, offset = place(body)

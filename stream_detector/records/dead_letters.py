@@ -1,7 +1,6 @@
 """Records that could not be used, as they cross Kafka: original bytes, and the reason in headers.
 
-Whatever the original holds, its dead letter can be made, and made again: what cannot be read off it is
-named in a header instead.
+A dead letter can be made of any original, and made again: a part that cannot be read is named in a header.
 """
 
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ __all__ = ["CONNECT", "DeadLetter"]
 CONNECT = "__connect.errors."
 OWN = "stream-detector."
 ORIGINAL = OWN + "original."
-"""Stands before the name of an original's header that would pass for one of ours."""
+"""Prefix for the name of an original's header that would pass for one of ours."""
 
 LOST = OWN + "lost"
 UNREADABLE = ORIGINAL + "unreadable-name"
@@ -59,13 +58,13 @@ class DeadLetter:
         return letter.stamped_anew() if kind and not timestamp else letter
 
     def stamped_anew(self) -> "DeadLetter":
-        """The same with the time of sending; the original's is in a header."""
+        """This letter with the time of sending; the original's time is in a header."""
         stamp: Header = (ORIGINAL + "timestamp", str(self.timestamp_ms).encode())
         return replace(self, timestamp_ms=0, headers=(*self.headers, stamp))
 
 
 def _part(message: Message, name: str, lost: list[str]) -> Any:
-    """What a method of a message gives; None, and its name among the `lost`, when it fails."""
+    """The result of a message's method; None, and its name is added to `lost`, when it fails."""
     try:
         # Called from Python, the client's failure may surface anywhere later: the interpreter leaves out a check.
         return methodcaller(name)(message)

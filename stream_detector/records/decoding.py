@@ -1,4 +1,4 @@
-"""From record values to the matrix that is scored, in any of the formats."""
+"""Decodes record values of any format to the matrix that is scored."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ __all__ = ["Decoded", "Decoder"]
 log = structlog.get_logger(__name__)
 
 CHUNK = 256  # values whose objects are alive at once: few enough to stay in the processor's cache
-CHUNK_BYTES = 2**20  # of the same; objects take up to 25 times as much
+CHUNK_BYTES = 2**20  # of values whose objects are alive at once; objects take up to 25 times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Decoder:
 
     @property
     def many(self) -> bool:
-        """Whether one message may hold many records."""
+        """Tells whether one message may hold many records."""
         return self._config.format == "arrow"
 
     def decode(

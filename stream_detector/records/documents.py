@@ -13,7 +13,6 @@ import orjson
 from stream_detector import foreign
 from stream_detector.config import RecordConfig
 from stream_detector.features import Rejection
-from stream_detector.records.signatures import looks_like
 
 __all__ = [
     "Document",
@@ -36,11 +35,28 @@ Parse = Callable[[Sequence[bytes | None], RecordConfig], Sequence[Document | Rej
 
 DEFAULT = RecordConfig()
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+WIRE_FORMAT = 5  # bytes before a framed record: 0, and the id of a schema
+SIGNATURES = {
+    b"\x1f\x8b": "gzip: compress by the producer's compression.type, not by hand",
+    b"\x28\xb5\x2f\xfd": "zstd: compress by the producer's compression.type, not by hand",
+    b"\x04\x22\x4d\x18": "lz4: compress by the producer's compression.type, not by hand",
+    b"\x82SNAPPY": "snappy: compress by the producer's compression.type, not by hand",
+    b"BZh": "bzip2: compress by the producer's compression.type, not by hand",
+    b"\xfd7zXZ\x00": "xz: compress by the producer's compression.type, not by hand",
+    b"PK\x03\x04": "a zip file: compress by the producer's compression.type, not by hand",
+    b"\xff\xff\xff\xff": "an Arrow IPC stream: set record.format: arrow",
+    b"\xff\xfe": "UTF-16 or UTF-32: write UTF-8",
+    b"\xfe\xff": "UTF-16: write UTF-8",
+    b"{\0": "UTF-16 or UTF-32: write UTF-8",
+    b"\0{": "UTF-16: write UTF-8",
+    b"\0\0\0{": "UTF-32: write UTF-8",
+    b"\0\0\xfe\xff": "UTF-32: write UTF-8",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class OnDemand(Sequence[Document]):
-    """As many objects, each made by its number when it is asked for: few rows become alerts."""
+    """A sequence of objects, each made by its number when it is asked for: few rows become alerts."""
 
     size: int
     make: Callable[[int], Document]
@@ -72,7 +88,7 @@ class Rows:
 
 
 class TooMuchAtOnce(Exception):  # noqa: N818 - not an error but a way out of a batch
-    """Several messages that hold more than should be decoded together: so many of them hold so many `rows`."""
+    """Is raised where several messages hold too many rows to decode them together; carries both numbers."""
 
     def __init__(self, messages: int, rows: int) -> None:
         super().__init__(f"{messages:,} messages hold {rows:,} rows")
@@ -116,7 +132,7 @@ def parse_json(values: Sequence[bytes | None], config: RecordConfig) -> Sequence
 
 
 def unfit(value: bytes | None, config: RecordConfig) -> Rejection | None:
-    """Why a value is not even worth parsing, in any format; None when it is."""
+    """The reason why a value is not even parsed, in any format; None when it is parsed."""
     if value is None:
         return Rejection("tombstone", "the record has no value")
     if len(value) > config.max_bytes:
@@ -186,11 +202,25 @@ def _parse_alone(value: bytes | None, config: RecordConfig) -> Document | Reject
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        found = looks_like(text)
+        found = _looks_like(text)
         return Rejection("undecodable", f"not JSON; looks like {found}" if found else f"not JSON: {error}")
     if not isinstance(document, dict):
         return Rejection("not-an-object", f"the record is a JSON {type(document).__name__}, expected an object")
     return too_deep(document, config) or document
+
+
+def _looks_like(value: bytes) -> str | None:
+    """Says what a value that is not JSON looks like, and what to do; None where its first bytes tell nothing."""
+    for signature, what in SIGNATURES.items():
+        if value.startswith(signature):
+            return what
+    if value[:1] == b"\0" and len(value) > WIRE_FORMAT:
+        schema = int.from_bytes(value[1:WIRE_FORMAT])
+        return (
+            f"Confluent's wire format (schema id {schema}): set record.format: avro, or use a JSON serializer "
+            "without schema id"
+        )
+    return None
 
 
 def too_deep(document: Document, config: RecordConfig) -> Rejection | None:

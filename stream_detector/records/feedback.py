@@ -1,4 +1,4 @@
-"""What people say about alerts: verdicts, and the precision they give."""
+"""Verdicts of people on alerts, and the precision that follows from them."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ __all__ = ["Feedback", "Precision", "Verdict", "precision"]
 
 
 class Verdict(StrEnum):
-    """What an alert turned out to be."""
+    """Says what an alert turned out to be."""
 
     ANOMALY = "anomaly"
     FALSE_ALARM = "false-alarm"
@@ -30,7 +30,7 @@ class Feedback:
 
     @classmethod
     def from_json(cls, value: bytes) -> Self:
-        """Read back from the topic; raises ValueError when it is none."""
+        """Reads feedback back from its topic; raises ValueError when it is none."""
         try:
             body = json_object(value)
             verdict = Verdict(field(body, "verdict", str))
@@ -46,7 +46,7 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How many alerts were judged, and how: of those the share that was right; None while none was."""
+    """Counts of alerts by verdict, and the share of them that was right; None while there is no verdict."""
 
     anomalies: int
     false_alarms: int

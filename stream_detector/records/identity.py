@@ -1,20 +1,44 @@
-"""Who a record is: its id, entity and event time, whatever types their writers gave them."""
+"""The id, entity and event time of a record, whatever types their writers gave them.
+
+Times are epoch numbers of any unit, RFC 3339, or a library's own types.
+"""
 
 import codecs
+import re
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Literal
 from uuid import UUID
 
 from stream_detector.config import RecordConfig
 from stream_detector.records.documents import Document, value_at
-from stream_detector.records.times import Unit, event_time, guessed
 
-__all__ = ["UTF8_BYTES", "guessed_unit", "identity", "time_remarks"]
+__all__ = ["UTF8_BYTES", "event_time", "guessed", "guessed_unit", "identity", "time_remarks"]
 
 UTF8_BYTES = 4  # of a character, at most
 UUID_BYTES = 16
+
+Unit = Literal["s", "ms", "us", "ns"]
+
 UNITS: dict[Unit, str] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+BY_DIGITS: dict[int, Unit] = {10: "s", 13: "ms", 16: "us", 19: "ns"}
+"""The unit of a number by its count of digits, from 2001 to 2286. Other lengths are left alone: 12 and 14 digits
+are dates without separators, 18 the ticks of .NET."""
+MOST = 10**22  # nanoseconds of a year beyond 9999
+LONGEST = 64  # characters, of a time in text
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+DATE_ONLY = 8  # digits, as in 20260131
+RFC_3339 = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d-?\d)"
+    r"(?:[T ](?P<time>\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?) ?(?P<zone>Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?",
+    re.ASCII,
+)
+"""In capitals; also what ISO 8601 allows beyond it: dates alone, digits without separators, weeks, no zone."""
+LEAP_SECOND = re.compile(r"(\d\d:?\d\d:?)60")
 
 
 def identity(document: Document, config: RecordConfig) -> tuple[str | None, str | None, str | None]:
@@ -35,7 +59,7 @@ def guessed_unit(document: Document, config: RecordConfig) -> Unit | None:
 
 
 def time_remarks(documents: Iterable[Document], config: RecordConfig) -> list[str]:
-    """What a person should see of the units that are guessed, a line each."""
+    """Lines that tell a person which units are guessed, one for each."""
     examples: dict[Unit, object] = {}
     for document in documents:
         if unit := guessed_unit(document, config):
@@ -45,6 +69,29 @@ def time_remarks(documents: Iterable[Document], config: RecordConfig) -> list[st
         "record.time_unit sets it"
         for unit, example in examples.items()
     ]
+
+
+def event_time(value: object, unit: Unit | Literal["auto"] = "auto") -> str | None:
+    """A time as RFC 3339 text in UTC, cut to milliseconds; None where the value is no time.
+
+    Numbers, and digits in text, count from 1970 in `unit`, up to the year 9999. `auto` tells the unit by the
+    number alone (`guessed`). Text is RFC 3339; what names no zone is taken as UTC.
+    """
+    try:
+        moment = _moment(value, unit)
+        if moment is None:
+            return None
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).isoformat(timespec="milliseconds")
+    except (ValueError, ArithmeticError):
+        return None
+
+
+def guessed(value: object) -> Unit | None:
+    """The unit that `auto` takes a number, or digits in text, to be in; None where it is no time."""
+    number = _number(value)
+    if number is None or not _is_epoch(number) or _is_date(value):
+        return None
+    return BY_DIGITS.get(len(str(int(number))))
 
 
 def _text(value: object, limit: int) -> str | None:
@@ -66,3 +113,56 @@ def _of_bytes(value: bytes, limit: int) -> str:
     if text.isprintable():
         return text[:limit]
     return (str(UUID(bytes=value)) if len(value) == UUID_BYTES else value.hex())[:limit]
+
+
+def _moment(value: object, unit: Unit | Literal["auto"]) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime.combine(value, time())
+    number = _number(value)
+    if number is not None and not (unit == "auto" and _is_date(value)):
+        known = guessed(value) if unit == "auto" else unit
+        return _counted(number, known) if known and _is_epoch(number) else None
+    return _read(value) if isinstance(value, str) and len(value) <= LONGEST else None
+
+
+def _number(value: object) -> int | float | Decimal | None:
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return None if isinstance(value, Decimal) and value.is_nan() else value  # of no Decimal NaN can order be asked
+    if isinstance(value, str) and len(value) <= LONGEST and NUMBER.fullmatch(value.strip()):
+        return Decimal(value.strip())
+    return None
+
+
+def _is_date(value: object) -> bool:
+    return isinstance(value, str) and len(value.strip()) == DATE_ONLY
+
+
+def _is_epoch(number: float | Decimal) -> bool:
+    return 0 <= number < MOST
+
+
+def _counted(number: float | Decimal, unit: Unit) -> datetime:
+    """Exact numbers are cut to microseconds; a double is rounded, as it lies beside what was written."""
+    if isinstance(number, float):
+        return EPOCH + timedelta(microseconds=round(number * 10**6 / PER_SECOND[unit]))
+    return EPOCH + timedelta(microseconds=int(number * 10**6 // PER_SECOND[unit]))
+
+
+def _read(text: str) -> datetime | None:
+    found = RFC_3339.fullmatch(text.strip().upper())
+    if not found:
+        return None
+    if not found["time"]:
+        return datetime.fromisoformat(found["date"])
+    second = LEAP_SECOND.match(found["time"])
+    clock = LEAP_SECOND.sub(r"\g<1>59", found["time"], count=1) if second else found["time"]
+    moment = datetime.fromisoformat(f"{found['date']}T{clock}{found['zone'] or 'Z'}").astimezone(UTC)
+    return _after_leap(moment) if second else moment
+
+
+def _after_leap(moment: datetime) -> datetime | None:
+    """The first second of the next month, as clocks without leap seconds have it; there are none elsewhere."""
+    after = moment + timedelta(seconds=1)
+    return after if (after.day, after.hour, after.minute, after.second) == (1, 0, 0, 0) else None

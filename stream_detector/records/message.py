@@ -53,7 +53,7 @@ class Arrivals(Sequence[Message]):
 
     @classmethod
     def of(cls, messages: Sequence[Message]) -> "Arrivals":
-        """The same messages."""
+        """Reads offsets and runs off the messages, unless that was done before."""
         if isinstance(messages, Arrivals):
             return messages
         offsets = np.array([message.offset() for message in messages], dtype=np.int64)

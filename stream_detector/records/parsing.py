@@ -1,6 +1,6 @@
-"""Values that other programs wrote as JSON, taken out one by one: each is of its type, or the whole is refused.
+"""Reads values out of JSON that other programs wrote: each has its type, or the whole is refused by a ValueError.
 
-What is refused is a ValueError, whatever was written: readers pass it over, and none ends for it.
+Readers skip what is refused, and go on.
 """
 
 import json
@@ -24,7 +24,7 @@ def json_object(value: bytes) -> dict[str, Any]:
 
 
 def field(body: object, name: str, *kinds: type) -> Any:
-    """What an object holds by that name, None when nothing; raises ValueError when it is of none of the kinds."""
+    """The value of an object's key, None when it is absent; raises ValueError when its type is none of the kinds."""
     value = body.get(name) if isinstance(body, dict) else None
     if type(value) not in kinds:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Who the rows of Arrow messages are: what outlives a message's table, and gives a row's identity when it is asked for."""
+"""The identity of rows of Arrow messages: columns that outlive a message's table, read when a row is asked for."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from pyarrow import compute
 from stream_detector.records.documents import Document, OnDemand
 from stream_detector.records.identity import UTF8_BYTES
 
-__all__ = ["Identity", "brief", "heads", "is_binary", "is_text"]
+__all__ = ["IdentityColumns", "brief", "is_binary", "is_text", "row_documents"]
 
-Identity = tuple[int, dict[str, Any]]
-"""How many rows, and their columns by path."""
+IdentityColumns = tuple[int, dict[str, Any]]
+"""A count of rows, and their columns by path."""
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 SECONDS_OF_A_DAY = 86_400
@@ -25,12 +25,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def is_text(kind: Any) -> bool:
-    """Whether a type is text in any layout."""
+    """Tells whether a type is text, in any layout."""
     return any(is_one(kind) for is_one in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def is_binary(kind: Any) -> bool:
-    """Whether a type is bytes in any layout."""
+    """Tells whether a type is bytes, in any layout."""
     kinds = pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary
     return any(is_one(kind) for is_one in kinds)
 
@@ -46,10 +46,10 @@ def brief(column: Any, characters: int) -> Any:
     return _brief_values(column, characters)
 
 
-def heads(identities: list[Identity]) -> OnDemand:
-    """The documents of the rows of several messages, with these columns alone."""
+def row_documents(identities: list[IdentityColumns]) -> OnDemand:
+    """The documents of the rows of several messages, made on demand of these columns alone."""
     ends = list(accumulate(rows for rows, _ in identities))
-    return OnDemand(ends[-1] if ends else 0, lambda at: _head(identities, ends, at))
+    return OnDemand(ends[-1] if ends else 0, lambda at: _row_document(identities, ends, at))
 
 
 def _brief_values(values: Any, characters: int) -> Any:
@@ -60,7 +60,7 @@ def _brief_values(values: Any, characters: int) -> Any:
     return None
 
 
-def _head(identities: list[Identity], ends: list[int], at: int) -> Document:
+def _row_document(identities: list[IdentityColumns], ends: list[int], at: int) -> Document:
     place = bisect_right(ends, at)
     rows, columns = identities[place]
     return _plainly(columns, at - ends[place] + rows)
@@ -97,7 +97,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _moment(one: Any, kind: Any) -> datetime | None:
-    """A time from 1970 on that Python has a value for; in its numbers, which do not overflow as Arrow's do."""
+    """A time from 1970 on that Python can hold; computed in Python's numbers, which do not overflow as Arrow's do."""
     ticks = one.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())[0].as_py()
     if ticks is None or ticks < 0:
         return None
