@@ -1,4 +1,4 @@
-"""Every error this project raises, as one tree.
+"""The tree of all errors that this project raises.
 
     StreamDetectorError              exit code 1
     ├── ConfigError                  2   a configuration file or value

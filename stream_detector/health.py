@@ -1,4 +1,4 @@
-"""How a worker is: told by its threads as it works, read by whoever asks, while the loop hangs too."""
+"""The health of a worker: its threads note it, and others may read it, also while the loop hangs."""
 
 import time
 from collections.abc import Callable
@@ -34,17 +34,17 @@ class Health:
         self.trouble(START, "starting")
 
     def beat(self) -> None:
-        """The loop turned, or waits in a call that ends by itself."""
+        """Notes that the loop turned, or waits in a call that ends by itself."""
         self._turned_at = time.monotonic()
 
     def began(self) -> None:
-        """The start is over: from here on the loop turns."""
+        """Notes that the start is over: from here on the loop turns."""
         self.beat()
         self._starting = False
         self.trouble(START, None)
 
     def ended(self) -> None:
-        """The worker is done, well or not."""
+        """Notes that the worker has ended, in whatever way."""
         self.trouble(START, "the worker has ended")
 
     def trouble(self, kind: str, why: str | None) -> None:
@@ -56,7 +56,7 @@ class Health:
             self._troubles[kind] = why, since
 
     def teller(self, kind: str) -> Teller:
-        """`trouble` of one kind, for the loop's own thread: to tell is a sign of life."""
+        """Makes `trouble` of one kind for the loop's own thread; a call is a sign of life."""
 
         def tell(why: str | None) -> None:
             self.beat()
@@ -65,18 +65,18 @@ class Health:
         return tell
 
     def remark(self, kind: str, text: str | None) -> None:
-        """Notes what is worth saying of a worker that is ready all the same; None takes it back."""
+        """Notes a remark on a worker that is ready; None takes it back."""
         if text is None:
             self._remarks.pop(kind, None)
         else:
             self._remarks[kind] = text
 
     def committed(self) -> None:
-        """A transaction was committed."""
+        """Notes that a transaction was committed."""
         self.last_commit, self._behind_since = time.time(), None
 
     def behind(self, waiting: bool) -> None:  # noqa: FBT001 - what is told
-        """Whether there is something to be committed."""
+        """Notes whether there is something to be committed."""
         if not waiting:
             self._behind_since = None
         elif self._behind_since is None:
@@ -89,24 +89,24 @@ class Health:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the loop turned within the limit; a step of the start may take ten minutes."""
+        """Tells whether the loop turned within the limit; a step of the start may take ten minutes."""
         return self.turn_age <= (STARTING if self._starting else self._limit)
 
     @property
     def in_trouble_since(self) -> float:
-        """When the oldest trouble there is began, Unix time; NaN without any."""
+        """The time when the oldest present trouble began, Unix time; NaN without any."""
         return min((since for _, since in self._found()), default=nan)
 
     def troubles(self) -> list[str]:
-        """Why the worker is not ready, in words; empty when it is."""
+        """The reasons why the worker is not ready; empty when it is."""
         return [why for why, _ in self._found()]
 
     def remarks(self) -> list[str]:
-        """What else is worth saying."""
+        """The remarks on a worker that is ready."""
         return list(self._remarks.values())
 
     def _found(self) -> list[tuple[str, float]]:
-        """Every trouble with its beginning; those that a hung loop cannot tell of itself come first."""
+        """Lists every trouble with its beginning; those that a hung loop cannot note itself come first."""
         found, now, age = [], time.time(), self.turn_age
         if not self.is_alive:
             found.append((f"the loop has not turned for {age:.0f} s", now - age))

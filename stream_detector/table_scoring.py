@@ -1,4 +1,4 @@
-"""Judges the rows of a table: scores, the verdict at the target alert rate, and what led to it."""
+"""Scores the rows of a table: scores, flags at the target alert rate, and the leading features."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ LEADING = 3  # features that are named of a flagged row
 
 @dataclass(frozen=True, slots=True)
 class ScoredRows:
-    """Rows of a table, judged, in order.
+    """Scored rows of a table, in order.
 
     `ids` are what `record.id_path` names, or the row's number from 0. `scores` are float32 [row, 3] (inversion,
     discriminator, anomaly) in nines, NaN for a row that cannot be used; `flagged` bool [row]; `leading` has the
@@ -42,7 +42,7 @@ class ScoredRows:
     lacking: str | None = None
 
     def columns(self) -> dict[str, Any]:
-        """As equally long columns by name, for writing."""
+        """The rows as equally long columns by name, for writing."""
         inversion, discriminator, anomaly = self.scores.T
         return {
             "id": self.ids,
@@ -56,7 +56,7 @@ class ScoredRows:
 
 
 def score_table(model: DetectorModel, table: Table, config: Config) -> Iterator[ScoredRows]:
-    """The rows of a table, judged batch by batch by `threshold.target_alert_rate`.
+    """Scores the rows of a table, batch by batch, and flags them at `threshold.target_alert_rate`.
 
     Raises `DataError` when a matrix without names has another width than the model, or holds infinities, and when
     the first rows have less than half of its features.
@@ -105,7 +105,7 @@ def _ids(rows: Sequence[Row], first: int, config: Config) -> list[str]:
 def _leading(
     model: DetectorModel, encoded: Encoded, flagged: NDArray[np.bool_], rows: Sequence[Mapping[str, Any]]
 ) -> list[list[dict[str, Any]]]:
-    """Of each row its leading features, none where it is not flagged."""
+    """The leading features of each flagged row; other rows have none."""
     leading: list[list[dict[str, Any]]] = [[] for _ in flagged]
     chosen = [at for at, row in enumerate(encoded.kept) if flagged[row]]
     for at, explanation in zip(chosen, model.explain(Encoded.whole(encoded.matrix[chosen])), strict=True):

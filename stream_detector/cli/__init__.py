@@ -1,4 +1,4 @@
-"""The `stream-detector` command: wiring only, one module a group of commands."""
+"""The `stream-detector` command. Each module NAME_command wires a command and those near it."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def _harmless(argument: str) -> str:
-    """An option's name escaped: of one that there is not, the parser's own error shows it as it is."""
+    """Escapes an option's name: the parser's own error shows an unknown one as it is."""
     from stream_detector.foreign import printable
 
     name, equals, value = argument.partition("=")

@@ -1,4 +1,4 @@
-"""`backtest`: what a model would have made of records that are still there."""
+"""The command `backtest`: judges retained records with any model."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What several commands share: the configuration option, progress, ways to say things."""
+"""Parts that several commands share: options, the configuration, progress, output, signals."""
 
 import os
 import signal
@@ -45,14 +45,14 @@ WhyOption = Annotated[str, typer.Option("--why", help="Reason kept beside the po
 
 
 def settings(path: Path | None) -> Config:
-    """The configuration at `path`, with logs set up by it."""
+    """Loads the configuration at `path`, and sets logs up by it."""
     config = load_config(path, _client_faults)
     logs.configure(config.log)
     return config
 
 
 def _client_faults(config: Config) -> Iterable[tuple[Key, str]]:
-    """What the clients say of their properties; they are not loaded where there is none."""
+    """Yields what the clients say of their properties; without properties the clients are not loaded."""
     if not config.kafka.properties and not config.record.registry_properties:
         return ()
     from stream_detector.kafka.properties import faults
@@ -61,7 +61,7 @@ def _client_faults(config: Config) -> Iterable[tuple[Key, str]]:
 
 
 def prepare_scoring(config: Config) -> None:
-    """Gives torch its threads: two that fight for one busy core are far slower than one. And says so once when
+    """Gives torch its threads, because two that fight for one busy core are far slower than one; says once when
     scoring has to be compiled first.
     """
     import torch
@@ -73,7 +73,7 @@ def prepare_scoring(config: Config) -> None:
 
 
 def operator() -> str:
-    """Who runs this command, for the model pointer."""
+    """The name of the user who runs this command, for the model pointer."""
     try:
         return getuser()
     except (KeyError, OSError):  # a container's user may have no name
@@ -81,7 +81,7 @@ def operator() -> str:
 
 
 def stop_on_signal() -> Event:
-    """An event that SIGINT and SIGTERM set; a second signal ends the process at once."""
+    """Makes an event that SIGINT and SIGTERM set; a second signal ends the process at once."""
     stop = Event()
 
     def request(number: int, _frame: object) -> None:

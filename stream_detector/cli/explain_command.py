@@ -1,4 +1,4 @@
-"""`explain` and `replay`: one judgement, made again from the log."""
+"""The commands `explain` and `replay`: one judgement, made again from the log."""
 
 import json
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""`feedback`: what an alert turned out to be, and how often alerts are right."""
+"""The command `feedback`: what an alert turned out to be, and how often alerts are right."""
 
 import json
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`fit` and `score`: from data to a model, and from a model and data to scores."""
+"""The commands `fit` and `score`: from data to a model, and from a model and data to scores."""
 
 from collections import Counter
 from pathlib import Path
@@ -125,7 +125,7 @@ def score(
 
 
 def _counted(judged: "ScoredRows", counts: Counter[str]) -> "ScoredRows":
-    """Counts, and names features that are not there, and the first rows that cannot be used."""
+    """Counts rows, and names features that are not there, and the first rows that cannot be used."""
     if judged.lacking:
         console.print(printable(judged.lacking), soft_wrap=True)
     for fault in list(judged.faults.values())[: max(0, NAMED - counts["unusable"])]:
@@ -149,7 +149,7 @@ def _run(
 
 
 def _publish(configuration: Config, model: "DetectorModel", *, unattended: bool) -> "Pointer":
-    """As a person's choice, unless it is made where nobody looks: then only if there still is no model.
+    """Publishes the model as a person's choice; `unattended`, only if there still is no model.
 
     A model that does not fit what the telemetry topics hold is a version that nothing points to.
     """

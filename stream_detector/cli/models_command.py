@@ -1,4 +1,4 @@
-"""`models`: the versions on the models topic, and which of them is current."""
+"""The commands `models`: the versions on the models topic, and which of them is current."""
 
 import json
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def _moment(milliseconds: int) -> str:
 
 
 def _roles(version: str, current: "Pointer | None", shadow: "Pointer | None") -> Iterator[str]:
-    """What the pointers make of a version."""
+    """Yields the roles that the pointers give a version."""
     if current is not None:
         named = {"current": current.version, "previous": current.previous, "approved": current.approved}
         if current.approved is None:

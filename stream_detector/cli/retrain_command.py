@@ -1,4 +1,4 @@
-"""`retrain`: once, or as a service that retrains by the clock and on drift."""
+"""The command `retrain`: once, or as a service that retrains by the clock and on drift."""
 
 from pathlib import Path
 from threading import Event
@@ -77,7 +77,7 @@ def _repeat(configuration: Config, folder: Path, stop: Event) -> None:
 
 
 def show(outcome: "RetrainingResult") -> None:
-    """The gate's figures and what became of the model, on standard output."""
+    """Shows the gate's figures and what became of the model, on standard output."""
     from stream_detector.retraining.report import limit
 
     show_features(outcome.model.lineage)

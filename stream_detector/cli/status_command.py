@@ -1,4 +1,4 @@
-"""`validate` and `status`: looking without touching."""
+"""The commands `validate` and `status`, which change nothing."""
 
 import json
 from typing import Annotated
@@ -63,7 +63,7 @@ def status(
 
 
 def _trouble(configuration: Config, version: str) -> str | None:
-    """What a worker that begins would say against the model in force; None when it would take it."""
+    """The reason why a worker would refuse the model in force at its start; None when it would take it."""
     try:
         require_fit(configuration, version)
     except StreamDetectorError as error:

@@ -1,4 +1,4 @@
-"""What the schema knows of a key: its neighbours, and whether its name and its value may be shown in an error."""
+"""Tells what may be shown of a key and its value in an error, and which keys are near it, by the schema."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def named(key: Key, document: Document) -> Iterator[str]:
 
 
 def shows_its_value(key: Key) -> bool:
-    """Whether a wrong value may be shown: one of a plain field that holds no secret."""
+    """Tells whether a wrong value may be shown: one of a plain field that holds no secret."""
     section = _model(key[:-1])
     field = section.model_fields.get(str(key[-1])) if section and key else None
     kinds = list(_kinds(field.annotation)) if field else []

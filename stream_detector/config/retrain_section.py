@@ -1,4 +1,4 @@
-"""What can be chosen about retraining and its gate."""
+"""The section `retrain` of the configuration, with its gate."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ __all__ = ["GateSettings", "Interval", "RetrainSettings"]
 
 
 class Strict(BaseModel):
-    """Immutable, strict about its keys, documented by its docstrings."""
+    """Settings that are immutable, strict about their keys, and documented by docstrings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -34,7 +34,7 @@ class Interval(Strict):
 
 
 class GateSettings(Strict):
-    """What a challenger must show before it replaces the champion."""
+    """The limits that a challenger must keep before it replaces the champion."""
 
     reference: Path | None = None
     """Frozen records with a column `label` (1 = anomaly, 0 = normal), kept by the operator; .csv, .parquet or .npz."""
@@ -57,7 +57,7 @@ class GateSettings(Strict):
 
 
 class RetrainSettings(Strict):
-    """When to retrain, on what, and where the runs are kept."""
+    """The times and the data of retraining, and the folder of its runs."""
 
     every: timedelta | None = None
     """Time between two retrainings: seconds, HH:MM:SS or ISO 8601 (PT6H); null = only on drift."""

@@ -114,7 +114,7 @@ def _alike(name: str) -> str:
 
 
 class KafkaConfig(Section):
-    """How to reach the broker, and under which names."""
+    """The broker's addresses, and the names that a worker uses there."""
 
     bootstrap_servers: Annotated[str, AfterValidator(_addresses)] = "localhost:9092"
     """Comma-separated host:port list."""
@@ -128,7 +128,7 @@ class KafkaConfig(Section):
     """`sasl.password`, kept out of logs; best given by the environment."""
 
     def at(self, addresses: str) -> Self:
-        """The same for other brokers. Raises `ConfigError`, which does not show them."""
+        """This section with other brokers. Raises `ConfigError`, which does not show their addresses."""
         try:
             return type(self)(**(dict(self) | {"bootstrap_servers": addresses}))
         except ValidationError as error:
@@ -137,7 +137,7 @@ class KafkaConfig(Section):
 
 
 class TopicsConfig(Section):
-    """Topic names."""
+    """The names of the topics, and what `topics create` gives new ones."""
 
     telemetry: tuple[Topic, ...] = Field(("telemetry",), min_length=1)
     """Topics to read; one or several."""
@@ -172,7 +172,7 @@ class TopicsConfig(Section):
 
 
 class RecordConfig(Section):
-    """How a record's bytes are read."""
+    """The format of a record's bytes, and limits on them."""
 
     format: Literal["json", "avro", "float32", "arrow"] = "json"
     """json; avro through a Schema Registry; float32 vectors in the order of the features; Arrow IPC streams, many records in a message."""
@@ -211,7 +211,7 @@ class RecordConfig(Section):
 
 
 class FeatureConfig(Section):
-    """One feature, by name."""
+    """A feature, by name."""
 
     name: str = Field(min_length=1, max_length=256)
     kind: Kind = Kind.NUMERIC
@@ -220,12 +220,12 @@ class FeatureConfig(Section):
     period: float | None = Field(None, gt=0)
 
     def to_feature(self) -> Feature:
-        """As the engine's value; the vocabulary is learnt later, by fitting."""
+        """The engine's value of this feature; fitting learns its vocabulary later."""
         return Feature(self.name, self.kind, self.context, self.required, self.period)
 
 
 class ThresholdConfig(Section):
-    """When a score is an alert."""
+    """The threshold over which a score is an alert."""
 
     target_alert_rate: float = Field(0.001, gt=0, lt=0.5)
     """The share of normal records that may be flagged: the one knob."""
@@ -246,7 +246,7 @@ class ThresholdConfig(Section):
 
 
 class DriftConfig(Section):
-    """What workers report on the control topic."""
+    """The tests for drift, which workers report on the control topic."""
 
     enabled: bool = True
     delta: float = Field(1e-4, gt=0, lt=1)
@@ -260,7 +260,7 @@ class DriftConfig(Section):
 
 
 class WorkerConfig(Section):
-    """How the worker batches and commits."""
+    """The sizes and times of a worker's batches and commits."""
 
     batch_records: int = Field(65_536, ge=1, le=100_000)
     """Most records scored at once; a worker begins with fewer, and takes more while batches are brief."""

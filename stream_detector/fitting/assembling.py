@@ -1,4 +1,4 @@
-"""From trained networks to a scorer, and to what it makes of records that it has learnt nothing of.
+"""Makes a scorer of trained networks, and its scores of records that it has learnt nothing of.
 
 Some of what a scorer needs is learnt of records that were held out of training: the spread of the
 discriminator's features, the usual residuals, the screen. A score by them of those very records is
@@ -47,7 +47,7 @@ class Assembly:
 def assembled(
     normaliser: Normaliser, gan: Gan, learn: Matrix, held: Matrix, config: ModelConfig, *, trim: bool
 ) -> Assembly:
-    """The scorer of networks that were trained on `learn`; with `trim`, far records have no part in it."""
+    """Makes the scorer of networks that were trained on `learn`; with `trim`, far records have no part in it."""
     made, own = _assembled(normaliser, gan, learn, held, config)
     tail = FarTail.of(made.raw)
     far = tail.holds(made.raw)
@@ -91,7 +91,7 @@ def _bare(normaliser: Normaliser, gan: Gan, kept: Matrix, config: ModelConfig) -
 
 
 def _settled(bare: Scorer, features: Tensor, held: Matrix, own: NDArray[np.int64]) -> Scorer:
-    """The scorer with what is learnt of held-out records, and the spread of `features` [member, record, hidden]."""
+    """Completes the scorer with what is learnt of held-out records, and the spread of `features` [member, record, hidden]."""
     scorer = replace(bare, spread=FeatureSpread.fit(features))
     scorer = replace(scorer, usual=scorer.usual_residuals(held[:EXPLAINED]).to(bare.memory.records.device))
     if scorer.search.steps and scorer.search.screen:
@@ -118,7 +118,7 @@ def _as_new(bare: Scorer, features: Tensor, held: Matrix, own: NDArray[np.int64]
 
 
 def _selected(normaliser: Normaliser, learn: Matrix, count: int) -> NDArray[np.int64]:
-    """The same records that the discriminator was trained with."""
+    """The positions of the records that the discriminator was trained with."""
     normalised = normaliser(learn)
     chosen = selected(torch.from_numpy(normalised.views), torch.from_numpy(normalised.context), count)
     positions: NDArray[np.int64] = chosen.numpy()

@@ -1,4 +1,4 @@
-"""Records among those fitted on that lie far beyond all others: anomalies that nobody has taken out.
+"""Finds records that lie far beyond all others of a fit: anomalies that nobody has taken out.
 
 Where one record in twenty is an anomaly, what one normal record in a thousand exceeds lies beyond
 the anomalies, and none is ever found. So the tail of the held-out records is held against the one that
@@ -21,7 +21,7 @@ MOST = 0.1  # share of the records that can be far: with more of them they are t
 
 @dataclass(frozen=True, slots=True)
 class FarTail:
-    """Where raw scores are far: `body` and `fold` [part] are their 0.9 quantiles and the e-folding scales of
+    """The limit beyond which raw scores are far: `body` and `fold` [part] are their 0.9 quantiles and the e-folding scales of
     their tails, and a record whose mean excess in folds reaches `begin` is far; infinite when none is.
     """
 
@@ -31,7 +31,7 @@ class FarTail:
 
     @classmethod
     def of(cls, raw: Floats) -> "FarTail":
-        """From raw scores [record, part] of held-out records, higher = more anomalous.
+        """Learns the limit of raw scores [record, part] of held-out records, higher = more anomalous.
 
         The median and the 0.9 quantile tell an exponential tail. Far are the highest scores, of at most a tenth
         of the records, down to where they outnumber most what that tail holds, if they are at least 4 and 4
@@ -48,11 +48,11 @@ class FarTail:
         return cls(body, fold, float(highest[outnumbered.argmax()]))
 
     def excess(self, raw: Floats) -> Floats:
-        """How far records lie beyond the body, in folds, mean over the parts [record]."""
+        """The distance of records beyond the body, in folds, mean over the parts [record]."""
         mean: Floats = ((raw - self.body) / self.fold).mean(1)
         return mean
 
     def holds(self, raw: Floats) -> NDArray[np.bool_]:
-        """Which records are far, bool [record]."""
+        """Flags the records that are far, bool [record]."""
         far: NDArray[np.bool_] = self.excess(raw) >= self.begin
         return far

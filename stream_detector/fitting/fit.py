@@ -1,4 +1,4 @@
-"""From normal records to a fitted model."""
+"""Fits a model to normal records."""
 
 import logging
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def fit(
     *,
     trim: bool = False,
 ) -> DetectorModel:
-    """Fit a model to normal records.
+    """Fits a model to normal records.
 
     X: float [record, feature] (NaN = missing, codes for categories), a list of mappings from feature
     name to number, string or None, a DataFrame (pandas, polars, Arrow) or structured array, whose columns
@@ -77,7 +77,7 @@ def fit(
     matrix, learnt = _read(X, schema)
     schema = learnt.schema
     if len(matrix) < FEWEST:
-        raise DataError(f"{len(matrix)} records are too few to fit a model; give at least {FEWEST}")
+        raise _too_few(len(matrix), "fit a model", FEWEST)
     parts = _parts(matrix, schema, held_out, config.model.holdout, seed)
     if run is not None:
         run.admit(config.model_dump(mode="json"), seed, fingerprint(parts.everything, schema))
@@ -114,14 +114,19 @@ class FitSplit:
 def _parts(
     matrix: NDArray[np.float32], schema: FeatureSchema, held_out: HeldOut | None, share: float, seed: int
 ) -> FitSplit:
-    """The records by their purposes; without `held_out`, a share of the matrix serves both of its own."""
+    """Splits the records by purpose; without `held_out`, a share of the matrix serves both of its own."""
     if held_out is None:
         learn, held = _split(matrix, share, seed)
         return FitSplit(learn, held, held, matrix)
     selection, calibration = (as_matrix(part, schema) for part in (held_out.selection, held_out.calibration))
     if len(calibration) < FEWEST_HELD_OUT:
-        raise DataError(f"{len(calibration)} records are too few to calibrate on; give at least {FEWEST_HELD_OUT}")
+        raise _too_few(len(calibration), "calibrate on", FEWEST_HELD_OUT)
     return FitSplit(matrix, selection, calibration, np.concatenate((matrix, selection, calibration)))
+
+
+def _too_few(count: int, purpose: str, least: int) -> DataError:
+    records = "record is" if count == 1 else "records are"
+    return DataError(f"{count} {records} too few to {purpose}; give at least {least}")
 
 
 def _sized(config: ModelConfig, data: TrainingSet) -> ModelConfig:
@@ -133,7 +138,7 @@ def _sized(config: ModelConfig, data: TrainingSet) -> ModelConfig:
 
 
 def _tracker(probe: Probe, config: ModelConfig, seed: int, run: RunDirectory | None) -> Tracker:
-    """What measures the discriminator's training and chooses its checkpoint."""
+    """Makes the tracker that measures the discriminator's training and chooses its checkpoint."""
     built = config.model.autoencoder_steps
     judging = config.model.steps - built
     opinions, schedule = DetectorOpinions(config.inversion.prior), [built + step for step in measured_steps(judging)]
@@ -157,7 +162,7 @@ def _keep(model: DetectorModel, run: RunDirectory) -> None:
 
 
 def _read(X: Records | Learnt, schema: FeatureSchema | None) -> tuple[NDArray[np.float32], Learnt]:
-    """The records as a matrix, and what its features are; odd values of mappings are missing."""
+    """Reads the records as a matrix, and learns what its features are; odd values of mappings are missing."""
     if not isinstance(X, Learnt) and (rows := as_rows(X)) is not None:
         X = learn(rows, schema)
     if isinstance(X, Learnt):
@@ -173,7 +178,7 @@ def _read(X: Records | Learnt, schema: FeatureSchema | None) -> tuple[NDArray[np
 
 
 def _split(matrix: NDArray[np.float32], share: float, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Records to learn from and records to calibrate on; of few records, more are held out."""
+    """Splits records at random, to learn from and to calibrate on; of few records, more are held out."""
     order = torch.randperm(len(matrix), generator=torch.Generator().manual_seed(seed)).numpy()
     few = min(max(len(matrix) // 3, min(len(matrix) // 2, LEAST_HELD_OUT)), 100)
     held = min(max(round(len(matrix) * share), few), MOST_HELD_OUT)

@@ -1,6 +1,6 @@
-"""Which columns of records are features, and of which kind: decided by most records, and told.
+"""Decides which columns of records are features, and of which kind, and says why.
 
-One road for files, topics, DataFrames and mappings. What most values of a column are decides its kind:
+Files, topics, DataFrames and mappings are treated alike. What most values of a column are decides its kind:
 
 - numbers, booleans, and text that reads as a number make a numeric feature;
 - other text makes a categorical one, unless nearly every record has a text of its own;
@@ -37,7 +37,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What records hold: the features with their vocabularies, and the rows without odd values.
+    """The content of records: the features with their vocabularies, and the rows without odd values.
 
     `left_out` has the reason of each column that is no feature; `odd` says of a feature how many of its
     values were of another kind, and shows the first of them; `origin` is what else a model's lineage is to tell.
@@ -51,7 +51,7 @@ class Learnt:
 
 
 def record_number(position: int) -> str:
-    """How a record is named where nothing better is known: by its number, from 0."""
+    """Names a record by its number, from 0, where nothing better is known."""
     return f"record {position}"
 
 
@@ -75,7 +75,7 @@ def learn(
     left_out: Mapping[str, str] = NOTHING,
     where: Where = record_number,
 ) -> Learnt:
-    """The features of the rows: those `declared`, or what most rows hold less the columns `left_out` for a reason.
+    """Learns the features of the rows: those `declared`, or what most rows hold less the columns `left_out` for a reason.
 
     `where` names a row by its position. Raises `DataError` when no column can be a feature, a declared one
     holds nothing of its kind, or has more than 1,000 categories.
@@ -106,7 +106,7 @@ def with_origins(schema: FeatureSchema, rows: Sequence[Row]) -> FeatureSchema:
 
 
 def described(learnt: Learnt, matrix: NDArray[np.float32]) -> dict[str, Any]:
-    """What is to be told of a fit's features, as JSON values: `features`, `not_features` with the reasons, `constant` names.
+    """Describes a fit's features, as JSON values: `features`, `not_features` with the reasons, `constant` names.
 
     `matrix` is float32 [record, feature] of the learnt schema. A feature has its name, kind, coverage (share of
     records with a value), number of distinct values, lowest and highest number, and a note.
@@ -121,7 +121,7 @@ def described(learnt: Learnt, matrix: NDArray[np.float32]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ProfiledColumn:
-    """A column: as a feature, or the reason why it is none; which of its values are odd, and that in words."""
+    """A column, as a feature or with the reason why it is none; flags of its odd values, and a remark on them."""
 
     name: str
     feature: Feature | None
@@ -156,16 +156,16 @@ class Column:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """Which values are there, as numbers go."""
+        """Flags the values that are present as numbers, or are there and unreadable."""
         there: NDArray[np.bool_] = ~np.isnan(self.numbers) | self.unreadable
         return there
 
     def odd(self, kind: Kind) -> NDArray[np.bool_]:
-        """Which values are there and cannot be of this kind."""
+        """Flags the values that are present and cannot be of this kind."""
         return ~self.is_text & self.present if kind is Kind.CATEGORICAL else self.unreadable
 
     def kind(self) -> Kind:
-        """What most values are."""
+        """The kind that most values are of."""
         numbers = ~np.isnan(self.numbers)
         total, reading, real = self.present.sum(), numbers.sum(), (numbers & ~self.is_text).sum()
         if reading >= NEARLY_ALL * total:
@@ -174,11 +174,11 @@ class Column:
         return Kind.NUMERIC if mostly else Kind.CATEGORICAL
 
     def near_unique(self) -> bool:
-        """Whether the texts are too many for categories."""
+        """Tells whether the texts are too many for categories."""
         return len(self.texts) > min(MAX_VOCABULARY, MOST_DIFFERENT * self.texts.total())
 
     def unfit(self, kind: Kind) -> str:
-        """Why the column is no feature; empty when it is one."""
+        """The reason why the column is no feature; empty when it is one."""
         there = int((self.present | self.is_text if kind is Kind.CATEGORICAL else self.present).sum())
         rows = len(self.numbers)
         if not there:
@@ -258,7 +258,7 @@ def _told(name: str, odd: NDArray[np.bool_], rows: Sequence[Row], where: Where) 
 
 
 def _without(rows: Sequence[Row], odd: Mapping[str, NDArray[np.bool_]]) -> Sequence[Row]:
-    """The rows, odd values taken out; a row without any is the very same."""
+    """Takes odd values out of the rows; a row without any is not copied."""
     if not odd:
         return rows
     cleaned = list(rows)
@@ -273,7 +273,7 @@ def _examples(reasons: Mapping[str, str]) -> str:
 
 
 def _listed(reasons: Mapping[str, str]) -> dict[str, str]:
-    """At most so many of them, the rest as one."""
+    """The reasons of the first columns, and the number of the others."""
     listed = dict(list(reasons.items())[:MOST_LISTED])
     if more := len(reasons) - len(listed):
         listed["(others)"] = f"{more:,} more columns"

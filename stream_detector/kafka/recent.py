@@ -1,7 +1,8 @@
 """The newest records of the telemetry topics, for fitting; nothing is committed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from confluent_kafka import Message
 
@@ -9,35 +10,46 @@ from stream_detector.config import Config
 from stream_detector.kafka import reads, topics
 from stream_detector.records import TopicPartition
 
-__all__ = ["Reach", "newest", "reach", "records", "retained"]
+__all__ = ["Reach", "Size", "newest", "reach", "records", "retained", "shares"]
 
 Reach = dict[TopicPartition, tuple[int, int]]
 """First offset, and the one after the last, by (topic, partition)."""
+Size = Callable[[Any], int]
+"""Says how many records a message holds."""
 
 
-def newest(config: Config, count: int) -> list[Message]:
-    """At most `count` records, the newest of each partition, in offset order within it."""
-    return [message for batch in records(config, reach(config, count)) for message in batch]
+def newest(config: Config, count: int, size: Size | None = None) -> list[Message]:
+    """The fewest newest messages that hold `count` records, in offset order within each partition."""
+    return [message for batch in records(config, reach(config, count, size=size)) for message in batch]
 
 
-def reach(config: Config, count: int, since_ms: int | None = None) -> Reach:
+def reach(config: Config, count: int, since_ms: int | None = None, size: Size | None = None) -> Reach:
     """Where the newest `count` records lie, none written before `since_ms` (epoch ms).
 
     Every partition gives an equal share; what a short one cannot give, the longer ones do. Records are
-    counted by reading them: markers and aborted records have offsets, too, and compaction leaves gaps.
+    counted by reading them, a message as one or as its `size` says: markers and aborted records have offsets,
+    too, and compaction leaves gaps.
     """
-    tails = {place: _Tail(*span) for place, span in retained(config, since_ms).items()}
-    lengths = {place: tail.end - tail.low for place, tail in tails.items()}
+    tails = {place: _Tail(*span, size) for place, span in retained(config, since_ms).items()}
+    lengths = {place: tail.most(count) for place, tail in tails.items()}
     with reads.PartitionReader(config.kafka) as reader:
         while True:
-            shares = _shares(lengths, count)
+            wanted = shares(lengths, count)
             short = {}
-            for place, share in shares.items():
+            for place, share in wanted.items():
                 if (found := tails[place].count_back(reader, place, share)) < share:
                     short[place] = found
             if not short:
-                return {place: tails[place].newest(share) for place, share in shares.items()}
+                return {place: tails[place].newest(share) for place, share in wanted.items()}
             lengths |= short
+
+
+def shares(lengths: Mapping[TopicPartition, int], count: int) -> dict[TopicPartition, int]:
+    """How many of `count` records each partition gives: equal shares, more of the longer where others are short."""
+    found: dict[TopicPartition, int] = {}
+    for left, place in zip(range(len(lengths), 0, -1), sorted(lengths, key=lambda p: (lengths[p], p)), strict=True):
+        found[place] = min(lengths[place], -(-(count - sum(found.values())) // left))
+    return dict(sorted(found.items()))
 
 
 def records(config: Config, reach: Reach) -> Iterator[list[Message]]:
@@ -61,33 +73,44 @@ def retained(config: Config, since_ms: int | None = None) -> Reach:
 
 @dataclass(slots=True)
 class _Tail:
-    """A partition's records in [low, end): the offsets of the newest, ascending, as far as they were counted."""
+    """A partition in [low, end): `messages` are offset and size of the newest, ascending, as far as they were read."""
 
     low: int
     end: int
-    offsets: list[int] = field(default_factory=list)
+    size: Size | None
+    messages: list[tuple[int, int]] = field(default_factory=list)
     start: int = field(init=False)
+    count: int = 0
 
     def __post_init__(self) -> None:
         self.start = self.end
 
+    def most(self, count: int) -> int:
+        """As many of `count` records as there may be."""
+        offsets = self.end - self.low
+        return min(offsets, count) if self.size is None else count * (offsets > 0)
+
     def count_back(self, reader: reads.PartitionReader, place: TopicPartition, count: int) -> int:
-        """Counts on until there are `count`, or the log begins; returns how many there are."""
+        """Counts on until there are `count` records, or the log begins; returns how many there are."""
         step = 0
-        while len(self.offsets) < count and self.start > self.low:
-            step = max(count - len(self.offsets), 2 * step)
+        while self.count < count and self.start > self.low:
+            step = max(count - self.count if self.size is None else 1, 2 * step)
             begin = max(self.low, self.start - step)
-            found = [message.offset() or 0 for batch in reader.read(*place, begin, self.start) for message in batch]
-            self.offsets[:0] = found
+            batches = reader.read(*place, begin, self.start)
+            found = [(message.offset() or 0, self._size(message)) for batch in batches for message in batch]
+            self.messages[:0] = found
+            self.count += sum(size for _, size in found)
             self.start = begin
-        return len(self.offsets)
+        return self.count
+
+    def _size(self, message: Message) -> int:
+        return 1 if self.size is None else self.size(message)
 
     def newest(self, count: int) -> tuple[int, int]:
-        return (self.offsets[-count] if count else self.end), self.end
-
-
-def _shares(lengths: dict[TopicPartition, int], count: int) -> dict[TopicPartition, int]:
-    shares: dict[TopicPartition, int] = {}
-    for left, place in zip(range(len(lengths), 0, -1), sorted(lengths, key=lambda p: (lengths[p], p)), strict=True):
-        shares[place] = min(lengths[place], -(-(count - sum(shares.values())) // left))
-    return dict(sorted(shares.items()))
+        """First offset, and the one after the last, of the fewest newest messages with `count` records."""
+        start = self.end
+        for offset, size in reversed(self.messages):
+            if count <= 0:
+                break
+            start, count = offset, count - size
+        return start, self.end

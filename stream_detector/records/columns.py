@@ -23,7 +23,7 @@ from stream_detector.records.row_identity import IdentityColumns, brief, is_text
 from stream_detector.tables.arrow import rows_of
 from stream_detector.values import number
 
-__all__ = ["decode_columns", "read_columns"]
+__all__ = ["count_rows", "decode_columns", "read_columns"]
 
 ROOM = 256 * 2**20
 """Bytes that the rows of several messages may take when they are decoded together."""
@@ -68,6 +68,17 @@ def decode_columns(
             raise TooMuchAtOnce(position + 1, len(rows))
     matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
     return matrix, positions, rows, row_documents(identities), rejected
+
+
+def count_rows(value: bytes | None, config: RecordConfig) -> int:
+    """The number of rows that a message claims; 1 where it claims none, too many, or cannot be read."""
+    if unfit(value, config):
+        return 1
+    try:
+        rows = claims(value or b"").rows
+    except Exception:  # noqa: BLE001 - whatever crafted bytes can make a reader raise
+        return 1
+    return rows if 0 < rows <= config.max_rows else 1
 
 
 def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:

@@ -103,6 +103,10 @@ class Decoder:
             return rows
         return read(self._parse(values, self._config), self._config)
 
+    def count(self, value: bytes | None) -> int:
+        """The number of records that a message's value claims to hold; a value that cannot be read counts as one."""
+        return int(self._columns.count_rows(value, self._config)) if self.many else 1
+
     def stretches(self, values: Sequence[bytes | None]) -> Iterator[slice]:
         """The values in their order, in stretches whose objects may be alive at the same time."""
         step = 1 if self.many else CHUNK

@@ -1,4 +1,4 @@
-"""Features that do not vary: nothing can be learnt of them, and a sensor that is stuck is one."""
+"""Finds features that do not vary: nothing can be learnt of them, and a stuck sensor makes one."""
 
 from collections.abc import Sequence
 
@@ -30,8 +30,8 @@ def refuse_stuck(constant: Sequence[str], schema: FeatureSchema, champion: Detec
 
 
 def _constant_for(champion: DetectorModel) -> Sequence[str]:
-    """Features that were constant for a model; where its lineage does not say, the numbers that its normaliser has no
-    scale for, and all that are no numbers.
+    """The features that were constant for a model. Where its lineage does not say it, these are the numbers that its
+    normaliser has no scale for, and every feature that is no number.
     """
     if "constant" in champion.lineage:
         noted: Sequence[str] = champion.lineage["constant"]

@@ -1,4 +1,4 @@
-"""A model on trial: asked about records of another model's schema, at the threshold it would serve with."""
+"""A model on trial: it scores records of another model's schema, at the threshold it would serve with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Contender:
 
     @classmethod
     def of(cls, model: DetectorModel, schema: FeatureSchema, threshold: ThresholdConfig) -> "Contender":
-        """At the threshold that the model's calibration gives for the target alert rate."""
+        """Makes a contender at the threshold that the model's calibration gives for the target alert rate."""
         return cls(model, schema, limits(model, threshold).nominal)
 
     def scores(self, matrix: Matrix) -> NDArray[np.float64]:
@@ -40,7 +40,7 @@ class Contender:
         )
 
     def flagged(self, matrix: Matrix) -> float:
-        """The share of records that would be flagged, 0 to 1; NaN of none."""
+        """The share of records that would be flagged, 0 to 1; NaN where there are no records."""
         return float((self.scores(matrix) > self.threshold).mean()) if len(matrix) else np.nan
 
     def area(self, normal: Matrix, anomalous: Sequence[Matrix]) -> float:
@@ -58,7 +58,7 @@ class Contender:
 
 
 def recoded(matrix: Matrix, source: FeatureSchema, target: FeatureSchema) -> Matrix:
-    """Records of one schema [record, feature] in another that names the same features: order, category codes and origins."""
+    """Converts records [record, feature] to another schema with the same features: order, category codes, origins."""
     if source == target:
         return matrix
     columns = []

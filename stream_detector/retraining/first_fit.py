@@ -18,8 +18,9 @@ from stream_detector.gan.training import Progress
 from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
-from stream_detector.records import Decoder, Message, raw
+from stream_detector.records import Message, raw
 from stream_detector.records.identity import time_remarks
+from stream_detector.retraining.telemetry_window import TelemetryReader
 from stream_detector.tables.reading import Table, open_table
 from stream_detector.tables.records import categories, features_of, is_flat, label_of
 from stream_detector.tracking.run_directory import RunDirectory
@@ -27,7 +28,6 @@ from stream_detector.tracking.run_directory import RunDirectory
 __all__ = ["fit_file", "fit_topics", "new_run"]
 
 POLL_SECONDS = 1.0
-MOST_GROWTH = 16  # times as many messages at the next look
 
 
 def fit_file(
@@ -54,7 +54,7 @@ def fit_topics(
     The artifact's lineage names the offsets. Raises `DataError` when too few of them can be read.
     """
     reader = decoder(config.record)
-    messages = _awaited(config, count, progress) if not reader.many else _awaited_rows(config, reader, count, progress)
+    messages = _awaited(config, count, progress)
     read = reader.read([raw(message.value()) for message in messages], config.declared_schema)
     where = ", ".join(config.topics.telemetry)
     unreadable = list(read.rejected.values())
@@ -76,43 +76,29 @@ def new_run(parent: Path, config: Config, seed: int) -> RunDirectory:
 
 
 def _awaited(config: Config, count: int, progress: Progress) -> list[Message]:
-    """The newest `count` records, once there are as many; what has an offset and is no record does not count."""
-    messages: list[Message] = []
-    wanted = count  # offsets, of which each record takes at least one
-    while len(messages) < count:
+    """The fewest newest messages that hold `count` records, once there are as many.
+
+    A message that cannot be read counts as a record; what has an offset and is no message does not count.
+    """
+    reader = TelemetryReader(config)
+    size, least = (reader.size, 1) if reader.many else (None, count)  # offsets that `count` records take at least
+    wanted, found = least, 0
+    while True:
         spans = recent.retained(config).values()
         available, ends = sum(end - start for start, end in spans), sum(end for _, end in spans)
-        if available >= count and ends >= wanted:
-            messages = cast("list[Message]", recent.newest(config, count))
-            wanted = ends + count - len(messages)
-        if len(messages) < count:
-            found = len(messages) or min(available, count)
-            progress(found, count, f"waiting for telemetry: {found:,} of {count:,} records")
-            sleep(POLL_SECONDS)
-    return messages
-
-
-def _awaited_rows(config: Config, reader: Decoder, count: int, progress: Progress) -> list[Message]:
-    """The fewest newest messages found to hold `count` records between them, once there are as many.
-
-    How many messages that takes is estimated from those read so far; a message that cannot be read counts as a record.
-    """
-    wanted = 1
-    while True:
-        messages = cast("list[Message]", recent.newest(config, wanted))
-        read = reader.read([raw(message.value()) for message in messages], config.declared_schema)
-        found = len(read.features) + len(read.rejected)
-        if found >= count:
-            return messages
-        if len(messages) < wanted:
-            progress(found, count, f"waiting for telemetry: {found:,} of {count:,} records")
-            sleep(POLL_SECONDS)
-        else:
-            wanted = min(MOST_GROWTH * wanted, max(wanted + 1, -(-count * len(messages) // found)))
+        if available >= least and ends >= wanted:
+            messages = cast("list[Message]", recent.newest(config, count, size))
+            found = sum(map(reader.size, messages))
+            if found >= count:
+                return messages
+            wanted = ends + (1 if reader.many else count - found)
+        shown = found or (0 if reader.many else min(available, count))
+        progress(shown, count, f"waiting for telemetry: {shown:,} of {count:,} records")
+        sleep(POLL_SECONDS)
 
 
 def _learnt(table: Table, config: Config, progress: Progress) -> Learnt:
-    """What the rows of a table hold, less those that cannot be used."""
+    """Learns the features of a table's rows, without those that cannot be used."""
     rows = list(table.rows)
     progress(0, 1, f"{table.source}: {len(rows):,} records")
     records = [features_of(row, config.record) for row in rows]
@@ -126,7 +112,7 @@ def _learnt(table: Table, config: Config, progress: Progress) -> Learnt:
 
 @contextmanager
 def _naming(where: str) -> Iterator[None]:
-    """What is wrong with records names where they are from."""
+    """Puts the records' source before the message of a `DataError` in the block."""
     try:
         yield
     except DataError as error:
@@ -136,13 +122,13 @@ def _naming(where: str) -> Iterator[None]:
 
 
 def _label(rows: Sequence[Mapping[str, Any]], declared: FeatureSchema | None) -> dict[str, str]:
-    """The column of labels, unless it is declared as a feature: fitting looks at none."""
+    """The column of labels with a reason to leave it out, unless it is declared as a feature."""
     name = label_of(rows)
     return {} if name is None or (declared and name in declared.names) else {name: "taken as the label"}
 
 
 def _usable(learnt: Learnt, config: Config) -> tuple[Learnt, list[Rejection]]:
-    """What can be encoded, and why the others cannot."""
+    """Splits rows into those that can be encoded, and the reasons why the others cannot."""
     encoded = encode(learnt.schema, learnt.rows, config.record.max_string)
     return replace(learnt, rows=[learnt.rows[row] for row in encoded.kept]), list(encoded.rejected.values())
 

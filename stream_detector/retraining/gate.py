@@ -1,7 +1,7 @@
-"""The gate: what a challenger must show before it replaces the champion.
+"""The gate: the checks that a challenger must pass before it replaces the champion.
 
-Every check is a figure with its limits, and all are reported, passed or not. What a check needs may
-be missing, as a champion is at first: then it is not made, and why is reported as well.
+Every check is a figure with its limits, and all are reported, passed or failed. A check may lack what it
+needs, as a champion at first: then it is not made, and the report says why.
 """
 
 from collections.abc import Collection, Iterator
@@ -52,7 +52,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the figure keeps its limits; one that is no number does not."""
+        """Tells whether the figure keeps its limits; NaN does not."""
         return (
             self.figure == self.figure
             and (self.least is None or self.figure >= self.least)
@@ -77,7 +77,7 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every check did."""
+        """Tells whether every check passed."""
         return all(check.passed for check in self.checks)
 
     @property
@@ -86,7 +86,7 @@ class GateResult:
         return tuple(check for check in self.checks if not check.passed)
 
     def to_dict(self) -> list[dict[str, Any]]:
-        """As JSON values."""
+        """The checks as JSON values."""
         return [
             {**asdict(check), "figure": check.figure if np.isfinite(check.figure) else None, "passed": check.passed}
             for check in self.checks
@@ -95,7 +95,7 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What the contenders are tried on, in the challenger's schema: hold-out records [record,
+    """The data that contenders are tried on, in the challenger's schema: hold-out records [record,
     feature], anomalies that a person has confirmed, the reference set, the target alert rate, and in
     words what the model is that the `-approved` checks compare with.
     """
@@ -111,7 +111,7 @@ class Trial:
 def judge(
     challenger: Contender, champion: Contender | None, approved: Contender | None, trial: Trial, settings: GateSettings
 ) -> GateResult:
-    """All checks that can be made; `approved` is the model that a person approved last, or what stands for it."""
+    """Makes all checks that can be made; `approved` is the model that a person approved last, or what stands for it."""
     checks = [
         *_alert_rate(challenger, trial, settings),
         *_synthetic(challenger, champion, trial, settings),
@@ -127,7 +127,7 @@ def judge(
 
 
 def threshold_move(challenger: Contender, other: Contender, holdout: Matrix) -> float:
-    """How far the other model's threshold would have to move, in its nines, to flag as many of the
+    """The distance that the other model's threshold would have to move, in its nines, to flag as many of the
     hold-out as the challenger does; above 0 = more is let through.
     """
     share = max(challenger.flagged(holdout), 1 / (len(holdout) + 1))

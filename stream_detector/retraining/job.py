@@ -44,7 +44,7 @@ from stream_detector.retraining.reference import Reference
 from stream_detector.retraining.report import Report
 from stream_detector.retraining.run import Plan, begun, ended, tidy, unfinished
 from stream_detector.retraining.split import GuardBand, Records, WindowSplit, cut
-from stream_detector.retraining.telemetry_window import TelemetryWindow, read_records, read_window
+from stream_detector.retraining.telemetry_window import TelemetryReader, TelemetryWindow, read_records, read_window
 from stream_detector.tracking.run_directory import RunDirectory
 
 __all__ = ["RetrainingResult", "Trigger", "learn", "repeat", "retrain"]
@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why there is a retraining, and from when on it reads (epoch ms); None = as far as the configuration says."""
+    """The reason for a retraining, and the time from which it reads (epoch ms); None = as the configuration says."""
 
     why: str
     since_ms: int | None = None
@@ -85,8 +85,8 @@ def retrain(
     """Retrains on recent normal telemetry; publishes the model if the gate lets it through and `publish`.
 
     A retraining that was interrupted goes on instead. Raises `DataError` when there is too little
-    to learn from, `ModelError` when a model cannot be had or made, `PointerMovedError` when
-    somebody else was faster, or a `KafkaError`; the models topic's pointer is then as it was.
+    to learn from, `ModelError` when a model cannot be fetched or fitted, `PointerMovedError` when
+    the pointer was moved meanwhile, or a `KafkaError`; then the models topic's pointer is unchanged.
     """
     in_force = ModelsInForce.load(config)
     reference = _reference(config, in_force)
@@ -132,25 +132,27 @@ def repeat(config: Config, folder: Path, progress: Progress) -> str:
 
 
 def _run(config: Config, trigger: Trigger, in_force: ModelsInForce, held: ExitStack) -> tuple[RunDirectory, Plan]:
-    """The run to go on with, or a new one."""
+    """Takes up the run that was interrupted, or begins a new one."""
     found = held.enter_context(unfinished(config, in_force.version))
     if found is not None:
         log.info("going on with an interrupted run", run=str(found[0].path), why=found[1].why)
         return found
-    reach = recent.reach(config, config.retrain.records, _since(config, trigger))
+    reader = TelemetryReader(config)
+    size = reader.size if reader.many else None
+    reach = recent.reach(config, config.retrain.records, _since(config, trigger), size)
     plan = Plan(trigger.why, in_force.version, reach, _labels(config, reach))
     return held.enter_context(begun(config, plan)), plan
 
 
 def _since(config: Config, trigger: Trigger) -> int | None:
-    """From when on records are read, epoch ms: what the trigger or `retrain.since` says, the later of both."""
+    """The time from which records are read, epoch ms: the trigger's or that of `retrain.since`, the later of both."""
     span = config.retrain.since
     youngest = None if span is None else round(1000 * (time.time() - span.total_seconds()))
     return max((each for each in (trigger.since_ms, youngest) if each is not None), default=None)
 
 
 def _labels(config: Config, reach: Reach) -> AlertLabels:
-    """What alerts and feedback say about the records to read, and all confirmed anomalies."""
+    """Collects what alerts and feedback say about the records to read, and all confirmed anomalies."""
     in_time = sorted(feedback_topic.latest(config).items(), key=lambda said: said[1].time)
     flagged = (alert for alert in alerts_topic.everything(config) if _within(alert, reach))
     return AlertLabels(
@@ -163,9 +165,9 @@ def _labels(config: Config, reach: Reach) -> AlertLabels:
 def learn(
     config: Config, plan: Plan, in_force: ModelsInForce, progress: Progress, run: RunDirectory | None = None
 ) -> tuple[DetectorModel, Matrix]:
-    """A model of what `plan` names, and the records held out for the gate [record, feature].
+    """Fits a model of what `plan` names; returns it with the records held out for the gate [record, feature].
 
-    A function of the plan, the champion, the configuration and the seed; kept in `run` where given.
+    The result is a function of the plan, the champion, the configuration and the seed; kept in `run` where given.
     """
     window = read_window(config, plan.reach, progress)
     schema = in_force.schema(config, window)
@@ -208,7 +210,7 @@ def _gate(config: Config, model: DetectorModel, in_force: ModelsInForce, trial: 
 
 
 def _known(config: Config, labels: AlertLabels, schema: FeatureSchema) -> Records:
-    """The anomalies confirmed last, as far as they are still retained and fit the schema."""
+    """Reads the anomalies confirmed last, as far as they are still retained and fit the schema."""
     found = read_records(config, frozenset(labels.anomalous[-MOST_KNOWN:]))
     features = [record.features for record in found]
     rejected = telling(encode(schema, features, config.record.max_string), schema, features).rejected
@@ -216,7 +218,7 @@ def _known(config: Config, labels: AlertLabels, schema: FeatureSchema) -> Record
 
 
 def _reference(config: Config, in_force: ModelsInForce) -> Reference | None:
-    """The reference set, tried on the champion's features before anything is trained."""
+    """Loads the reference set, and tries it on the champion's features before anything is trained."""
     path = config.retrain.gate.reference
     reference = Reference.load(path) if path is not None else None
     if reference is not None and in_force.champion is not None:
@@ -231,7 +233,7 @@ def _matrix(records: Records, schema: FeatureSchema, config: Config) -> Matrix:
 def _lineage(
     plan: Plan, window: TelemetryWindow, split: WindowSplit, constant: list[str], config: Config
 ) -> dict[str, Any]:
-    """Where the model comes from; nothing in it depends on the clock."""
+    """The origin of the model as JSON values; nothing in it depends on the clock."""
     return {
         "champion": plan.champion or None,
         "constant": constant,

@@ -1,4 +1,4 @@
-"""What stands when a retraining begins: the champion, and the model that a person approved last."""
+"""The models in force when a retraining begins: the champion, and the model that a person approved last."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -28,7 +28,7 @@ class ModelsInForce:
 
     @classmethod
     def load(cls, config: Config) -> Self:
-        """As the models topic's pointer has it; raises a `ModelError` when an artifact is gone or damaged."""
+        """Loads the models that the models topic's pointer names; raises a `ModelError` when one is gone or damaged."""
         pointer = store.current(config)
         if pointer is None:
             return cls(None, None)
@@ -40,7 +40,7 @@ class ModelsInForce:
 
     @property
     def version(self) -> str:
-        """The champion's, or `store.NOTHING`."""
+        """The champion's version, or `store.NOTHING`."""
         return self.champion.version if self.champion else store.NOTHING
 
     def schema(self, config: Config, window: TelemetryWindow) -> FeatureSchema:
@@ -87,5 +87,5 @@ def _shape(schema: FeatureSchema) -> list[tuple[str, Kind, bool, float | None]]:
 
 
 def _open(schema: FeatureSchema) -> FeatureSchema:
-    """Without the categories and origins that were learnt earlier: new ones come up, old ones disappear."""
+    """Drops the categories and origins that were learnt earlier: new ones come up, old ones disappear."""
     return FeatureSchema(tuple(replace(feature, vocabulary=(), origin=0.0) for feature in schema.features))

@@ -1,4 +1,4 @@
-"""Keeps the normal: which records of a window a model may learn from, and why not the others.
+"""Keeps the normal records of a window, from which a model may learn; the others get a reason.
 
 Each rule is a function from the window to the records that it drops [record]. Of several reasons
 the first counts. Two kinds of rule: what a person or the stream itself says (intervals, feedback,
@@ -26,9 +26,8 @@ Records = Sequence[TelemetryRecord]
 
 @dataclass(frozen=True, slots=True)
 class AlertLabels:
-    """What is known about records of a window from outside, by their alerts' ids: which were flagged,
-    which a person has since called anomalous (in the window or not, the latest verdict last), and
-    which alerts false.
+    """What alerts and feedback say about records, as ids of alerts: those that were flagged, those that a person
+    called anomalous (in the window or outside it, the latest verdict last), and those called false alarms.
     """
 
     flagged: frozenset[str] = frozenset()
@@ -37,7 +36,7 @@ class AlertLabels:
 
 
 def excluded(records: Records, intervals: Sequence[Interval]) -> Bools:
-    """Records written in one of the intervals, their ends left out."""
+    """Finds records written in one of the intervals, their ends left out."""
     times = np.array([record.time_ms for record in records], dtype=np.int64)
     dropped = np.zeros(len(records), dtype=np.bool_)
     for interval in intervals:
@@ -46,12 +45,12 @@ def excluded(records: Records, intervals: Sequence[Interval]) -> Bools:
 
 
 def marked(records: Records, ids: Collection[str]) -> Bools:
-    """Records that `ids` names."""
+    """Finds the records that `ids` names."""
     return np.array([record.id in ids for record in records], dtype=np.bool_)
 
 
 def over_share(records: Records, kept: Bools, share: float) -> Bools:
-    """Kept records of an entity beyond its share of them; evenly spaced ones of it remain.
+    """Finds kept records of an entity beyond its share of them; evenly spaced ones of it remain.
 
     Where there are too few entities for `share`, an equal share is allowed to each. A record
     without an entity stands for itself.
@@ -69,7 +68,7 @@ def over_share(records: Records, kept: Bools, share: float) -> Bools:
 
 
 def doubtful(records: Records, labels: AlertLabels, scores: NDArray[np.float32] | None, guard: float) -> Bools:
-    """Records with an alert, or scored beyond `guard` by the champion; none that a person has cleared."""
+    """Finds records with an alert, or scored beyond `guard` by the champion, except those that a person has cleared."""
     doubt = marked(records, labels.flagged)
     if scores is not None:
         doubt |= scores > guard
@@ -77,7 +76,7 @@ def doubtful(records: Records, labels: AlertLabels, scores: NDArray[np.float32] 
 
 
 def strongest(doubt: Bools, scores: NDArray[np.float32] | None, share: float) -> Bools:
-    """Of the doubtful the most anomalous, at most `share` of all records."""
+    """Takes the most anomalous of the doubtful records, at most `share` of all records."""
     most = int(share * len(doubt))
     ranks = np.where(doubt, inf if scores is None else scores, -inf)
     dropped = np.zeros(len(doubt), dtype=np.bool_)

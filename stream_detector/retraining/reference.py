@@ -1,4 +1,4 @@
-"""The frozen reference set: labelled records that the operator keeps; nothing here ever writes it."""
+"""The frozen reference set: labelled records that the operator keeps; it is read and never written."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -33,7 +33,7 @@ class Reference:
 
     @classmethod
     def load(cls, path: Path) -> "Reference":
-        """From any table with a column (in NumPy, an array) `label` or `y` of 0 and 1; raises `DataError`."""
+        """Loads any table with a column (in NumPy, an array) `label` or `y` of 0 and 1; raises `DataError`."""
         table = open_table(path)
         rows = [dict(row) for row in table.rows] if table.matrix is None else table.matrix.astype(np.float64)
         labels = _labels(table, rows, path)

@@ -1,4 +1,4 @@
-"""What a retraining did, as JSON for programs and Markdown for people, in its run directory."""
+"""The report of a retraining, as JSON for programs and Markdown for people, in its run directory."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ __all__ = ["Report", "limit"]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Why there was a retraining, the version that served, the new one and its lineage, what the gate
+    """The account of a retraining: its reason, the version that served, the new one and its lineage, what the gate
     said, the result (`published`, `refused`, `not published`, or what went wrong), and the SHA-256 of
     the reference set, if there was one.
     """
@@ -31,7 +31,7 @@ class Report:
         run.save_json("report", self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The report as JSON values."""
         return {
             "result": self.result,
             "why": self.why,
@@ -44,7 +44,7 @@ class Report:
         }
 
     def to_markdown(self) -> str:
-        """One page."""
+        """The report as one page."""
         return "\n".join(self._lines()) + "\n"
 
     def _lines(self) -> Iterator[str]:
@@ -71,7 +71,7 @@ class Report:
 
 
 def _features(lineage: Mapping[str, Any]) -> Iterator[str]:
-    """What was learnt from, feature by feature."""
+    """The lines about the features learnt from."""
     if features := lineage.get("features"):
         yield from (
             "",
@@ -86,7 +86,7 @@ def _features(lineage: Mapping[str, Any]) -> Iterator[str]:
 
 
 def limit(check: Check) -> str:
-    """A check's limits in a few characters."""
+    """The limits of a check in a few characters."""
     if check.least is not None and check.most is not None:
         return f"{check.least:.4g} to {check.most:.4g}"
     return f"≥ {check.least:.4g}" if check.least is not None else f"≤ {check.most:.4g}"

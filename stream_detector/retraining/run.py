@@ -1,4 +1,4 @@
-"""A retraining's run directory: what it set out to do, so that one that was interrupted goes on.
+"""The run directory of a retraining keeps its plan, so that an interrupted retraining goes on.
 
 Beside what every training keeps there are `plan.json` (the offsets, the alerts and the feedback, fixed at the
 start, so that a second reading gives the same records) and, once it has ended, `report.json`,
@@ -31,7 +31,7 @@ GOES_ON = 24 * 3600  # seconds after which an interrupted run is left as it is: 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Why there is a retraining, the version it is to replace, the offsets it reads and what alerts and feedback say of them."""
+    """The plan of a retraining: its reason, the version to replace, the offsets to read and what is known of them."""
 
     why: str
     champion: str
@@ -39,7 +39,7 @@ class Plan:
     labels: AlertLabels
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The plan as JSON values."""
         return {
             "why": self.why,
             "champion": self.champion,
@@ -62,7 +62,7 @@ class Plan:
 
 @contextmanager
 def begun(config: Config, plan: Plan) -> Iterator[RunDirectory]:
-    """A new run in `retrain.runs`, held until the block is left; raises `ConfigError` when it cannot be made."""
+    """Makes a new run in `retrain.runs`, locked until the block is left; raises `ConfigError` when it cannot be made."""
     run = RunDirectory.create(config.retrain.runs, _configuration(config), config.seed)
     run.save_json(PLAN, plan.to_dict())
     with _held(run.path) as held:
@@ -72,9 +72,9 @@ def begun(config: Config, plan: Plan) -> Iterator[RunDirectory]:
 
 @contextmanager
 def unfinished(config: Config, champion: str) -> Iterator[tuple[RunDirectory, Plan] | None]:
-    """The newest run that was interrupted and can go on, held until the block is left; None without one.
+    """Finds the newest run that was interrupted and can go on, locked until the block is left; None without one.
 
-    It can while the same version serves, under the same configuration, for a day.
+    A run can go on for a day, while the same version serves under the same configuration.
     """
     with ExitStack() as stack:
         for path in sorted(config.retrain.runs.glob("*/"), reverse=True):
@@ -86,7 +86,7 @@ def unfinished(config: Config, champion: str) -> Iterator[tuple[RunDirectory, Pl
 
 
 def ended(config: Config, folder: Path) -> tuple[RunDirectory, Plan, str]:
-    """A retraining that made a model: its run, plan and the model's version; raises `ConfigError` when it is none,
+    """Reads a retraining that made a model: its run, plan and the model's version; raises `ConfigError` when it is none,
     or was made with other settings of the model.
     """
     run = RunDirectory.open(folder)
@@ -103,7 +103,7 @@ def ended(config: Config, folder: Path) -> tuple[RunDirectory, Plan, str]:
 
 
 def last_ended(config: Config) -> datetime | None:
-    """When the newest of the retrainings kept in `retrain.runs` came to its end; None without one."""
+    """The time when the newest retraining kept in `retrain.runs` ended; None without one."""
     ends = [(path / f"{REPORT}.json").stat().st_mtime for path in config.retrain.runs.glob("*/") if _is_over(path)]
     return datetime.fromtimestamp(max(ends), UTC) if ends else None
 
@@ -120,7 +120,7 @@ def _is_over(path: Path) -> bool:
 
 
 def _plan(path: Path, config: Config) -> Plan | None:
-    """What an interrupted run set out to do; None for any other folder."""
+    """The plan of an interrupted run; None for any other folder."""
     kept = path / f"{PLAN}.json"
     if not kept.is_file() or (path / f"{REPORT}.json").exists() or time.time() - kept.stat().st_mtime > GOES_ON:
         return None
@@ -136,7 +136,7 @@ def _plan(path: Path, config: Config) -> Plan | None:
 
 @contextmanager
 def _held(path: Path) -> Iterator[bool]:
-    """Whether the run could be locked; if so, until the block is left or the process ends."""
+    """Tries to lock the run until the block is left or the process ends; yields whether it could."""
     with (path / f"{PLAN}.json").open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

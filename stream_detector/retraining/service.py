@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 def interruptible(progress: Progress, stop: Event) -> Progress:
-    """The same, and a KeyboardInterrupt at the next report once `stop` is set."""
+    """Wraps `progress` so that its next report raises KeyboardInterrupt once `stop` is set."""
 
     def report(step: int, total: int, message: str) -> None:
         if stop.is_set():
@@ -40,7 +40,7 @@ def interruptible(progress: Progress, stop: Event) -> Progress:
 
 
 def serve(config: Config, who: str, stop: Event, bar: Bar, show: Callable[[RetrainingResult], None]) -> None:
-    """Retrains whenever it is time to, until `stop` is set; `show` is given every outcome.
+    """Retrains whenever it is time to, until `stop` is set; `show` is given every result.
 
     Raises `ConfigError` when nothing would ever start a retraining, and a `KafkaError` when the
     topics cannot be read at the start; later it waits for the broker.

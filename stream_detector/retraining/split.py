@@ -51,7 +51,7 @@ class WindowSplit:
 
 
 def cut(records: Records, labels: AlertLabels, band: GuardBand | None, config: Config) -> WindowSplit:
-    """The normal records of a window (in order of time), in four parts.
+    """Splits the normal records of a window, in order of time, into four parts.
 
     `band` goes with `records`; None without a champion. Raises `DataError` when fewer than
     `retrain.least_records` remain.

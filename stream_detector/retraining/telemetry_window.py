@@ -1,8 +1,9 @@
-"""What a retraining reads: telemetry records, each with its place, its time and whom it is about."""
+"""Reads the telemetry that a retraining learns from: records with their position, time and entity."""
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, cast
 
 from stream_detector.absence import telling
@@ -13,7 +14,7 @@ from stream_detector.gan.training import Progress
 from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.kafka.recent import Reach
-from stream_detector.records import Decoder, Message, values_of
+from stream_detector.records import Decoder, Message, raw, values_of
 from stream_detector.records.message import TopicPartition
 
 __all__ = [
@@ -34,7 +35,7 @@ NEAR = 1_000  # offsets between two records that are read in one go
 
 @dataclass(frozen=True, slots=True)
 class TelemetryRecord:
-    """One usable record; `id` is what an alert on it has, `time_ms` Kafka's timestamp of its message, epoch ms."""
+    """A usable record; `id` is the id that an alert on it has, `time_ms` Kafka's timestamp of its message, epoch ms."""
 
     id: str
     source: RecordPosition
@@ -59,7 +60,7 @@ class TelemetryWindow:
         return ranges
 
     def of(self, schema: FeatureSchema, record: RecordConfig) -> "TelemetryWindow":
-        """The records that fit `schema`; raises `DataError` when that is less than half of all."""
+        """Keeps the records that fit `schema`; raises `DataError` when that is less than half of all."""
         features = [each.features for each in self.records]
         rejected = telling(encode(schema, features, record.max_string), schema, features).rejected
         unusable = Counter(self.unusable) + Counter(why.reason for why in rejected.values())
@@ -75,34 +76,40 @@ class TelemetryWindow:
 
 
 def read_window(config: Config, reach: Reach, progress: Progress) -> TelemetryWindow:
-    """The records of `reach` that are still retained; raises `DataError` when there is none.
+    """Reads the records of `reach` that are still retained; raises `DataError` when there is none.
 
-    Where a message holds many records, a partition gives its newest, so that all together are at most
-    `retrain.records`; else `reach` says how many there are.
+    Of messages that hold many records the oldest may be taken in part, so that all together are at most
+    `retrain.records`; every partition gives an equal share of them, or all that it has.
     """
     total = sum(end - start for start, end in reach.values())
     reader = TelemetryReader(config)
-    most = config.retrain.records // max(1, len(reach)) if reader.many else None
-    records: list[TelemetryRecord] = []
+    found: dict[TopicPartition, deque[TelemetryRecord]] = {}
     messages = 0
     for place, span in reach.items():
-        newest: deque[TelemetryRecord] = deque(maxlen=most)
+        found[place] = deque(maxlen=config.retrain.records if reader.many else None)
         for batch in recent.records(config, {place: span}):
-            newest.extend(reader.usable(cast("list[Message]", batch)))
+            found[place].extend(reader.usable(cast("list[Message]", batch)))
             messages += len(batch)
             progress(min(messages, total), total, "reading telemetry")
-        records += newest
     if not messages:
         raise DataError(
             f"the window of {', '.join(config.topics.telemetry)} holds no record; "
             "check that telemetry arrives, or widen retrain.since"
         )
+    records = _newest(found, config.retrain.records) if reader.many else list(chain.from_iterable(found.values()))
     records.sort(key=lambda record: (record.time_ms, record.source))
     return TelemetryWindow(records, reader.unusable)
 
 
+def _newest(found: Mapping[TopicPartition, Sequence[TelemetryRecord]], count: int) -> list[TelemetryRecord]:
+    """The newest `count` records, an equal share of every partition."""
+    shares = recent.shares({place: len(records) for place, records in found.items()}, count)
+    skipped = {place: len(records) - shares[place] for place, records in found.items()}
+    return [record for place, records in found.items() for record in islice(records, skipped[place], None)]
+
+
 def read_records(config: Config, ids: Collection[str]) -> list[TelemetryRecord]:
-    """The usable ones of the records that alert ids name and that are still retained, in order of offset."""
+    """Reads the records that alert ids name, as far as they are usable and still retained, in order of offset."""
     sources = sorted(filter(None, (_source(alert_id, config) for alert_id in ids)))
     reader = TelemetryReader(config)
     found: list[TelemetryRecord] = []
@@ -121,8 +128,12 @@ class TelemetryReader:
         self.many = self._decoder.many
         self.unusable: Counter[str] = Counter()
 
+    def size(self, message: Message) -> int:
+        """The number of records that a message claims to hold; one that cannot be read counts as one."""
+        return self._decoder.count(raw(message.value()))
+
     def usable(self, messages: Sequence[Message]) -> Iterator[TelemetryRecord]:
-        """The records of these messages that can be used, few of them as objects at a time."""
+        """Yields the usable records of messages, few of them as objects at a time."""
         values = values_of(messages)
         for stretch in self._decoder.stretches(values):
             yield from self._usable(messages[stretch], values[stretch])
@@ -143,9 +154,9 @@ class TelemetryReader:
 
 
 class ArrivalCounter:
-    """The records written since `since_ms` (epoch ms) and retained; for one thread.
+    """Counts the records written since `since_ms` (epoch ms) and still retained; for one thread.
 
-    They are read to be counted, once: a message may hold many, and markers of transactions have offsets, too.
+    Each is read once: a message may hold many, and markers of transactions have offsets, too.
     """
 
     def __init__(self, config: Config, since_ms: int) -> None:
@@ -156,7 +167,7 @@ class ArrivalCounter:
         self._count = 0
 
     def reach(self, count: int) -> bool:
-        """Whether there are at least `count` by now. Raises `TopicMissingError` for a topic that is not there."""
+        """Tells whether there are at least `count` by now. Raises `TopicMissingError` for a topic that is not there."""
         retained = recent.retained(self._config, self.since_ms)
         if not self._reader.many and sum(end - start for start, end in retained.values()) < count:
             return False
@@ -174,7 +185,7 @@ class ArrivalCounter:
 
 
 def _source(alert_id: str, config: Config) -> RecordPosition | None:
-    """Where the message of an alert's record lies; None when the id names none of the telemetry topics."""
+    """The position of the message of an alert's record; None when the id names none of the telemetry topics."""
     for topic in config.topics.telemetry:
         place = alert_id.removeprefix(f"{topic}-").split("-")
         if alert_id.startswith(f"{topic}-") and len(place) in {2, 3} and all(map(str.isdecimal, place)):

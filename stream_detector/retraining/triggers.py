@@ -1,4 +1,4 @@
-"""When to retrain: by the clock, on drift, and to end what was interrupted."""
+"""Tells when to retrain: by the clock, on drift, and to end what was interrupted."""
 
 from datetime import UTC, datetime
 from math import ceil
@@ -25,7 +25,7 @@ class Triggers:
 
     Drift counts while the model under which it was noticed is in force. It is acted on with records
     from the drift on, as soon as there are enough of them, and again after every cool-down until
-    another model serves: what was refused for lack of records may pass with more.
+    another model serves: with more records a retraining may pass that was refused.
     """
 
     def __init__(self, config: Config) -> None:
@@ -48,15 +48,15 @@ class Triggers:
             self._watch.close()
 
     def attempted(self) -> None:
-        """A retraining has ended, in whatever way."""
+        """Notes that a retraining has ended, in whatever way."""
         self._attempted = datetime.now(UTC)
 
     def interrupted(self) -> None:
-        """A retraining may have been cut short, and shall go on if so."""
+        """Notes that a retraining may have been cut short; then it goes on."""
         self._interrupted = True
 
     def due(self) -> Trigger | None:
-        """The reason to retrain now; None while there is none."""
+        """The trigger to retrain now; None while there is none."""
         if self._interrupted:
             going_on = self._unfinished()
             self._interrupted = False
@@ -65,13 +65,13 @@ class Triggers:
         return self._drifted() or self._scheduled()
 
     def _unfinished(self) -> bool:
-        """Whether there is a run to go on with under the model in force."""
+        """Tells whether there is a run to go on with under the model in force."""
         pointer = store.current(self._config)
         with unfinished(self._config, pointer.version if pointer else store.NOTHING) as found:
             return found is not None
 
     def _scheduled(self) -> Trigger | None:
-        """When the model in force, and the last attempt, are as old as `retrain.every`."""
+        """The trigger of the clock, once the model in force and the last attempt are as old as `retrain.every`."""
         every = self._config.retrain.every
         if every is None or self._young(self._moved, every.total_seconds()):
             return None
@@ -82,7 +82,7 @@ class Triggers:
         return None if self._young(self._moved, every.total_seconds()) else Trigger(f"retrain.every: {every}")
 
     def _drifted(self) -> Trigger | None:
-        """When drift was noticed, the cool-down is over, and there are records enough since."""
+        """The trigger of drift, once it was noticed, the cool-down is over, and enough records have come since."""
         if self._watch is None:
             return None
         for event in self._watch.poll():
@@ -121,7 +121,7 @@ class Triggers:
         return pointer is not None and pointer.version == event.model
 
     def _wanted(self) -> int:
-        """Records of which enough are normal, even if as many are doubtful as may be."""
+        """The number of records of which enough are normal, even where the greatest allowed share is doubtful."""
         settings = self._config.retrain
         return min(settings.records, ceil(1.1 * settings.least_records / (1 - settings.most_doubtful)))
 

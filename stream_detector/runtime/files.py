@@ -1,4 +1,4 @@
-"""Files that are written in one step: whole or not at all, and on the disk before anybody sees them."""
+"""Writes files in one step: whole or not at all, and on the disk before anybody sees them."""
 
 import os
 import tempfile
@@ -13,7 +13,7 @@ __all__ = ["check_target", "replacing", "write_file"]
 
 
 def check_target(path: Path) -> None:
-    """Raises `WriteError` when `write_file` could not write there: to be asked before the work, not after it."""
+    """Raises `WriteError` when `write_file` could not write there: call it before the work."""
     if path.is_dir():
         raise WriteError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not path.is_file():
@@ -25,7 +25,7 @@ def check_target(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes `data` to `path`. Raises `WriteError`; then, and until the end, an older file is as it was."""
+    """Writes `data` to `path`. Raises `WriteError`; an older file stays until the new one is whole."""
     with replacing(path) as partial:
         partial.write_bytes(data)
 

@@ -1,7 +1,7 @@
-"""What the program around us has set, or done, kept from what is computed here.
+"""Keeps settings of the surrounding program away from what is computed here.
 
-Torch's default type needs nothing here: every tensor is made with its own.
-What is needed here is loaded when it is needed.
+Torch's default type needs no care: every tensor is made with a type of its own.
+Packages are loaded when they are needed.
 """
 
 import os

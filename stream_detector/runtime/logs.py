@@ -1,4 +1,4 @@
-"""What a program says: structured logs on standard error, answers on a terminal, and its last error.
+"""Structured logs on standard error, answers on a terminal, and the last error of a program.
 
 Text that came from outside is shown escaped, so that no record can forge a line or colour a
 terminal, and in logs cut at 500 characters. Values of keys that name a secret are never shown, nor
@@ -35,7 +35,7 @@ class Terminal(Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """On a narrow terminal a table's cells go on in the next line: a number that is cut is another number."""
+        """Prints; on a narrow terminal a table's cells go on in the next line, because a cut number is another number."""
         for table in (each for each in objects if isinstance(each, Table)):
             for column in table.columns:
                 column.overflow = "fold"
@@ -43,7 +43,7 @@ class Terminal(Console):
         super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Rich hands over here every string that is printed, in tables as well."""
+        """Escapes a string; Rich calls this for every string that is printed, in tables as well."""
         return super().render_str(printable_lines(text), **options)
 
 
@@ -108,7 +108,7 @@ def _hide_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict)
 
 
 def _make_printable(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """JSON escapes by itself, a console line does not; only a traceback has lines."""
+    """Escapes the values of a console line; JSON escapes by itself. Only a traceback keeps its lines."""
     return {
         key: (printable_lines(value) if key == "exception" else printable(value, None))
         if isinstance(value, str)

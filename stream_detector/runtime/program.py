@@ -1,4 +1,4 @@
-"""How every program of this project begins and ends: in one place, and with one line at most.
+"""Runs every program of this project to its exit code, with one line of error at most.
 
 A reader of the output who has enough (`| head`) is no fault: the exit code is 0. Ctrl-C is 130. An
 output that takes no more is a `WriteError`. A traceback is a fault of ours, and nothing else is one.
@@ -26,7 +26,7 @@ FULL = {ENOSPC, EDQUOT, EFBIG, EIO}
 
 
 def run(program: Callable[[], object], *, terminated: int | None = None) -> int:
-    """Runs a program to its exit code; `terminated` is that of SIGTERM, which else ends the process as it does any."""
+    """Runs a program to its exit code; `terminated` is the exit code on SIGTERM; None leaves that signal alone."""
     from stream_detector.runtime.logs import never_fail_to_encode  # noqa: PLC0415 - loads much, and may be interrupted
 
     never_fail_to_encode()
@@ -36,7 +36,7 @@ def run(program: Callable[[], object], *, terminated: int | None = None) -> int:
 
 
 class _Ending:
-    """What has been asked of the program meanwhile, and who listens to it."""
+    """Signals that have come meanwhile, and the streams that take the output."""
 
     def __init__(self, terminated: int | None) -> None:
         self._terminated = terminated
@@ -60,7 +60,7 @@ class _Ending:
                 os.close(output)
 
     def of(self, program: Callable[[], object]) -> int:
-        """The exit code. What an interrupt has become in foreign hands, another error, counts as an interrupt."""
+        """The exit code of a program; an error that another library made of an interrupt counts as an interrupt."""
         try:
             program()
         except KeyboardInterrupt:
@@ -86,7 +86,7 @@ class _Ending:
         raise error
 
     def _nobody_reads(self) -> bool:
-        """Whether who read standard output, or error, has left."""
+        """Tells whether the reader of standard output, or error, has left."""
         poll = select.poll()
         for output in self._outputs:
             poll.register(output, 0)

@@ -1,4 +1,4 @@
-"""The first thing that a program does: before it loads anything, for what loads may be interrupted.
+"""Guards the start of a program against Ctrl-C, before it loads anything.
 
 This module loads nothing that Python has not loaded before, but for `signal` and `atexit`. Python's own start, some
 hundredths of a second, comes before any line of ours and answers Ctrl-C as Python does.
@@ -15,7 +15,7 @@ INTERRUPTED = 130  # the exit code of a program that Ctrl-C has ended
 
 
 def guard_startup() -> None:
-    """To be called first: Ctrl-C while the program is loaded ends it at once, and a closed stream is one to nowhere."""
+    """Has Ctrl-C end the program at once while it loads, and opens closed streams to nowhere; call it first."""
     _on_interrupt()
     for number in range(3):
         try:

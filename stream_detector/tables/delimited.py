@@ -30,7 +30,7 @@ MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-s
 
 @dataclass(frozen=True, slots=True)
 class Delimited:
-    """A `pyarrow.Table`, and what the text did not say by itself.
+    """A `pyarrow.Table`, and remarks on how the text was taken.
 
     A column is float64 where all its filled cells are numbers, text otherwise; an empty cell is null.
     """
@@ -45,7 +45,7 @@ class Delimited:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the text is written; `names` has one for each column, `header` says whether the first line held them."""
+    """The way a text is written; `names` has one for each column, `header` says whether the first line held them."""
 
     delimiter: str
     decimal_comma: bool
@@ -120,7 +120,7 @@ def _dialect(sample: str, header: Sequence[str] | None, where: str) -> Dialect:
 
 
 def _has_blanks(sample: str) -> bool:
-    """Whether columns of numbers are separated by blanks alone: no delimiter cuts the lines, and nothing is quoted."""
+    """Tells whether columns of numbers are separated by blanks alone: no delimiter cuts the lines, and nothing is quoted."""
     if '"' in sample:
         return False
     lines = [line for line in sample.splitlines()[: SAMPLE_ROWS + 1] if line.strip()]
@@ -155,7 +155,7 @@ def _decimal_comma(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _is_data(rows: Sequence[Sequence[str]], *, decimal_comma: bool) -> bool:
-    """Whether the first line is a record: all numbers, or some, beside text that comes again further down."""
+    """Tells whether the first line is a record: all numbers, or some, beside text that comes again further down."""
     form = COMMA if decimal_comma else POINT
     filled = [(place, cell.strip()) for place, cell in enumerate(rows[0]) if cell.strip()]
     texts = [(place, cell) for place, cell in filled if not (form.match(cell) or POINT.match(cell))]

@@ -39,12 +39,12 @@ def as_rows(X: Records) -> Sequence[Row] | None:
 
 
 def is_float32(X: Records) -> bool:
-    """Whether X is a float32 array already, as a worker's records are: there is nothing to convert."""
+    """Tells whether X is a float32 array already, as a worker's records are."""
     return type(X) is np.ndarray and X.dtype == np.float32
 
 
 def as_numbers(X: Records) -> NDArray[np.float64]:
-    """X as float64 [record, feature], NaN where a value is missing; raises `DataError` when it is no matrix of numbers."""
+    """Converts X to float64 [record, feature], NaN where a value is missing; raises `DataError` when it is no matrix of numbers."""
     try:
         matrix = _doubles(
             np.ma.filled(X.astype(np.float64), np.nan) if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
@@ -84,7 +84,7 @@ def _mappings(X: Sequence[Any]) -> Sequence[Row] | None:
 
 
 def _plain(rows: Iterable[Row]) -> list[Row]:
-    """The rows, None for what other libraries put for no value; a row without any is the very same."""
+    """Puts None for what other libraries put for no value; a row without any is not copied."""
     return [
         {name: None if type(value).__name__ in ABSENT else value for name, value in row.items()}
         if any(type(value).__name__ in ABSENT for value in row.values())
@@ -101,7 +101,7 @@ def _from_pandas(frame: Any) -> list[Row]:
 
 
 def _from_arrow(frame: Any) -> list[Row]:
-    """Whatever hands itself over as an Arrow stream: polars, pyarrow, and others."""
+    """Reads a frame of polars, pyarrow or any library that hands it over as an Arrow stream."""
     import pyarrow as pa  # noqa: PLC0415 - takes its time to load
 
     from stream_detector.tables.arrow import rows_of  # noqa: PLC0415

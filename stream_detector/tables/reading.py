@@ -1,4 +1,4 @@
-"""Opens a table, whatever it is written in: what the bytes are decides, not what the file is called.
+"""Opens a table of any format: the bytes decide the format, the file's name does not.
 
 CSV and its kin (any delimiter, decimal commas, with or without a header line), JSON lines or one JSON array,
 Parquet, Arrow and Feather, NumPy's .npz and .npy; compressed by gzip, bzip2, xz or zstd, or not at all.
@@ -61,7 +61,7 @@ class Table:
     labels: NDArray[Any] | None = None
 
     def place(self, position: int) -> str:
-        """What people call the row at a position, counted from 0."""
+        """The name of the row at a position, counted from 0."""
         return f"{self.unit} {self.first + position}"
 
 
@@ -97,7 +97,7 @@ def read_table(path: Path) -> list[Row] | NDArray[np.float64]:
 
 @contextmanager
 def _faults(name: str) -> Iterator[None]:
-    """What reading may raise, as the one line that a person needs."""
+    """Turns what reading may raise into the one line that a person needs."""
     try:
         yield
     except (OSError, EOFError, lzma.LZMAError) as error:
@@ -171,7 +171,7 @@ def _parsed(line: bytes) -> Any:
 
 
 def _whole(data: bytes) -> list[Any] | None:
-    """What the whole text is, if it is one JSON value; None when it is not."""
+    """The documents of a text that is one JSON value; None when it is not."""
     try:
         document = _parsed(data)
     except (JSONDecodeError, UnicodeDecodeError):
@@ -212,7 +212,7 @@ def _require_names(names: Sequence[str], where: str) -> None:
 
 
 def _texts(row: Row, text: Collection[str]) -> Row:
-    """The row, whole numbers in the columns that are text written out."""
+    """Writes out whole numbers in the columns that are text."""
     for name in text:
         value = row.get(name)
         if isinstance(value, float) and value.is_integer():

@@ -1,4 +1,4 @@
-"""Rows of a table as records, by `record.*`: where the features are, and which column is the label."""
+"""Reads rows of a table as records, by `record.*`: where the features are, and which column is the label."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def features_of(row: Row, record: RecordConfig) -> Row:
 
 
 def is_flat(rows: Sequence[Row], record: RecordConfig) -> bool:
-    """Whether most rows hold their features beside id, time and entity."""
+    """Tells whether most rows hold their features beside id, time and entity."""
     return 2 * sum(features_of(row, record) is row for row in rows) > len(rows)
 
 

@@ -70,7 +70,7 @@ class Text:
         self._file = file
 
     def write(self, text: str) -> int:
-        """Writes it in UTF-8; returns the number of bytes."""
+        """Writes text in UTF-8; returns the number of bytes."""
         return self._file.write(text.encode(errors="backslashreplace"))
 
 
@@ -88,7 +88,7 @@ def leading_words(features: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _whole(batches: Iterable[Batch]) -> dict[str, Any]:
-    """All batches as one: arrays of numbers and truths, text otherwise."""
+    """Joins all batches: arrays of numbers and truths, text otherwise."""
     parts: dict[str, list[Any]] = {}
     for batch in batches:
         for name, column in batch.items():

@@ -1,7 +1,7 @@
 """A plain GAN (Goodfellow et al. 2014): generator against discriminator, and nothing else.
 
-Not what the detector is fitted by. Its discriminator sees no negatives but the generator's records,
-so the better the generator, the less it knows: this is what the study of the sweet spot shows.
+The detector is not fitted this way. Here the discriminator sees no negatives but the generator's records,
+so the better the generator, the less the discriminator knows. The study of the sweet spot shows this.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def train_adversarially(
     progress: Callable[[int, int, str], None],
     callback: TrainingCallback,
 ) -> None:
-    """Train for `settings.steps`, on the CPU; the encoder stays as it is. `callback` follows it and may resume it."""
+    """Trains for `settings.steps`, on the CPU; the encoder stays as it is. `callback` follows it and may resume it."""
     rng = torch.Generator().manual_seed(seed)
     sizes = sizes_for(settings, data.views.shape[2], 0)
     sizes = replace(sizes, evidence=sizes.columns, discriminators=sizes.members)  # it sees the record alone
@@ -63,7 +63,7 @@ def train_adversarially(
 
 
 def _logit(gan: Gan, records: Tensor, context: Tensor) -> Tensor:
-    """Logit of "generated", [member, record]."""
+    """The logits of "generated" [member, record]."""
     return gan.discriminate(records, context)[0][..., 0]
 
 

@@ -1,4 +1,4 @@
-"""How well scores tell synthetic anomalies from held-out normal records, size by size."""
+"""Measures how well scores tell synthetic anomalies from held-out normal records, size by size."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Probe:
 
     `matrix` float32 [record, feature] are held-out normal records and anomalies made from them, in
     the input's units; `sizes` [record] says which is which: 0 = normal, else the anomaly's size in
-    standard deviations. `records` are the same, normalised; `reference` are training records.
+    standard deviations. `records` are `matrix`, normalised; `reference` are training records.
     """
 
     normaliser: Normaliser
@@ -38,7 +38,7 @@ class Probe:
 
     @property
     def held(self) -> NDArray[np.float32]:
-        """The normal ones; they come first."""
+        """The normal records [record, feature]; they come first."""
         held: NDArray[np.float32] = self.matrix[self.sizes == 0]
         return held
 
@@ -51,7 +51,7 @@ class Probe:
         held: NDArray[np.float32],
         seed: int,
     ) -> "Probe":
-        """From the training records, normalised (`data`) and not (`learn`), and held-out ones."""
+        """Makes a probe of the training records, normalised (`data`) and not (`learn`), and held-out ones."""
         rng = np.random.default_rng((seed, 1))
         schema = normaliser.layout.schema
         context = [feature.context for feature in schema.features]

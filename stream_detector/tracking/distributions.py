@@ -25,7 +25,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def sample(self, rows: int, features: int, rng: np.random.Generator) -> Floats:
-        """Records [row, feature]."""
+        """Draws records [row, feature]."""
 
     @abstractmethod
     def log_pdf(self, records: Floats) -> Floats:
@@ -145,7 +145,7 @@ def _uniform_log_density(values: Floats) -> Floats:
 
 
 def _student_log_density(values: Floats) -> Floats:
-    """Three degrees of freedom: the fewest, in whole numbers, with a finite variance."""
+    """The log density with three degrees of freedom: the fewest, in whole numbers, with a finite variance."""
     constant = lgamma(2) - lgamma(1.5) - 0.5 * log(3 * pi)
     density: Floats = constant - 2 * np.log1p(np.square(values) / 3)
     return density

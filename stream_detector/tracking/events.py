@@ -1,4 +1,4 @@
-"""A training's measurements as TensorBoard events."""
+"""Writes a training's measurements as TensorBoard events."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ class Events:
         self._writer = SummaryWriter(log_dir=str(folder), purge_step=purge)
 
     def add(self, step: int, tables: Mapping[str, Rows]) -> None:
-        """The rows of one measured step."""
+        """Adds the rows of one measured step."""
         for tag, value in _scalars(tables):
             self._writer.add_scalar(tag, value, step)
         for size in sorted({row["size"] for row in tables["scores"]}):
@@ -30,12 +30,12 @@ class Events:
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is buffered."""
+        """Writes what is buffered."""
         self._writer.close()
 
 
 def _scalars(tables: Mapping[str, Rows]) -> list[tuple[str, float]]:
-    """Tag and value of every figure."""
+    """The tag and the value of every figure."""
     scalars = [(f"auc_{row['opinion']}/{_named(row['size'])}", row["auc"]) for row in tables["detection"]]
     scalars += [(f"loss/{row['loss']}", row["value"]) for row in tables["losses"]]
     scalars += [

@@ -27,7 +27,7 @@ class Generated:
     """A generated record for every held-out one, each from a fresh latent.
 
     `columns` float32 [member, record, column] are what the generator gives; `features` float64
-    [member * record, feature] are the same in the input's units.
+    [member * record, feature] are those in the input's units.
     """
 
     columns: NDArray[np.float32]
@@ -36,7 +36,7 @@ class Generated:
     @classmethod
     @torch.inference_mode()
     def draw(cls, gan: Gan, probe: Probe, seed: int, prior: "Prior") -> "Generated":
-        """Latents are drawn from the prior by a generator of `seed`, the same at every step."""
+        """Draws latents from the prior by a random generator of `seed`, and generates; every step has equal draws."""
         made = gan.generate(*prior(gan, probe, torch.Generator().manual_seed(seed))).cpu().numpy()
         per_view = len(made) // len(probe.normaliser.views)
         back = [probe.normaliser.inverse(columns, member // per_view) for member, columns in enumerate(made)]
@@ -89,7 +89,7 @@ def near_records(gan: Gan, probe: Probe, rng: torch.Generator) -> tuple[Tensor, 
 
 
 def real_quantiles(probe: Probe) -> Rows:
-    """The same rows of the held-out records."""
+    """The rows of `Generated.quantiles` for the held-out records."""
     return _quantiles(probe.held.astype(np.float64), probe)
 
 

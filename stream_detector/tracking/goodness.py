@@ -1,8 +1,8 @@
-"""How well generated records fit held-out real ones, feature by feature and jointly.
+"""Measures how well generated records fit held-out real ones, feature by feature and jointly.
 
 Joint figures are taken in the leading principal components of the real records: neighbourhoods
-mean little in many dimensions, and a generator whose latent is narrower than the data cannot and
-need not reproduce noise that no component carries.
+mean little in many dimensions, and a generator whose latent is narrower than the data cannot reproduce
+noise that no component carries.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def joint_fit(real: Floats, generated: Floats) -> JointFit:
 
 
 def is_collapsed(fit: JointFit) -> bool:
-    """Whether the generator makes only few of the records it should: little covered and little varied."""
+    """Tells whether the generator makes only a few kinds of records: it covers little and varies little."""
     return fit.coverage < COLLAPSED_COVERAGE and fit.diversity < COLLAPSED_DIVERSITY
 
 

@@ -28,7 +28,7 @@ Row = Sequence[Any]
 
 
 def report(run: RunDirectory) -> str:
-    """The page, drawn anew from the run's tables; also of a training that was interrupted.
+    """Makes the page from the run's tables; a training that was interrupted has one, too.
 
     Raises `ConfigError` when nothing was measured yet.
     """
@@ -80,7 +80,7 @@ def _pictures(run: RunDirectory, names: Iterable[str]) -> Iterator[str]:
 
 
 def _detection(tables: Tables, spot: Mapping[str, Any] | None) -> Iterator[str]:
-    """What every opinion detects at the chosen (or last) step."""
+    """The table of what every opinion detects at the chosen (or last) step."""
     step = _shown(tables, spot)
     rows = [
         (row["opinion"], f"{row['size']:g}", f"{row['auc']:.4f}", *_confusion(row))
@@ -112,7 +112,7 @@ def _generator(tables: Tables, spot: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _features(told: Mapping[str, Any]) -> Iterator[str]:
-    """What the fit took as features, and what it left out."""
+    """The tables of the features that the fit took, and of the columns that it left out."""
     if features := told.get("features"):
         rows = [
             (f["name"], f["kind"], f["note"], f"{f['coverage']:.1%}", f["distinct"], _span(f["low"], f["high"]))

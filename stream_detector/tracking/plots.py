@@ -45,7 +45,7 @@ TITLES: Mapping[str, str] = {
 
 
 def save_plots(run: RunDirectory) -> None:
-    """Draw every plot of `run` that its tables have the rows for, as plots/NAME.png."""
+    """Draws every plot of `run` that its tables have the rows for, as plots/NAME.png."""
     tables, spot = run.load_tables(), run.load_json("sweet_spot")
     with rc_context(STYLE):
         for name, figure in _figures(tables, spot):
@@ -55,7 +55,7 @@ def save_plots(run: RunDirectory) -> None:
 
 
 def _figures(tables: Tables, spot: Mapping[str, Any] | None) -> Iterator[tuple[str, Figure]]:
-    """A training that was interrupted has measurements, but no sweet spot yet."""
+    """The figures by name; an interrupted training has measurements, but no sweet spot yet."""
     if spot is not None:
         yield "sweet_spot", _sweet_spot(spot)
     chosen = spot["step"] if spot else None

@@ -5,7 +5,7 @@
       checkpoints/step-00000500.safetensors   averaged networks at every measured step
       state.safetensors                  what the next step depends on, replaced at every measured step
       results/*.parquet                  the measurements, one table a file
-      events/                            the same for TensorBoard
+      events/                            the measurements for TensorBoard
       plots/*.png  sweet_spot.json  model.safetensors      written when the training is done
 
 `state.safetensors` is written last at a measured step, so whatever was killed, it and all before
@@ -48,7 +48,7 @@ NEEDED = ("matplotlib", "pyarrow", "tensorboard")
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """One training's folder."""
+    """The folder of one training."""
 
     path: Path
 
@@ -78,7 +78,7 @@ class RunDirectory:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What run.yaml says: `configuration`, `seed`, `environment`, and `data` once it is known."""
+        """The content of run.yaml: `configuration`, `seed`, `environment`, and `data` once it is known."""
         try:
             read = yaml.safe_load((self.path / DESCRIPTION).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -93,7 +93,7 @@ class RunDirectory:
         return int(self.description["seed"])
 
     def admit(self, configuration: Mapping[str, Any], seed: int, data: str) -> None:
-        """Take `data` (a fingerprint) as this run's; raises `DataError` or `ConfigError` if it was another's."""
+        """Takes `data` (a fingerprint) as this run's; raises `DataError` or `ConfigError` if it was another's."""
         known = self.description
         if known["configuration"] != dict(configuration) or known["seed"] != seed:
             raise ConfigError(f"{self.path}: was made with another configuration or seed; resume it with its own")
@@ -102,7 +102,7 @@ class RunDirectory:
         self._describe(known)
 
     def save_checkpoint(self, step: int, networks: Mapping[str, Tensor]) -> None:
-        """Keep the averaged networks of `step`."""
+        """Keeps the averaged networks of `step`."""
         _save(networks, self._checkpoint(step), {"step": str(step)})
 
     def load_checkpoint(self, step: int) -> dict[str, Tensor]:
@@ -110,7 +110,7 @@ class RunDirectory:
         return _load(self._checkpoint(step))[0]
 
     def save_state(self, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """Keep the training's state of `step`, in place of an older one."""
+        """Keeps the training's state of `step`, in place of an older one."""
         _save(tensors, self.path / "state.safetensors", {"step": str(step)})
 
     def load_state(self) -> tuple[int, dict[str, Tensor]] | None:
@@ -122,7 +122,7 @@ class RunDirectory:
         return step, tensors
 
     def save_tables(self, tables: Tables) -> None:
-        """Write each table as results/NAME.parquet."""
+        """Writes each table as results/NAME.parquet."""
         import pyarrow as pa  # noqa: PLC0415 - optional
         from pyarrow import parquet  # noqa: PLC0415 - optional
 
@@ -147,11 +147,11 @@ class RunDirectory:
         return tables
 
     def save_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write NAME.json."""
+        """Writes NAME.json."""
         write_file(self.path / f"{name}.json", json.dumps(value, indent=1, allow_nan=False).encode())
 
     def load_json(self, name: str) -> dict[str, Any] | None:
-        """What NAME.json holds; None when there is none."""
+        """The content of NAME.json; None when there is none."""
         path = self.path / f"{name}.json"
         try:
             read = json.loads(path.read_bytes())
@@ -162,11 +162,11 @@ class RunDirectory:
         return read if isinstance(read, dict) else None
 
     def save_text(self, name: str, text: str) -> None:
-        """Write the file NAME; what of the text is no Unicode is escaped."""
+        """Writes the file NAME; characters that are no Unicode are escaped."""
         write_file(self.path / name, text.encode(errors="backslashreplace"))
 
     def save_plot(self, name: str, image: bytes) -> None:
-        """Write plots/NAME.png."""
+        """Writes plots/NAME.png."""
         write_file(self._folder("plots") / f"{name}.png", image)
 
     @property

@@ -1,8 +1,8 @@
 """The sweet spot, studied where the truth is known.
 
 A plain GAN is trained on samples of a known distribution. At every measured step its discriminator
-has to tell anomalies of growing size from held-out samples, and so has the density itself, which no
-detector can beat by more than chance: what is missing to it is what the discriminator does not know.
+has to tell anomalies of growing size from held-out samples, and so has the density itself. No detector beats
+the density but by chance: the difference is what the discriminator does not know.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ HELD_OUT = 1000  # records beside those trained on
 
 @dataclass(frozen=True, slots=True)
 class StudySettings:
-    """What is studied: names as in `DISTRIBUTIONS` and `ARCHITECTURES`, numbers of features, of
+    """The subject of a study: names as in `DISTRIBUTIONS` and `ARCHITECTURES`, numbers of features, of
     training records and of training steps.
     """
 
@@ -62,7 +62,7 @@ class StudySettings:
         return cls(**kept)
 
     def to_dict(self) -> dict[str, str | int]:
-        """As JSON values, the inverse of `from_run`."""
+        """The settings as JSON values, the inverse of `from_run`."""
         return asdict(self)
 
 
@@ -83,7 +83,7 @@ class Finding:
 def study(
     settings: StudySettings, seed: int, run: RunDirectory, progress: Callable[[int, int, str], None]
 ) -> tuple[SweetSpot, list[Finding]]:
-    """Run, or resume, the study in `run`: the sweet spot, and a finding for each size of anomaly.
+    """Runs, or resumes, the study in `run`; returns the sweet spot, and a finding for each size of anomaly.
 
     Raises `ConfigError` for an unknown name and `ModelError` when the generator has collapsed.
     """
@@ -106,7 +106,7 @@ def study(
 
 
 def _schedule(steps: int) -> tuple[int, ...]:
-    """From the first step to the last, as many in every factor of time."""
+    """The steps to measure at, from the first to the last, as many in every factor of time."""
     return tuple(np.unique(np.round(np.geomspace(1, steps, MEASUREMENTS)).astype(int)).tolist())
 
 

@@ -1,9 +1,9 @@
-"""The checkpoint to keep: where the discriminator detects best, not where training happened to end.
+"""Chooses the checkpoint where the discriminator detects best, which is rarely where training ended.
 
 A discriminator starts ignorant and ends confused: once generated records look real, it has nothing
 left to tell them by, and what it says swings from step to step ("Old is Gold", Zaheer et al. 2020).
 In between it detects. No label is looked at: held-out normal records are told from synthetic
-anomalies, over all sizes, and the curve is smoothed, because one lucky checkpoint is no spot.
+anomalies, over all sizes, and the curve is smoothed, because one checkpoint may be good by chance.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ DIGITS = 6  # of an area that are compared: the last bits decide nothing
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What counts as equal: areas up to `slack` below the highest, from the step `warm` on.
+    """Says which areas count as equal: those up to `slack` below the highest, from the step `warm` on.
 
     With a slack of about the area's standard error this is the one-standard-error rule (Breiman et al.
-    1984, section 3.4.3): of what cannot be told apart, the simplest, here the least trained.
+    1984, section 3.4.3): among those that cannot be told apart it takes the simplest, here the least trained.
     """
 
     warm: int = 0

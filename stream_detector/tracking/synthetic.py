@@ -20,7 +20,7 @@ Records = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How wide each feature is: `width` float64 [feature], one standard deviation of its bulk, and
+    """The spread of each feature: `width` float64 [feature], one standard deviation of its bulk, and
     whether it takes steps (`discrete`, bool [feature]) instead of any value between.
     """
 
@@ -29,7 +29,7 @@ class Spread:
 
     @classmethod
     def of(cls, schema: FeatureSchema, matrix: Records) -> "Spread":
-        """Measured on normal records [record, feature]; missing values are left out."""
+        """Measures the spread on normal records [record, feature]; missing values are left out."""
         columns = [column[~np.isnan(column)].astype(np.float64) for column in matrix.T]
         steps = [
             feature.kind is Kind.CATEGORICAL or len(np.unique(column[:2000])) <= 2

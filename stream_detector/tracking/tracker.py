@@ -66,9 +66,9 @@ class Tracker:
         self._events: Events | None = None
 
     def begin(self, state: TrainingState) -> int:
-        """Steps that are done already; restores `state` from the run directory if they are more than 0.
+        """Returns the number of steps that are done already; restores `state` from the run directory if they are more than 0.
 
-        Raises `ConfigError` when what is kept there does not belong to this training.
+        Raises `ConfigError` when the kept state is another training's.
         """
         if self._run is None:
             return 0
@@ -127,7 +127,7 @@ class Tracker:
         return {"sweet_spot_step": float(spot.step), "sweet_spot_auc": spot.auc, **last}
 
     def _measure(self, step: int, gan: Gan, losses: Mapping[str, Tensor]) -> Tables:
-        """The rows of one step; only what decides the checkpoint, unless a run directory keeps the rest."""
+        """Measures the rows of one step; without a run directory those alone that choose the checkpoint."""
         scores = self._opinions(gan, self._probe)
         names = [self._decides] if self._run is None else list(scores)
         found = [asdict(one) for name in names for one in detection(name, scores[name], self._probe.sizes)]

@@ -108,7 +108,7 @@ def test_rows_are_counted_not_messages(make_config):
 def test_what_is_wrong_with_records_names_their_file(make_config, tmp_path):
     """A file with too few records, or without a feature, is named with what is wrong."""
     config = make_config()
-    for text, says in (("a,b\n1,2\n", "1 records are too few"), ("label\n1\n", "no column can be a feature")):
+    for text, says in (("a,b\n1,2\n", "1 record is too few"), ("label\n1\n", "no column can be a feature")):
         path = tmp_path / "few.csv"
         path.write_text(text)
         with pytest.raises(DataError, match=rf"few.csv: {says}"):

@@ -140,6 +140,8 @@ def test_there_is_an_alert_and_there_are_dead_letters(world):
         (["feedback", "--summary", "--json"], 0),
         (["topics", "create"], 0),
         (["run", "--until-end"], 0),
+        (["fit", "--from-topic", "--records", 200, "--out", "fitted"], 0),
+        (["fit", "--from-topic", "--records", 200, "--out", "no/such/" + HOSTILE], 10),
         (["retrain", "--once", "--dry-run", "--why", HOSTILE], None),
         (["retrain", "--repeat", HOSTILE], None),
         ([HOSTILE], 2),

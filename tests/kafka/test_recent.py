@@ -1,14 +1,17 @@
 """The newest records of the telemetry topics: records are counted, not offsets."""
 
 import json
+from collections import Counter
 from threading import Timer
 
 import pytest
+from formats import batch
+from workload import telemetry
 
 from stream_detector.kafka import recent
 from stream_detector.kafka.clients import transactional_producer
 from stream_detector.retraining import first_fit
-from stream_detector.retraining.telemetry_window import ArrivalCounter
+from stream_detector.retraining.telemetry_window import ArrivalCounter, TelemetryReader, read_window
 
 
 @pytest.fixture
@@ -52,3 +55,24 @@ def test_records_that_came_since_are_counted(written):
     """What decides whether there are enough to retrain on is records, too."""
     assert ArrivalCounter(written, 0).reach(32)
     assert not ArrivalCounter(written, 0).reach(33)
+
+
+def test_a_window_counts_the_records_in_messages_that_hold_many(make_config):
+    """Arrow batches in transactions, a single one of 100 rows in one partition and ten of 200 in the other: of 500
+    records the longer partition gives what the short one cannot, and no message is read that they do not need.
+    """
+    config = make_config(record={"format": "arrow"}, retrain={"records": 500, "least_records": 100})
+    rows = [json.loads(value) for value in telemetry(2_100, anomalies=0.0)]
+    batches = [(0, rows[:100]), *((1, rows[first : first + 200]) for first in range(100, 2_100, 200))]
+    producer = transactional_producer(config)
+    producer.init_transactions(30)
+    for partition, of_batch in batches:
+        producer.begin_transaction()
+        producer.produce(config.topics.telemetry[0], batch(of_batch), partition=partition)
+        producer.commit_transaction()
+
+    reach = recent.reach(config, config.retrain.records, size=TelemetryReader(config).size)
+    topic = config.topics.telemetry[0]
+    assert {place: span for place, span in reach.items() if place[1] < 2} == {(topic, 0): (0, 2), (topic, 1): (16, 20)}
+    window = read_window(config, reach, lambda *_: None)
+    assert Counter(record.source[1] for record in window.records) == {0: 100, 1: 400}
