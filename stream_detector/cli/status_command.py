@@ -1,6 +1,7 @@
 """The commands `validate` and `status`, which change nothing."""
 
 import json
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -40,11 +41,11 @@ def status(
     pointer = store.current(configuration)
     partitions = progress(configuration)
     trouble = _trouble(configuration, pointer.version) if pointer else None
+    releases = Counter(p.release for p in partitions if p.release)
     if as_json:
         version = pointer.version if pointer else None
-        answer_in_json(
-            json.dumps({"model": version, "trouble": trouble, "partitions": [p.to_dict() for p in partitions]})
-        )
+        told = {"model": version, "trouble": trouble, "releases": releases}
+        answer_in_json(json.dumps(told | {"partitions": [p.to_dict() for p in partitions]}))
         return
     model = (
         f"{pointer.version[:16]} ({printable(pointer.who)}: {printable(pointer.why)})"
@@ -54,12 +55,18 @@ def status(
     answers.print(f"model: {model}")
     if trouble:
         answers.print(f"trouble: {printable(trouble)}")
+    if len(releases) > 1:
+        answers.print(f"releases: mixed; {', '.join(_judged_by(*each) for each in sorted(releases.items()))}")
     table = Table("topic", "partition", "committed", "end", "lag")
     for p in partitions:
         table.add_row(
             p.topic, str(p.partition), "-" if p.committed is None else f"{p.committed:,}", f"{p.end:,}", f"{p.lag:,}"
         )
     answers.print(table)
+
+
+def _judged_by(release: str, partitions: int) -> str:
+    return f"{printable(release)} judged {partitions} {'partition' if partitions == 1 else 'partitions'} last"
 
 
 def _trouble(configuration: Config, version: str) -> str | None:

@@ -1,10 +1,12 @@
-"""A consumer group by its committed offsets: how far it has come, and in which topics.
+"""A consumer group by its committed offsets: how far it has come, in which topics, and by which release.
 
-A topic that is deleted and created anew under the same name has another id. So the id is committed beside each offset,
-in its metadata.
+Beside each offset two facts are committed, in its metadata. One is the release that judged the records before it. The
+other is the topic's id: a topic that is deleted and created anew under the same name has another one. The id stands
+last, for releases that know no other fact take all that follows `topic_id=` for it, and only at the beginning.
 """
 
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,62 +21,107 @@ from stream_detector.kafka.clients import offsets_reader, require_broker
 from stream_detector.kafka.faults import translate
 from stream_detector.kafka.topics import watermarks
 from stream_detector.records import TopicPartition
+from stream_detector.runtime.release import release
 
-__all__ = ["PartitionProgress", "offset_metadata", "progress", "topic_id"]
+__all__ = ["UNNAMED", "PartitionProgress", "Releases", "offset_metadata", "progress", "release_before", "topic_id"]
 
-LABEL = "topic_id="
+RELEASE, TOPIC = "release=", "topic_id="
+UNNAMED = "unnamed"
+"""A release before 0.2.0, which does not name itself; or nobody: an offset set by hand."""
 TIMEOUT = 10.0  # seconds
 STARTING = {Fault.COORDINATOR_LOAD_IN_PROGRESS, Fault.COORDINATOR_NOT_AVAILABLE, Fault.NOT_COORDINATOR}
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """One partition: the group's committed offset (None = none yet), and the offsets that are retained."""
+    """Holds one partition's committed offset (None: none yet), the offsets that are retained, and who committed.
+
+    `release` names the release that judged the records before the offset; None without an offset.
+    """
 
     topic: str
     partition: int
     committed: int | None
     low: int
     end: int
+    release: str | None = None
 
     @property
     def lag(self) -> int:
-        """Offsets still to be read; those that retention dropped are not counted."""
+        """Counts the offsets still to be read, without those that retention dropped."""
         return self.end - min(max(self.committed or self.low, self.low), self.end)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Gives plain JSON values."""
         return {**asdict(self), "lag": self.lag}
 
 
 @cache
 def offset_metadata(topic_id: str | None) -> str:
-    """Gives the text to commit beside an offset of a topic; the id is None where it is not known."""
-    return "" if topic_id is None else f"{LABEL}{topic_id}"
+    """Gives the text that this release commits beside an offset of a topic; the id is None where it is not known."""
+    return f"{RELEASE}{release()}" + (f" {TOPIC}{topic_id}" if topic_id else "")
 
 
 def topic_id(committed: TopicPartitionOffset) -> str | None:
     """Reads the topic's id that was committed beside an offset; None without one."""
-    text = committed.metadata or ""
-    return text.removeprefix(LABEL) if text.startswith(LABEL) else None
+    return _fact(committed, TOPIC)
+
+
+def release_before(committed: TopicPartitionOffset) -> str:
+    """Reads which release judged the records before a committed offset; `UNNAMED` where it does not say so."""
+    return _fact(committed, RELEASE) or UNNAMED
+
+
+class Releases:
+    """Watches which releases commit offsets of the group; for one thread, closed after use."""
+
+    def __init__(self, config: Config) -> None:
+        self._consumer = offsets_reader(config.kafka)
+        self._offsets: dict[TopicPartition, int] = {}
+        self._at_work: dict[TopicPartition, str] = {}
+
+    def others(self, partitions: Iterable[TopicPartition], timeout: float) -> frozenset[str]:
+        """Names the releases other than this one that made the last commit of a partition since the first call.
+
+        What was committed before the first call does not count: an upgrade begins with offsets of the release before.
+        Waits `timeout` seconds for an answer; raises `KafkaException`.
+        """
+        found = self._consumer.committed([TopicPartitionOffset(*each) for each in partitions], timeout)
+        for held in found:
+            partition = held.topic, held.partition
+            if held.error is None and held.offset != self._offsets.setdefault(partition, held.offset):
+                self._offsets[partition] = held.offset
+                self._at_work[partition] = release_before(held)
+        return frozenset(self._at_work.values()) - {release()}
+
+    def close(self) -> None:
+        """Lets go of the connections."""
+        self._consumer.close()
 
 
 def progress(config: Config) -> list[PartitionProgress]:
-    """Every partition of the telemetry topics, in order.
+    """Tells how far the group has come in every partition of the telemetry topics, in order.
 
     Raises `BrokerUnavailableError` or `TopicMissingError`.
     """
     require_broker(config.kafka)
     reaches = watermarks(config.kafka, config.topics.telemetry)
     committed = _committed(config, list(reaches))
-    return [
-        PartitionProgress(topic, partition, committed.get((topic, partition)), low, high)
-        for (topic, partition), (low, high) in sorted(reaches.items())
-    ]
+    found = []
+    for (topic, partition), (low, high) in sorted(reaches.items()):
+        held = committed.get((topic, partition))
+        offset, by = (held.offset, release_before(held)) if held else (None, None)
+        found.append(PartitionProgress(topic, partition, offset, low, high, by))
+    return found
 
 
-def _committed(config: Config, places: list[TopicPartition]) -> dict[TopicPartition, int]:
-    """Where the group has come to, asked by a consumer that does not join it.
+def _fact(committed: TopicPartitionOffset, label: str) -> str | None:
+    facts = (committed.metadata or "").split(" ")
+    return next((fact.removeprefix(label) for fact in facts if fact.startswith(label)), None)
+
+
+def _committed(config: Config, partitions: list[TopicPartition]) -> dict[TopicPartition, TopicPartitionOffset]:
+    """Asks for the group's committed offsets, by a consumer that does not join it.
 
     A broker that nobody has asked before has no coordinator for the group yet: asked again. The admin client is of no
     use for that, it has crashed after such an answer.
@@ -83,10 +130,10 @@ def _committed(config: Config, places: list[TopicPartition]) -> dict[TopicPartit
     with closing(offsets_reader(config.kafka)) as consumer:
         while True:
             try:
-                found = consumer.committed([TopicPartitionOffset(t, p) for t, p in places], TIMEOUT)
+                found = consumer.committed([TopicPartitionOffset(t, p) for t, p in partitions], TIMEOUT)
                 break
             except KafkaException as error:
                 if error.args[0].code() not in STARTING or time.monotonic() > deadline:
                     raise translate(error, f"group {config.kafka.group_id!r}") from None
             time.sleep(0.1)
-    return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+    return {(held.topic, held.partition): held for held in found if held.offset >= 0}

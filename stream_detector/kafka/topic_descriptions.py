@@ -15,8 +15,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 
 from stream_detector.errors import BrokerUnavailableError
 from stream_detector.kafka.faults import translate
+from stream_detector.records import TopicPartition
 
-__all__ = ["Described", "TopicIds", "described", "fault", "ids", "is_silent"]
+__all__ = ["Described", "TopicIds", "described", "fault", "ids", "is_silent", "partitions"]
 
 Described = TopicDescription | KafkaException
 """A topic's description, or why there is none."""
@@ -49,6 +50,16 @@ def ids(found: Mapping[str, Described]) -> dict[str, str]:
     """The ids of the topics that were described."""
     told = {topic: str(each.topic_id) for topic, each in found.items() if not isinstance(each, KafkaException)}
     return {topic: identity for topic, identity in told.items() if identity != NOBODY}
+
+
+def partitions(found: Mapping[str, Described]) -> list[TopicPartition]:
+    """Lists the partitions of the topics that were described."""
+    return [
+        (topic, each.id)
+        for topic, told in found.items()
+        if not isinstance(told, KafkaException)
+        for each in told.partitions
+    ]
 
 
 def is_silent(found: Mapping[str, Described]) -> bool:
