@@ -60,10 +60,7 @@ def fit(
     ] = None,
 ) -> None:
     """Fits a model on normal records, from a file or from the telemetry topics."""
-    if (file is None) != from_topic:
-        raise ConfigError("give either a FILE of normal records or --from-topic")
-    if out is None and not publish and run_dir is None and resume is None:
-        raise ConfigError("say where the model goes: --out MODEL, --publish, --run-dir FOLDER, or several of them")
+    _require_source_and_target((file is not None, from_topic), (out, publish or None, run_dir, resume))
     configuration = settings(config)
     if out is not None:
         check_target(out)
@@ -81,12 +78,7 @@ def fit(
     show_features(model.lineage)
     if run is not None:
         console.print(f"run directory: {printable(run.path)}", soft_wrap=True)
-    if out is not None:
-        model.save(out)
-        console.print(f"wrote {printable(out)}: version {model.version}", soft_wrap=True)
-    if publish:
-        pointer = _publish(configuration, model, unattended=if_missing)
-        console.print(f"published as current: version {pointer.version}", soft_wrap=True)
+    _deliver(configuration, model, out, publish=publish, unattended=if_missing)
 
 
 def score(
@@ -132,6 +124,25 @@ def _counted(judged: "ScoredRows", counts: Counter[str]) -> "ScoredRows":
         console.print(f"not used: {printable(fault)}", soft_wrap=True)
     counts.update(records=len(judged.ids), flagged=int(judged.flagged.sum()), unusable=len(judged.faults))
     return judged
+
+
+def _require_source_and_target(sources: tuple[bool, bool], targets: tuple[object, ...]) -> None:
+    if sum(sources) != 1:
+        raise ConfigError("give either a FILE of normal records or --from-topic")
+    if all(target is None for target in targets):
+        raise ConfigError("say where the model goes: --out MODEL, --publish, --run-dir FOLDER, or several of them")
+
+
+def _deliver(
+    configuration: Config, model: "DetectorModel", out: Path | None, *, publish: bool, unattended: bool
+) -> None:
+    """Writes the model to `out` and publishes it, as far as either is wanted."""
+    if out is not None:
+        model.save(out)
+        console.print(f"wrote {printable(out)}: version {model.version}", soft_wrap=True)
+    if publish:
+        pointer = _publish(configuration, model, unattended=unattended)
+        console.print(f"published as current: version {pointer.version}", soft_wrap=True)
 
 
 def _run(

@@ -62,43 +62,56 @@ def fit(
 
     X: float [record, feature] (NaN = missing, codes for categories), a list of mappings from feature
     name to number, string or None, a DataFrame (pandas, polars, Arrow) or structured array, whose columns
-    are taken by name, or what was learnt of such before. Without a schema, columns of a
-    matrix are numeric and named x0, x1, …; what the columns of mappings are, most of their values say,
-    and the model's lineage tells (`features`, `not_features`). `progress` is called with (step, steps, message). The
-    same records, config and seed give the same model version on the same CPU and thread count. With
-    `run`, the training is measured, plotted and kept there, and one that was interrupted goes on.
-    Without `held_out`, a random share of X is held out for both its purposes. With `trim`, records
-    that lie far beyond all others have no part in memory and calibration; the lineage's `far_tail`
-    says what share of the held-out ones did, with and without.
+    are taken by name, or what was learnt of such before. Without a schema, columns of a matrix are numeric
+    and named x0, x1, …; columns of mappings are what most of their values are. The lineage describes them.
+    `progress` is called with (step, steps, message). The same records, config and seed give the same model
+    version on the same CPU and thread count. `run` keeps measurements and plots, and an interrupted
+    training in it goes on. Without `held_out`, a random share of X is held out for both its purposes.
+    `trim` keeps records that lie far beyond all others out of memory and calibration; the lineage's
+    `far_tail` has their share, also without it.
     Raises `DataError` when there are fewer than 40 records, or 10 to calibrate on, or they cannot
     be read, `ModelError` when the generator has collapsed.
     """
     config = config or ModelConfig()
     matrix, learnt = _read(X, schema)
-    schema = learnt.schema
     if len(matrix) < FEWEST:
         raise _too_few(len(matrix), "fit a model", FEWEST)
-    parts = _parts(matrix, schema, held_out, config.model.holdout, seed)
+    split = _split(matrix, learnt.schema, held_out, config.model.holdout, seed)
     if run is not None:
-        run.admit(config.model_dump(mode="json"), seed, fingerprint(parts.everything, schema))
-    normaliser = Normaliser.fit(schema, parts.learn, config.model.views)
-    prepared = normaliser(parts.learn)
-    data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
-    config = _sized(config, data)
-    tracker = _tracker(Probe.make(normaliser, data, parts.learn, parts.selection, seed), config, seed, run)
-    train(data, config.model, seed, pick_device(device), progress, tracker)
-    gan, metrics = tracker.best(), tracker.figures()
-    made = assembled(normaliser, gan, parts.learn, parts.calibration, config, trim=trim)
-    calibration = Calibration.fit(made.raw, WEIGHTS[config.model.mode])
-    metrics = {**metrics, "records": float(len(parts.learn)), "held_out": float(len(parts.calibration))}
-    model = DetectorModel.made(made.scorer, calibration, config, metrics, made.held, seed)
-    far_tail = {"left_out": made.left_out, "share": round(made.far, 4)}
+        run.admit(config.model_dump(mode="json"), seed, fingerprint(split.everything, learnt.schema))
+    model, assembly = _fitted(split, learnt.schema, config, seed, pick_device(device), progress, run, trim=trim)
+    far_tail = {"left_out": assembly.left_out, "share": round(assembly.far, 4)}
     model = model.with_lineage({**described(learnt, matrix), "far_tail": far_tail})
-    if made.far:
-        log.warning(_far_tail_told(made))
+    if assembly.far:
+        log.warning(_far_tail_told(assembly))
     if run is not None:
         _keep(model, run)
     return model
+
+
+def _fitted(
+    split: "FitSplit",
+    schema: FeatureSchema,
+    config: ModelConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+    run: RunDirectory | None,
+    *,
+    trim: bool,
+) -> tuple[DetectorModel, Assembly]:
+    """Normalises, trains, chooses the checkpoint and calibrates."""
+    normaliser = Normaliser.fit(schema, split.learn, config.model.views)
+    prepared = normaliser(split.learn)
+    data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
+    config = _sized(config, data)
+    tracker = _tracker(Probe.make(normaliser, data, split.learn, split.selection, seed), config, seed, run)
+    train(data, config.model, seed, device, progress, tracker)
+    gan, metrics = tracker.best(), tracker.figures()
+    made = assembled(normaliser, gan, split.learn, split.calibration, config, trim=trim)
+    calibration = Calibration.fit(made.raw, WEIGHTS[config.model.mode])
+    metrics = {**metrics, "records": float(len(split.learn)), "held_out": float(len(split.calibration))}
+    return DetectorModel.made(made.scorer, calibration, config, metrics, made.held, seed), made
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +124,12 @@ class FitSplit:
     everything: NDArray[np.float32]
 
 
-def _parts(
+def _split(
     matrix: NDArray[np.float32], schema: FeatureSchema, held_out: HeldOut | None, share: float, seed: int
 ) -> FitSplit:
     """Splits the records by purpose; without `held_out`, a share of the matrix serves both of its own."""
     if held_out is None:
-        learn, held = _split(matrix, share, seed)
+        learn, held = _random_split(matrix, share, seed)
         return FitSplit(learn, held, held, matrix)
     selection, calibration = (as_matrix(part, schema) for part in (held_out.selection, held_out.calibration))
     if len(calibration) < FEWEST_HELD_OUT:
@@ -177,7 +190,9 @@ def _read(X: Records | Learnt, schema: FeatureSchema | None) -> tuple[NDArray[np
     return as_matrix(X, schema), Learnt(schema, ())
 
 
-def _split(matrix: NDArray[np.float32], share: float, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _random_split(
+    matrix: NDArray[np.float32], share: float, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Splits records at random, to learn from and to calibrate on; of few records, more are held out."""
     order = torch.randperm(len(matrix), generator=torch.Generator().manual_seed(seed)).numpy()
     few = min(max(len(matrix) // 3, min(len(matrix) // 2, LEAST_HELD_OUT)), 100)

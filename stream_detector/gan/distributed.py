@@ -18,13 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from stream_detector.gan.settings import ModelSettings
 
-__all__ = ["brief", "broadcast", "computing", "leading", "listen", "rank", "share", "size"]
+__all__ = ["announce", "broadcast", "computing", "leading", "listen", "rank", "share", "size"]
 
 Job = tuple[dict[str, Tensor], ModelSettings, int, torch.device]
 """Tensors of the training data by name, settings, seed and device."""
 Losses = Callable[[], tuple[Tensor, ...]]
 
-PATIENCE = timedelta(days=365)  # those who follow wait for the next training as long as it takes
+FOLLOWER_TIMEOUT = timedelta(days=365)  # those who follow wait for the next training as long as it takes
 INTERRUPTED = 130  # exit code; the others find out by the lost connection
 
 
@@ -49,7 +49,9 @@ def leading(follow: Callable[[], None]) -> Iterator[bool]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=FOLLOWER_TIMEOUT
+    )
     try:
         if rank():
             follow()
@@ -61,7 +63,7 @@ def leading(follow: Callable[[], None]) -> Iterator[bool]:
         distributed.destroy_process_group()
 
 
-def brief(tensors: dict[str, Tensor], settings: ModelSettings, seed: int, device: torch.device) -> None:
+def announce(tensors: dict[str, Tensor], settings: ModelSettings, seed: int, device: torch.device) -> None:
     """Announces a training, where this process leads: the others hear of it by `listen`."""
     if size() > 1 and rank() == 0:
         said = {"settings": settings.model_dump(mode="json"), "seed": seed, "device": device.type}

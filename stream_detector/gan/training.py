@@ -65,7 +65,9 @@ def train(
     last. `callback` follows its training, and may let it go on where another one was interrupted.
     Under `torchrun` every process takes a share of each batch.
     """
-    distributed.brief({"views": data.views, "context": data.context, "present": data.present}, settings, seed, device)
+    distributed.announce(
+        {"views": data.views, "context": data.context, "present": data.present}, settings, seed, device
+    )
     state = _first_state(data, settings, seed, device)
     done = synchronised(state, callback.begin(state) if callback else 0, seed)
     given = (data.views, data.context, data.present, distributed.share(settings), seed, state)

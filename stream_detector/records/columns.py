@@ -19,7 +19,7 @@ from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Encoded, Feature, FeatureSchema, Kind, Rejection
 from stream_detector.records.claims import Claims, claims, longest, viewed
 from stream_detector.records.documents import Document, Rows, TooMuchAtOnce, unfit
-from stream_detector.records.row_identity import IdentityColumns, brief, is_text, row_documents
+from stream_detector.records.row_identity import IdentityColumns, is_text, row_documents, shortened
 from stream_detector.tables.arrow import rows_of
 from stream_detector.values import number
 
@@ -111,10 +111,10 @@ def _why(error: Exception) -> Rejection:
 def _identity(table: Any, config: RecordConfig, categories: tuple[str, ...] = ()) -> IdentityColumns:
     """The columns that must outlive a message's table: those that name its rows, and those of these features."""
     paths = filter(None, (config.id_path, config.entity_path, config.time_path))
-    columns: dict[str, Any] = {path: brief(_column(table, path), config.max_string) for path in paths}
+    columns: dict[str, Any] = {path: shortened(_column(table, path), config.max_string) for path in paths}
     if categories:
         inner = _features(table, config)
-        told = {name: brief(_named(inner, name), config.max_string) for name in categories}
+        told = {name: shortened(_named(inner, name), config.max_string) for name in categories}
         columns = {**columns, config.features_path: told} if config.features_path else {**told, **columns}
     return table.num_rows, columns
 

@@ -14,7 +14,7 @@ from pyarrow import compute
 from stream_detector.records.documents import Document, OnDemand
 from stream_detector.records.identity import UTF8_BYTES
 
-__all__ = ["IdentityColumns", "brief", "is_binary", "is_text", "row_documents"]
+__all__ = ["IdentityColumns", "is_binary", "is_text", "row_documents", "shortened"]
 
 IdentityColumns = tuple[int, dict[str, Any]]
 """A count of rows, and their columns by path."""
@@ -35,15 +35,15 @@ def is_binary(kind: Any) -> bool:
     return any(is_one(kind) for is_one in kinds)
 
 
-def brief(column: Any, characters: int) -> Any:
+def shortened(column: Any, characters: int) -> Any:
     """A column of an identity; its texts cut where they are long."""
     if column is None or column.nbytes <= UTF8_BYTES * characters * len(column):
         return column
     if pa.types.is_dictionary(column.type):
         column = column.combine_chunks()
         column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-        return pa.DictionaryArray.from_arrays(column.indices, _brief_values(column.dictionary, characters))
-    return _brief_values(column, characters)
+        return pa.DictionaryArray.from_arrays(column.indices, _shortened_values(column.dictionary, characters))
+    return _shortened_values(column, characters)
 
 
 def row_documents(identities: list[IdentityColumns]) -> OnDemand:
@@ -52,7 +52,7 @@ def row_documents(identities: list[IdentityColumns]) -> OnDemand:
     return OnDemand(ends[-1] if ends else 0, lambda at: _row_document(identities, ends, at))
 
 
-def _brief_values(values: Any, characters: int) -> Any:
+def _shortened_values(values: Any, characters: int) -> Any:
     if is_text(values.type):
         return compute.utf8_slice_codeunits(values.cast(pa.large_string()), 0, characters)
     if is_binary(values.type):  # one byte more tells what is cut

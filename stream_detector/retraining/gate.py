@@ -16,7 +16,7 @@ from stream_detector.retraining.contender import Contender
 from stream_detector.retraining.reference import Reference
 from stream_detector.tracking.synthetic import SIZES, Spread, displaced
 
-__all__ = ["Check", "GateResult", "Trial", "Unchecked", "failures", "judge", "threshold_move"]
+__all__ = ["Check", "GateResult", "Trial", "Unchecked", "failures", "run_checks", "threshold_move"]
 
 TRIED = 2_000  # hold-out records that synthetic anomalies are told from
 NEEDS = {
@@ -108,7 +108,7 @@ class Trial:
     since: str = "the model that a person approved last"
 
 
-def judge(
+def run_checks(
     challenger: Contender, champion: Contender | None, approved: Contender | None, trial: Trial, settings: GateSettings
 ) -> GateResult:
     """Makes all checks that can be made; `approved` is the model that a person approved last, or what stands for it."""

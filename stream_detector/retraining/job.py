@@ -1,4 +1,4 @@
-"""The model road: a retraining, from the telemetry to the pointer.
+"""The path of a model: a retraining, from the telemetry to the pointer.
 
 read the window -> keep the normal, cut it by time -> fit, tracking every checkpoint, pick the
 sweet spot, calibrate -> gate against the champion -> publish -> report
@@ -37,13 +37,13 @@ from stream_detector.records.feedback import Verdict
 from stream_detector.registry import store
 from stream_detector.retraining.constant import constant_features, refuse_stuck
 from stream_detector.retraining.contender import Contender, Matrix
-from stream_detector.retraining.gate import GateResult, Trial, failures, judge
+from stream_detector.retraining.gate import GateResult, Trial, failures, run_checks
 from stream_detector.retraining.models_in_force import ModelsInForce
 from stream_detector.retraining.normal import AlertLabels
 from stream_detector.retraining.reference import Reference
 from stream_detector.retraining.report import Report
 from stream_detector.retraining.run import Plan, begun, ended, tidy, unfinished
-from stream_detector.retraining.split import GuardBand, Records, WindowSplit, cut
+from stream_detector.retraining.split import GuardBand, Records, WindowSplit, split_window
 from stream_detector.retraining.telemetry_window import TelemetryReader, TelemetryWindow, read_records, read_window
 from stream_detector.tracking.run_directory import RunDirectory
 
@@ -96,10 +96,7 @@ def retrain(
         try:
             model, holdout = learn(config, plan, in_force, progress, run)
             model.save(run.path / "model.safetensors")
-            known = _matrix(_known(config, plan.labels, model.schema), model.schema, config)
-            target, seed = config.threshold.target_alert_rate, config.seed
-            trial = Trial(holdout, known, reference, target, seed, in_force.since)
-            gate = _gate(config, model, in_force, trial)
+            gate = _gate(config, plan, in_force, reference, model, holdout)
             published = publish and gate.passed
             if published:
                 store.publish(config, model.to_bytes(), who, plan.why, expected=in_force.version)
@@ -110,25 +107,6 @@ def retrain(
         Report(plan.why, in_force.version, model.version, model.lineage, gate, result, digest).save(run)
         tidy(config)
         return RetrainingResult(model, gate, run, published)
-
-
-def repeat(config: Config, folder: Path, progress: Progress) -> str:
-    """Trains once more what the retraining in `folder` trained; returns the version, which is the same.
-
-    Publishes and writes nothing. Raises `ReplayMismatchError` when another model comes out,
-    `ConfigError` when `folder` holds no such run, and what `retrain` raises.
-    """
-    run, plan, version = ended(config, folder)
-    artifact = store.fetch(config, plan.champion) if plan.champion else None
-    champion = DetectorModel.from_bytes(artifact, config.worker.device) if artifact else None
-    seeded = config.model_copy(update={"seed": run.seed})
-    model, _ = learn(seeded, plan, ModelsInForce(champion, None), progress)
-    if model.version != version:
-        raise ReplayMismatchError(
-            f"{folder}: made model {version[:12]}, and now {model.version[:12]}: were records deleted since, by "
-            "retention, is this another processor, or have the sections 'retrain' and 'threshold' changed?"
-        )
-    return version
 
 
 def _run(config: Config, trigger: Trigger, in_force: ModelsInForce, held: ExitStack) -> tuple[RunDirectory, Plan]:
@@ -172,7 +150,7 @@ def learn(
     window = read_window(config, plan.reach, progress)
     schema = in_force.schema(config, window)
     window = window.of(schema, config.record)
-    split = cut(window.records, plan.labels, _guard_band(config, in_force, window), config)
+    split = split_window(window.records, plan.labels, _guard_band(config, in_force, window), config)
     schema = schema.with_vocabularies(record.features for record in split.train)
     schema = with_origins(schema, [record.features for record in split.train])
     train, selection, calibration, holdout = (
@@ -200,13 +178,23 @@ def _guard_band(config: Config, in_force: ModelsInForce, window: TelemetryWindow
     return GuardBand(scores, limits(champion, wide).nominal)
 
 
-def _gate(config: Config, model: DetectorModel, in_force: ModelsInForce, trial: Trial) -> GateResult:
-    challenger, champion, approved = (
+def _gate(
+    config: Config,
+    plan: Plan,
+    in_force: ModelsInForce,
+    reference: Reference | None,
+    model: DetectorModel,
+    holdout: Matrix,
+) -> GateResult:
+    """Tries the model beside those in force, on the hold-out, the known anomalies and the reference set."""
+    known = _matrix(_known(config, plan.labels, model.schema), model.schema, config)
+    trial = Trial(holdout, known, reference, config.threshold.target_alert_rate, config.seed, in_force.since)
+    challenger = Contender.of(model, model.schema, config.threshold)
+    champion, approved = (
         None if each is None else Contender.of(each, model.schema, config.threshold)
-        for each in (model, in_force.champion, in_force.approved)
+        for each in (in_force.champion, in_force.approved)
     )
-    assert challenger is not None
-    return judge(challenger, champion, approved, trial, config.retrain.gate)
+    return run_checks(challenger, champion, approved, trial, config.retrain.gate)
 
 
 def _known(config: Config, labels: AlertLabels, schema: FeatureSchema) -> Records:
@@ -247,3 +235,22 @@ def _lineage(
 def _within(alert: Alert, reach: Reach) -> bool:
     start, end = reach.get((alert.topic, alert.partition), (0, 0))
     return start <= alert.offset < end
+
+
+def repeat(config: Config, folder: Path, progress: Progress) -> str:
+    """Trains once more what the retraining in `folder` trained; returns the version, which is the same.
+
+    Publishes and writes nothing. Raises `ReplayMismatchError` when another model comes out,
+    `ConfigError` when `folder` holds no such run, and what `retrain` raises.
+    """
+    run, plan, version = ended(config, folder)
+    artifact = store.fetch(config, plan.champion) if plan.champion else None
+    champion = DetectorModel.from_bytes(artifact, config.worker.device) if artifact else None
+    seeded = config.model_copy(update={"seed": run.seed})
+    model, _ = learn(seeded, plan, ModelsInForce(champion, None), progress)
+    if model.version != version:
+        raise ReplayMismatchError(
+            f"{folder}: made model {version[:12]}, and now {model.version[:12]}: were records deleted since, by "
+            "retention, is this another processor, or have the sections 'retrain' and 'threshold' changed?"
+        )
+    return version

@@ -19,7 +19,7 @@ from stream_detector.errors import DataError
 from stream_detector.retraining.normal import AlertLabels, doubtful, excluded, marked, over_share, strongest
 from stream_detector.retraining.telemetry_window import TelemetryRecord
 
-__all__ = ["GuardBand", "Records", "WindowSplit", "cut"]
+__all__ = ["GuardBand", "Records", "WindowSplit", "split_window"]
 
 CUTS = (0.6, 0.7, 0.85)  # where train, selection and calibration end
 NAMES = ("train", "selection", "calibration", "holdout")
@@ -50,7 +50,7 @@ class WindowSplit:
         return {name: len(getattr(self, name)) for name in NAMES}
 
 
-def cut(records: Records, labels: AlertLabels, band: GuardBand | None, config: Config) -> WindowSplit:
+def split_window(records: Records, labels: AlertLabels, band: GuardBand | None, config: Config) -> WindowSplit:
     """Splits the normal records of a window, in order of time, into four parts.
 
     `band` goes with `records`; None without a champion. Raises `DataError` when fewer than

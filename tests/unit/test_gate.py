@@ -12,7 +12,7 @@ from stream_detector.config.retrain_section import GateSettings
 from stream_detector.fitting.fit import HeldOut, fit
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.retraining.contender import Contender, recoded
-from stream_detector.retraining.gate import LACKING, Check, GateResult, Trial, failures, judge, threshold_move
+from stream_detector.retraining.gate import LACKING, Check, GateResult, Trial, failures, run_checks, threshold_move
 from stream_detector.retraining.reference import Reference
 
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=500, warmup=100)
@@ -67,7 +67,7 @@ def failed(verdict):
 
 def test_a_model_like_the_champion_passes_every_check():
     """A challenger of the same kind of records is let through, and every check was made."""
-    verdict = judge(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), SETTINGS)
+    verdict = run_checks(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), SETTINGS)
 
     assert failed(verdict) == set()
     assert sorted(check.name for check in verdict.checks) == ALL
@@ -76,7 +76,7 @@ def test_a_model_like_the_champion_passes_every_check():
 
 def test_a_first_model_meets_only_the_checks_that_need_no_other():
     """Without a champion what remains are absolute checks, and they can fail."""
-    verdict = judge(sound(), None, None, trial(), SETTINGS)
+    verdict = run_checks(sound(), None, None, trial(), SETTINGS)
 
     assert verdict.passed
     assert [check.name for check in verdict.checks] == [
@@ -91,7 +91,7 @@ def test_a_first_model_meets_only_the_checks_that_need_no_other():
         "threshold-move-approved": f"{LACKING['champion']}; {LACKING['approved']}",
     }
     strict = GateSettings(least_auc=0.999, least_coverage=1.0)
-    assert failed(judge(sound(), None, None, trial(), strict)) >= {"synthetic-auc", "generator-coverage"}
+    assert failed(run_checks(sound(), None, None, trial(), strict)) >= {"synthetic-auc", "generator-coverage"}
 
 
 @pytest.mark.parametrize(("known", "reference"), [(True, False), (False, True), (False, False)])
@@ -99,7 +99,9 @@ def test_a_first_model_meets_only_the_checks_that_need_no_other():
 def test_every_check_is_made_or_said_to_be_missing(champion, approved, known, reference):
     """Whatever is lacking, nothing is left out in silence, and nothing said to be missing was made."""
     lacking = ({} if known else {"known": apart(0)}) | ({} if reference else {"reference": None})
-    verdict = judge(sound(), sound() if champion else None, sound() if approved else None, trial(**lacking), SETTINGS)
+    verdict = run_checks(
+        sound(), sound() if champion else None, sound() if approved else None, trial(**lacking), SETTINGS
+    )
 
     assert sorted(each.name for each in (*verdict.checks, *verdict.unchecked)) == ALL
     assert bool(verdict.unchecked) is True
@@ -109,14 +111,14 @@ def test_a_model_of_other_records_is_stopped():
     """Where the stream is not what was learnt, alerts flood and the threshold has moved."""
     elsewhere = trial(holdout=apart(800, 9))
 
-    assert failed(judge(sound(), sound(), sound(), elsewhere, SETTINGS)) >= {"holdout-alert-rate"}
+    assert failed(run_checks(sound(), sound(), sound(), elsewhere, SETTINGS)) >= {"holdout-alert-rate"}
 
 
 def test_a_model_that_learnt_the_anomalies_is_stopped():
     """Anomalies in the training data are missed afterwards: feedback, reference and threshold all say so."""
     rows = np.concatenate((correlated(900, 1), apart(600, 2)))
     poisoned = fitted(np.random.default_rng(0).permutation(rows))
-    verdict = judge(poisoned, sound(), sound(), trial(), SETTINGS)
+    verdict = run_checks(poisoned, sound(), sound(), trial(), SETTINGS)
 
     assert failed(verdict) >= {"feedback-detection", "reference-detection", "reference-detection-approved"}
     assert any("feedback-detection is" in line and "at least" in line for line in failures(verdict))
@@ -126,7 +128,7 @@ def test_a_model_that_learnt_noise_is_stopped():
     """Who learnt no structure tells synthetic anomalies worse than the champion."""
     noise = np.random.default_rng(0).normal(size=(1500, 6)).astype(np.float32) * np.nanstd(correlated(500), 0)
 
-    assert "synthetic-auc-champion" in failed(judge(fitted(noise), sound(), None, trial(), SETTINGS))
+    assert "synthetic-auc-champion" in failed(run_checks(fitted(noise), sound(), None, trial(), SETTINGS))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_a_model_that_learnt_noise_is_stopped():
 def test_a_threshold_that_moves_farther_than_allowed_is_stopped(setting, check):
     """A challenger that asks for another threshold is refused by the very check that watches it, and by no other."""
     settings = SETTINGS.model_copy(update={setting: 1e-6})
-    verdict = judge(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), settings)
+    verdict = run_checks(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), settings)
     assert failed(verdict) == {check}
 
 

@@ -9,7 +9,7 @@ from stream_detector.config import Config
 from stream_detector.config.retrain_section import Interval
 from stream_detector.errors import DataError
 from stream_detector.retraining.normal import AlertLabels, doubtful, excluded, marked, over_share, strongest
-from stream_detector.retraining.split import GuardBand, cut
+from stream_detector.retraining.split import GuardBand, split_window
 from stream_detector.retraining.telemetry_window import TelemetryRecord
 
 START = 1_700_000_000_000
@@ -87,7 +87,7 @@ def test_a_window_is_cut_by_time_with_every_reason_counted():
         flagged=frozenset(map(source, range(0, 2000, 50))), anomalous=tuple(map(source, range(0, 2000, 100)))
     )
     scores = np.where(np.arange(2000) % 20 == 7, 5.0, 1.0).astype(np.float32)
-    parts = cut(records, labels, GuardBand(scores, 3.0), config())
+    parts = split_window(records, labels, GuardBand(scores, 3.0), config())
 
     ordered = [
         record.time_ms for part in (parts.train, parts.selection, parts.calibration, parts.holdout) for record in part
@@ -103,7 +103,7 @@ def test_a_window_is_cut_by_time_with_every_reason_counted():
 def test_calibration_keeps_the_tail_of_the_normal():
     """Of the records to calibrate and try on, doubt takes no more than the rolling threshold makes up for."""
     scores = np.linspace(0, 4, 2000).astype(np.float32)[np.random.default_rng(0).permutation(2000)]
-    parts = cut(window(2000), AlertLabels(), GuardBand(scores, 3.0), config())
+    parts = split_window(window(2000), AlertLabels(), GuardBand(scores, 3.0), config())
 
     assert len(parts.calibration) + len(parts.holdout) == 600 - 3 - 3  # a third of the target rate of each 300
     assert parts.left_out == {"guard-band": 2000 - sum(parts.sizes().values())}
@@ -115,4 +115,4 @@ def test_too_few_normal_records_is_one_line_with_the_reasons():
     labels = AlertLabels(anomalous=tuple(map(source, range(60))))
 
     with pytest.raises(DataError, match=r"90 normal records of telemetry remain of 150 \(called-anomalous 60\)"):
-        cut(window(150), labels, None, config())
+        split_window(window(150), labels, None, config())

@@ -11,7 +11,7 @@ from stream_detector.features import FeatureSchema
 from stream_detector.fitting.fit import HeldOut, fit
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.retraining.contender import Contender
-from stream_detector.retraining.gate import Trial, judge
+from stream_detector.retraining.gate import Trial, run_checks
 from stream_detector.retraining.reference import Reference
 
 SCHEMA = FeatureSchema.numbered(4)
@@ -57,7 +57,7 @@ def detection_after(retrainings, frozen):
     for window in retrainings:
         challenger, holdout = retrained(records(1500, window, STEP * window), seed=window)
         trial = Trial(holdout, holdout[:0], frozen, THRESHOLD.target_alert_rate, seed=0)
-        verdict = judge(contender(challenger), contender(champion), contender(approved), trial, GateSettings())
+        verdict = run_checks(contender(challenger), contender(champion), contender(approved), trial, GateSettings())
         champion = challenger if verdict.passed else champion
         served.append(contender(champion).flagged(attack))
         stopped_by.append({check.name for check in verdict.failed})
