@@ -1,5 +1,6 @@
 """Fixtures that several test directories share; imports stay inside, so that unit tests start fast."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -34,12 +35,26 @@ class GivenBroker:
 
 
 @pytest.fixture(scope="session")
-def broker() -> "Iterator[GivenBroker | EmbeddedBroker]":
+def quick_java(pytestconfig: pytest.Config) -> "Iterator[None]":
+    """Every broker that this session starts, in a process of its own as well, costs a third of the CPU time."""
+    import quick_java
+
+    from stream_detector.errors import EmbeddedBrokerError
+
+    with pytest.MonkeyPatch.context() as patch:
+        with contextlib.suppress(EmbeddedBrokerError):  # without Java, whoever needs a broker says so
+            patch.setenv(quick_java.VARIABLE, quick_java.options(pytestconfig.cache.mkdir("java")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> "Iterator[GivenBroker | EmbeddedBroker]":
     """A real Kafka for the whole session: KAFKA_BOOTSTRAP_SERVERS if set, else an embedded one."""
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if given:
         yield GivenBroker(given)
         return
+    request.getfixturevalue("quick_java")
     from stream_detector.kafka.embedded import EmbeddedBroker
 
     with EmbeddedBroker() as embedded:
@@ -47,7 +62,7 @@ def broker() -> "Iterator[GivenBroker | EmbeddedBroker]":
 
 
 @pytest.fixture
-def private_broker() -> "Iterator[EmbeddedBroker]":
+def private_broker(quick_java: None) -> "Iterator[EmbeddedBroker]":
     """An embedded Kafka of the test's own, to stop, kill and restart."""
     from stream_detector.kafka.embedded import EmbeddedBroker
 

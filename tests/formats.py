@@ -1,9 +1,22 @@
 """Records in every format."""
 
 import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+import orjson
 import pyarrow as pa
+
+from stream_detector.config import RecordConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream_detector.records import Decoder
+
+FORMATS = get_args(RecordConfig.model_fields["format"].annotation)
+"""Every format that can be configured."""
 
 
 def vector(names, features):
@@ -48,3 +61,56 @@ def avro_writer(client, schema):
     serialize = AvroSerializer(client, schema)
     context = SerializationContext("telemetry", MessageField.VALUE)
     return lambda document: serialize(document, context)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A format as producers and the detector meet it: `decoder(**record settings)`, and `write(row)` to bytes.
+
+    A row is {"id", "entity", "time", "features"}; `nameless` formats carry features alone, which are numbers.
+    """
+
+    decoder: "Callable[..., Decoder]"
+    write: "Callable[[dict], bytes]"
+    nameless: bool = False
+
+
+def wire(name, numbers, texts=()):
+    """The wire of a format for records of these features; a new format is added to `WIRES`."""
+    assert name in WIRES, f"tests/formats.py: add to WIRES how records of format {name!r} are written"
+    return WIRES[name](numbers, texts)
+
+
+def _plain(name, write, **options):
+    from stream_detector.records import Decoder
+
+    return Wire(lambda **settings: Decoder(RecordConfig(format=name, **settings)), write, **options)
+
+
+def _vectors(row, numbers):
+    with np.errstate(over="ignore"):
+        return vector(numbers, {name: np.nan if value is None else value for name, value in row["features"].items()})
+
+
+def _avro(numbers, texts):
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
+    from stream_detector.kafka.avro import AvroReader
+    from stream_detector.records import Decoder
+
+    address = "mock://wire"
+    client = SchemaRegistryClient.new_client({"url": address})
+
+    def decoder(**settings):
+        config = RecordConfig(format="avro", registry_url=address, **settings)
+        return Decoder(config, AvroReader(config, client))
+
+    return Wire(decoder, avro_writer(client, avro_schema(numbers, texts)))
+
+
+WIRES = {
+    "json": lambda numbers, texts: _plain("json", orjson.dumps),
+    "avro": _avro,
+    "arrow": lambda numbers, texts: _plain("arrow", lambda row: batch([row])),
+    "float32": lambda numbers, texts: _plain("float32", lambda row: _vectors(row, numbers), nameless=True),
+}

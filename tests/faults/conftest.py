@@ -15,6 +15,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def brokers_start_quickly(quick_java):
+    """Also those of other processes."""
+
+
 @pytest.fixture(scope="session")
 def values():
     """Telemetry with anomalies and with poison, enough that a fault always finds some on its way."""

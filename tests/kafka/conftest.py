@@ -13,6 +13,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.broker)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def brokers_start_quickly(quick_java):
+    """Also those of other processes."""
+
+
 @pytest.fixture
 def produce(make_config):
     """`produce(config, topic, values, partition=0, keys=None)`: writes records and waits until all are acknowledged."""

@@ -1,17 +1,21 @@
 """Small fitted models that several tests share, made once."""
 
-from functools import cache
+from functools import cache, partial
+from typing import get_args
 
 import numpy as np
 import torch
 
 from stream_detector import DetectorModel, Feature, FeatureSchema, Kind, ModelConfig, ModelSettings, fit
-from stream_detector.gan.settings import InversionSettings
+from stream_detector.gan import settings as choices
+from stream_detector.gan.networks import ARCHITECTURES
+from stream_detector.gan.settings import InversionSettings, View
 from stream_detector.model import as_matrix
 
 # Threads that wait for each other on a busy machine make small products ten times slower.
 torch.set_num_threads(1)
 
+MODES = getattr(choices, "MODES", None) or get_args(choices.Mode)
 QUICK = ModelSettings(steps=500, members=1, hidden=32, averaging=0.98, batch=128)
 
 
@@ -64,6 +68,7 @@ def mixed() -> DetectorModel:
     return fit(mixed_rows(600), schema=MIXED, config=ModelConfig(model=QUICK), device="cpu")
 
 
+@cache
 def in_context():
     """A model with a category and an hour as context, and records."""
     rows = mixed_rows(400)
@@ -78,9 +83,10 @@ def in_context():
     return fit(rows, schema, ModelConfig(model=QUICK), device="cpu"), as_matrix(mixed_rows(300, 1), schema)
 
 
+@cache
 def shaped(starts=1, **changes):
     """A model whose networks or searches are changed, and records."""
-    settings = QUICK.model_copy(update={"steps": 60, **changes})
+    settings = ModelSettings(**QUICK.model_dump() | {"steps": 60} | changes)
     search = InversionSettings(screen=0.5, steps=4, starts=starts)
     return fit(correlated(400), config=ModelConfig(model=settings, inversion=search), device="cpu"), correlated(700, 3)
 
@@ -91,9 +97,8 @@ CASES = {
     "context": in_context,
     "two views": lambda: shaped(views=("tamed", "soft"), members=2, discriminators=3),
     "several starts": lambda: shaped(starts=5, views=("tamed", "soft"), members=2),
-    "residual networks": lambda: shaped(architecture="residual"),
-    "networks of falling width": lambda: shaped(architecture="funnel", members=2),
-    "one hidden layer": lambda: shaped(architecture="shallow"),
-    "three hidden layers": lambda: shaped(architecture="deep"),
+    **{f"architecture {name}": partial(shaped, architecture=name) for name in ARCHITECTURES},
+    **{f"view {name}": partial(shaped, views=(name,)) for name in get_args(View)},
+    **{f"mode {name}": partial(shaped, mode=name) for name in MODES},
 }
-"""Networks and features of every kind: each makes a fitted model and a matrix of records."""
+"""Networks, views, modes and features of every kind that can be chosen: each makes a fitted model and records."""

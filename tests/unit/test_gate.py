@@ -47,6 +47,12 @@ def sound():
     return fitted(correlated(1500))
 
 
+@cache
+def alike():
+    """A challenger of the same kind of records."""
+    return fitted(correlated(1500, 1), seed=1)
+
+
 def apart(rows, seed=0):
     """Anomalies: correlated records whose second feature is far out."""
     moved = correlated(rows, seed)
@@ -67,7 +73,7 @@ def failed(verdict):
 
 def test_a_model_like_the_champion_passes_every_check():
     """A challenger of the same kind of records is let through, and every check was made."""
-    verdict = run_checks(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), SETTINGS)
+    verdict = run_checks(alike(), sound(), sound(), trial(), SETTINGS)
 
     assert failed(verdict) == set()
     assert sorted(check.name for check in verdict.checks) == ALL
@@ -138,7 +144,7 @@ def test_a_model_that_learnt_noise_is_stopped():
 def test_a_threshold_that_moves_farther_than_allowed_is_stopped(setting, check):
     """A challenger that asks for another threshold is refused by the very check that watches it, and by no other."""
     settings = SETTINGS.model_copy(update={setting: 1e-6})
-    verdict = run_checks(fitted(correlated(1500, 1), seed=1), sound(), sound(), trial(), settings)
+    verdict = run_checks(alike(), sound(), sound(), trial(), settings)
     assert failed(verdict) == {check}
 
 

@@ -106,7 +106,7 @@ def test_few_large_values_are_objects_at_once(size, longest):
 
 
 def test_a_batch_of_large_documents_takes_little_memory():
-    """Records of nothing but brackets become objects of twenty times their size, few at a time."""
+    """Records of nothing but brackets become objects of twenty times their size, few at a time: all would be 400 MiB."""
     program = """
         import resource
         from stream_detector.config import RecordConfig
@@ -115,12 +115,12 @@ def test_a_batch_of_large_documents_takes_little_memory():
         value = b'{"features":{"a":1,"b":[' + b"[]," * 80_000 + b"1]}}"
         decoder = Decoder(RecordConfig())
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        decoded = decoder.decode([value] * 256, FeatureSchema((Feature("a"),)))
+        decoded = decoder.decode([value] * 80, FeatureSchema((Feature("a"),)))
         print(len(decoded.kept), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
     kept, taken = map(int, done.stdout.split())
-    assert kept == 256
+    assert kept == 80
     assert taken * 1024 < 200 * MEBIBYTE
 
 

@@ -47,6 +47,14 @@ def run(tmp_path_factory):
     return RunDirectory.open(path)
 
 
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory):
+    """The page that `report RUN -o FILE` writes."""
+    target = tmp_path_factory.mktemp("page") / "page.html"
+    assert CliRunner().invoke(app, ["report", str(run.path), "-o", str(target)]).exit_code == 0
+    return target.read_text()
+
+
 class Page(HTMLParser):
     """Tags, sources and text of a page."""
 
@@ -109,17 +117,16 @@ def test_tensorboard_reads_the_events(run):
         assert [event.step for event in events.Scalars(tag)] == steps
 
 
-def test_the_report_needs_nothing_else_and_escapes_everything(run):
+def test_the_report_needs_nothing_else_and_escapes_everything(page):
     """The page fetches nothing and runs nothing, whatever the features are called."""
-    text = report(run)
-    page = Page(text)
-    assert "script" not in page.tags
-    assert HOSTILE in page.words
-    assert len(page.sources) == len(TITLES)
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    assert not re.search(r"https?://|url\(|@import", text)
+    found = Page(page)
+    assert "script" not in found.tags
+    assert HOSTILE in found.words
+    assert len(found.sources) == len(TITLES)
+    assert all(source.startswith("data:image/png;base64,") for source in found.sources)
+    assert not re.search(r"https?://|url\(|@import", page)
     for word in ("sweet spot", "model.steps", "coverage", "Kolmogorov", "seed0"):
-        assert word in page.words
+        assert word in found.words
 
 
 def test_an_interrupted_training_has_a_report(run, tmp_path):
@@ -131,11 +138,9 @@ def test_an_interrupted_training_has_a_report(run, tmp_path):
     assert f"Not finished: measured up to step {first}." in Page(report(copy)).words
 
 
-def test_report_command_writes_the_page(run, tmp_path):
+def test_report_command_writes_the_page(page):
     """`report RUN -o FILE` writes the page there."""
-    target = tmp_path / "page.html"
-    assert CliRunner().invoke(app, ["report", str(run.path), "-o", str(target)]).exit_code == 0
-    assert target.read_text().startswith("<!doctype html>")
+    assert page.startswith("<!doctype html>")
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from consumers.tail import main as tail
 from stream_detector.cli import main
 from stream_detector.config import Config, KafkaConfig, load_config
 from stream_detector.errors import ConfigError
+from stream_detector.kafka import clients
 
 CANARY = "canary7Q"
 SOUND = """\
@@ -228,6 +229,16 @@ def test_clients_that_cannot_be_made_or_reach_nobody_say_no_secret(outputs, monk
     assert CANARY not in said
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if line.startswith("error: ")]) == 1
+
+
+@pytest.mark.parametrize("make", [clients.admin, clients.plain_producer, clients.reader, clients.offsets_reader])
+@pytest.mark.parametrize("name", ["debug", "security.protocol", "builtin.features", "broker.address.family"])
+def test_a_value_that_the_client_library_refuses_is_not_said(make, name):
+    """librdkafka's own text quotes the value of a property: it names the property, and the value is left out."""
+    with pytest.raises(ConfigError) as refused:
+        make(KafkaConfig(properties={name: CANARY}))
+    assert CANARY not in str(refused.value)
+    assert f'"(its value)" for configuration property "{name}"' in str(refused.value)
 
 
 def test_settings_that_are_given_in_python_are_not_said():
