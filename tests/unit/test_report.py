@@ -85,7 +85,7 @@ def test_a_run_holds_everything(run):
     assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".partial"))]
 
 
-def test_fit_command_resumes_its_own_run_only(run, tmp_path):
+def test_fit_command_resumes_its_own_run_only(run, tmp_path, no_pictures):
     """`fit --resume RUN` ends with the run's model; with another configuration it is refused in one line."""
     table, config = (str(run.path.parents[1] / name) for name in ("normal.csv", "config.yaml"))
     out = tmp_path / "model.safetensors"

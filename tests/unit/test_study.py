@@ -39,7 +39,7 @@ def test_the_discriminator_never_beats_the_density(studied):
     assert worst <= best or spot.step == spot.steps[-1]
 
 
-def test_the_same_seed_studies_the_same(studied, tmp_path):
+def test_the_same_seed_studies_the_same(studied, tmp_path, no_pictures):
     """Another run with the same seed finds the same, to the last digit."""
     again = study(SMALL, 3, RunDirectory.create(tmp_path, SMALL.to_dict(), 3), silent)
     assert again == studied[1:]

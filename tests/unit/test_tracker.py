@@ -22,6 +22,9 @@ SMALL = ModelSettings(steps=150, hidden=16, members=1, views=("soft",), batch=64
 CONFIG = ModelConfig(model=SMALL)
 
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
 def new_run(parent, seed=0, config=CONFIG):
     return RunDirectory.create(parent, config.model_dump(mode="json"), seed)
 
