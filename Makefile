@@ -1,7 +1,7 @@
 # Every target sets up what it needs: a .venv in the checkout with everything pyproject.toml names.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help python setup demo test test-compose test-faults lint format bench-kddcup99 bench-quality bench-drift bench-speed bench-gpu trace-record constraints clean
+.PHONY: help python setup demo test test-fast test-compose test-faults lint format bench-kddcup99 bench-quality bench-drift bench-speed bench-gpu trace-record constraints clean
 
 EXTRAS := broker,training,avro,dev,bench
 BIN := .venv/bin
@@ -34,7 +34,7 @@ demo: setup ## a local Kafka, telemetry with faults, a fit, alerts: all in this 
 	$(BIN)/stream-detector demo
 
 # One thread a process: tests run several workers at once, and threads that share a core are ten times slower.
-test test-compose test-faults: export OMP_NUM_THREADS = 1
+test test-fast test-compose test-faults: export OMP_NUM_THREADS = 1
 
 test: setup ## unit tests, then those on a real broker, then compose where a Docker engine answers
 	$(PYTEST) tests --ignore=tests/faults -m 'not broker and not slow and not compose'
@@ -43,6 +43,9 @@ test: setup ## unit tests, then those on a real broker, then compose where a Doc
 	  $(MAKE) --no-print-directory test-compose; \
 	else \
 	  echo '!!! NOT RUN: the compose tests. No Docker engine with the compose plugin answers here.'; fi
+
+test-fast: setup ## in under three minutes: unit tests without the longest, and ten telling ones on a real broker
+	$(PYTEST) tests --ignore=tests/faults -m '(not broker and not slow and not compose and not thorough) or telling'
 
 test-compose: setup ## the whole stack in containers: build, start, scale, stop
 	$(PYTEST) tests -m compose

@@ -56,6 +56,7 @@ def place(alert):
     return RecordPosition(alert.topic, alert.partition, alert.offset)
 
 
+@pytest.mark.telling
 def test_every_alert_replays_to_itself(judged):
     """All alerts, warming ones among them, come out field by field as they were raised."""
     found_alerts = list(alerts_topic.everything(judged))

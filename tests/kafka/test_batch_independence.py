@@ -86,6 +86,7 @@ def test_three_workers_find_what_one_finds(batch, config, values, oracle):
     assert alerts(config) == oracle
 
 
+@pytest.mark.telling
 def test_commits_that_fail_beside_decoding_do_not_change_alerts(config, values, oracle, monkeypatch):
     """Where a commit fails while the next batch is being decoded, both are read again, and the same is found."""
     send, calls = Transaction._send_offsets, count()

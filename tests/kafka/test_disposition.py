@@ -77,6 +77,7 @@ def as_bytes(message):
     return message.key(), message.value(), message.timestamp()
 
 
+@pytest.mark.telling
 def test_every_record_ends_in_exactly_one_way(config):
     """Among poison of every kind, normal + flagged + dead-lettered = consumed, and all offsets are committed."""
     values, kinds = poisoned()
@@ -90,6 +91,7 @@ def test_every_record_ends_in_exactly_one_way(config):
     assert summary.dead_lettered == {reason: list(kinds.values()).count(reason) for reason in POISON}
 
 
+@pytest.mark.telling
 def test_a_dead_letter_is_its_original_to_the_byte(config):
     """Key, value, timestamp and every header of the original come through untouched, then the reasons follow."""
     values, kinds = poisoned()

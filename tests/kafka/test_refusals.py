@@ -135,6 +135,7 @@ def is_described(letter, value, key, headers, timestamp, settings):
     assert timestamp in (letter.timestamp()[1], int(told.get("stream-detector.original.timestamp", -1)))
 
 
+@pytest.mark.telling
 def test_an_alert_with_a_key_cut_short_says_so(broker):
     """With all defaults a flagged record may have a key that leaves no room for its alert; its alert arrives."""
     config = fresh_config(broker, threshold=THRESHOLD)

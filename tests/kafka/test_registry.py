@@ -270,6 +270,7 @@ def test_a_pointer_that_readers_cannot_see_yet_has_moved_all_the_same(make_confi
     assert store.current(config).version == two
 
 
+@pytest.mark.telling
 def test_of_two_who_move_the_pointer_at_once_one_is_told(make_config):
     """Whoever began later fences the earlier one, which leaves nothing behind and says so."""
     config = make_config()

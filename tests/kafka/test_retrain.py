@@ -53,6 +53,7 @@ def report(config):
     return json.loads((run / "report.json").read_text())
 
 
+@pytest.mark.telling
 def test_a_first_model_then_a_second(make_own):
     """Without a champion the absolute checks decide; with one, it is compared with, and the pointer moves to the new one."""
     config = make_own()

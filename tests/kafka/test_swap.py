@@ -68,6 +68,7 @@ def serving(running, version):
     return lambda: running.seen.model == version
 
 
+@pytest.mark.telling
 def test_a_promoted_model_takes_over_in_a_running_worker(config):
     """After a promotion alerts come from the new model, with the thresholds that it would have had all along."""
     models = small_model(0), small_model(1)

@@ -179,6 +179,7 @@ class Late:
         return self._model.score(X)
 
 
+@pytest.mark.telling
 def test_a_run_that_breaks_commits_nothing_unfinished(config, broker):
     """An error in the middle leaves offsets as of the last commit: the next run judges the rest, and nothing twice."""
     values = list(telemetry(3_000, seed=5, anomalies=0.1))

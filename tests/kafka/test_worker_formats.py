@@ -56,6 +56,7 @@ def of_json(broker):
     return config
 
 
+@pytest.mark.telling
 def test_avro_gives_what_json_gives(broker, of_json):
     """The same records as Avro, their schema fetched from a registry over HTTP, raise the same alerts."""
     schema = avro_schema(NUMBERS, ("kind",))

@@ -17,6 +17,8 @@ from benchmarks.quality.scaling import SCALINGS, fit_scaling
 from benchmarks.quality.store import Result, Store
 from benchmarks.quality.summary import critical_difference, difference, ranks, summarise
 
+pytestmark = pytest.mark.thorough
+
 RNG = np.random.default_rng(0)
 
 

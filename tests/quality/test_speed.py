@@ -12,6 +12,8 @@ from benchmarks.speed import data, gpu
 from benchmarks.speed.part import Measured, last_line, markdown, stored
 from stream_detector.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.thorough
+
 MEASURED = Measured(
     "Some part", "How.", ("", "per s"), (("ours", "10"), ("theirs", "5")), {"ratio": 2.0, "default": "1.2%"}
 )

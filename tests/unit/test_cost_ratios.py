@@ -11,6 +11,8 @@ from stream_detector.config import RecordConfig
 from stream_detector.records import Decoder
 from stream_detector.scoring.threshold import Limits, RollingThreshold
 
+pytestmark = pytest.mark.thorough
+
 BATCH = 2_048
 X = correlated(BATCH, seed=5)
 VALUES = [

@@ -39,6 +39,7 @@ def test_equal_scores_have_no_far_tail():
     assert not FarTail.of(np.zeros((100, 2))).holds(np.zeros((100, 2))).any()
 
 
+@pytest.mark.thorough
 def test_anomalies_among_the_records_are_named_and_can_be_left_out(caplog):
     """With 5 % anomalies to fit on, fit says so; trimmed, it flags anomalies like them, and not the normal records."""
     rng = np.random.default_rng(3)

@@ -15,6 +15,8 @@ from stream_detector.retraining.contender import Contender, recoded
 from stream_detector.retraining.gate import LACKING, Check, GateResult, Trial, failures, run_checks, threshold_move
 from stream_detector.retraining.reference import Reference
 
+pytestmark = pytest.mark.thorough
+
 THRESHOLD = ThresholdConfig(target_alert_rate=0.02, window=500, warmup=100)
 ALL = sorted(
     (

@@ -91,6 +91,7 @@ sys.exit(child.exitcode)
 """
 
 
+@pytest.mark.thorough
 def test_a_forked_process_can_fit(expected):
     """Torch's threads are not copied by a fork; a fit that waited for them would never end."""
     ended = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=240, check=False)

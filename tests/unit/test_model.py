@@ -112,6 +112,7 @@ def test_a_missing_file_is_named():
         DetectorModel.load("no-such-model")
 
 
+@pytest.mark.thorough
 def test_context_decides_what_is_normal():
     """The same load is normal by day and anomalous by night, when the phase is context."""
     rng = np.random.default_rng(0)
@@ -131,6 +132,7 @@ def test_context_decides_what_is_normal():
     assert [f.name for f in model.explain([[80, 40, 0]])[0].features] != ["phase"]
 
 
+@pytest.mark.thorough
 def test_the_hour_decides_what_is_normal():
     """The same load is normal at one hour and anomalous at another, by either opinion alone."""
     rng = np.random.default_rng(0)
@@ -144,6 +146,7 @@ def test_the_hour_decides_what_is_normal():
         assert opinion[0] < 2 < opinion[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("rows", "columns", "most"), [(40, 3, 0.01), (60, 3, 0.01), (200, 30, 0.003)])
 def test_few_records_make_a_model_that_leaves_new_normal_ones_alone(rows, columns, most):
     """Fitted on few records, a model flags few new normal ones at 1 in 1,000, and all that are far out."""
@@ -178,6 +181,7 @@ def test_every_mode_scores_by_its_opinion(mode):
         assert not np.array_equal(scores.anomaly, scores.inversion)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("rows", "columns"), [(60, 2), (60, 300), (400, 40)])
 def test_small_and_wide_data_fit(rows, columns):
     """From 60 rows and with more features than rows a model is fitted that scores finite."""
@@ -204,6 +208,7 @@ def test_records_that_do_not_fit_are_refused(records, reason):
         numeric().score(records)
 
 
+@pytest.mark.thorough
 def test_the_alert_rate_is_the_one_asked_for():
     """Of fresh normal records a share near p exceeds `calibration.quantile(p)`, though the model remembers normal ones."""
     model = fit(correlated(3000), config=ModelConfig(model=QUICK), device="cpu")

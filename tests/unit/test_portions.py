@@ -105,6 +105,7 @@ def test_few_large_values_are_objects_at_once(size, longest):
     assert longest // 2 < max(each.stop - each.start for each in stretches) <= longest
 
 
+@pytest.mark.thorough
 def test_a_batch_of_large_documents_takes_little_memory():
     """Records of nothing but brackets become objects of twenty times their size, few at a time: all would be 400 MiB."""
     program = """

@@ -13,6 +13,8 @@ import pytest
 from stream_detector.errors import DataError
 from stream_detector.runtime.program import run
 
+pytestmark = pytest.mark.thorough
+
 PYTHON = sys.executable
 COMMAND = (PYTHON, "-m", "stream_detector")
 SIMULATOR = (PYTHON, "-m", "producers.simulator")

@@ -18,6 +18,8 @@ from stream_detector.tracking.html_report import report
 from stream_detector.tracking.plots import TITLES
 from stream_detector.tracking.run_directory import RunDirectory
 
+pytestmark = pytest.mark.thorough
+
 QUICK = "model: {steps: 100, hidden: 16, members: 1, views: [soft], batch: 32, latent: 2}\n"
 HOSTILE = '<script>alert("x")</script>'
 

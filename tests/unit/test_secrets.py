@@ -118,6 +118,7 @@ def test_a_sound_configuration_says_no_secret(outputs, tmp_path):
     assert CANARY not in repr(config) + str(config)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_line_is_told_without_its_text(outputs, name):
     """However a line with a secret is broken, no output holds it, and none is a traceback."""
@@ -129,6 +130,7 @@ def test_a_broken_line_is_told_without_its_text(outputs, name):
         assert code in {0, 2}
 
 
+@pytest.mark.thorough
 def test_no_edit_of_the_file_brings_a_secret_out(outputs):
     """Characters that mean something to YAML, put in anywhere or left out: whatever comes of it says no secret."""
     dice = random.Random(7)

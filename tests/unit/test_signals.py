@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SIGNALLED = """
 import random, signal, time
 from stream_detector.cli.common import stop_on_signal
@@ -19,6 +21,7 @@ print(heard)
 """
 
 
+@pytest.mark.thorough
 def test_a_signal_is_heard_also_in_the_midst_of_waiting_for_it():
     """The moment does not matter: who waits holds a lock now and then, and must not end up waiting for itself."""
     done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=30, check=False)

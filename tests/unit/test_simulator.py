@@ -17,6 +17,8 @@ from stream_detector.errors import ConfigError
 from stream_detector.fitting.profiling import learn
 from stream_detector.records import Decoder, identity
 
+pytestmark = pytest.mark.thorough
+
 FAULTY = Simulation(seed=5, entities=3, period=200, faults=8, normal_first=1_500, records=9_000)
 
 

@@ -8,6 +8,8 @@ from stream_detector.errors import ConfigError
 from stream_detector.tracking.run_directory import RunDirectory
 from stream_detector.tracking.study import StudySettings, study
 
+pytestmark = pytest.mark.thorough
+
 SMALL = StudySettings(architecture="shallow", features=2, records=400, steps=120)
 
 

@@ -22,7 +22,7 @@ SMALL = ModelSettings(steps=150, hidden=16, members=1, views=("soft",), batch=64
 CONFIG = ModelConfig(model=SMALL)
 
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = [pytest.mark.usefixtures("no_pictures"), pytest.mark.thorough]
 
 
 def new_run(parent, seed=0, config=CONFIG):
