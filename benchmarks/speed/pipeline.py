@@ -7,7 +7,7 @@ from benchmarks.speed import data
 from benchmarks.speed.part import Measured
 from benchmarks.speed.streams import Pace, best, ceiling, configure, fill, settled, work
 from stream_detector.kafka.embedded import EmbeddedBroker
-from stream_detector.worker.batch_limit import FIRST
+from stream_detector.worker.judge import FIRST
 
 __all__ = ["run"]
 

@@ -18,8 +18,8 @@ from stream_detector.kafka.clients import plain_producer, transactional_producer
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
 from stream_detector.worker import loop
-from stream_detector.worker.batch_limit import BatchLimit
-from stream_detector.worker.interpreter import settled_heap
+from stream_detector.worker.interpreter import frozen_gc
+from stream_detector.worker.judge import BatchLimit
 from stream_detector.worker.summary import RunSummary
 
 __all__ = ["PARTITIONS", "Pace", "best", "ceiling", "configure", "fill", "settled", "work"]
@@ -128,7 +128,7 @@ def ceiling(config: Config, schema: FeatureSchema, flag: Flag | None = None, mos
 
     `flag` says which rows of the matrix are sent to the alerts topic; after `most` records it ends.
     """
-    with settled_heap():  # as a worker has it
+    with frozen_gc():  # as a worker has it
         return _bare_loop(config, schema, flag, most)
 
 

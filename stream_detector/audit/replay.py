@@ -13,7 +13,7 @@ from stream_detector.records import Alert, Message
 from stream_detector.registry import store
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.restore import restored
+from stream_detector.worker.partitions.restore import rebuild_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ def judgement(config: Config, model: DetectorModel, place: RecordPosition) -> Ju
 def threshold_at(config: Config, judge: Judge, place: RecordPosition) -> RollingThreshold:
     """The threshold that the record at `place` meets under the judge's model, rebuilt from the log."""
     chunks = reads.backwards(config.kafka, place.topic, place.partition, place.offset, judge.lookback)
-    return restored(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
+    return rebuild_threshold(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
 
 
 def load(config: Config, version: str) -> DetectorModel:

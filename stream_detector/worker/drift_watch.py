@@ -1,7 +1,6 @@
 """What a worker says about its partitions on the control topic: drift, and changes of regime."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,7 +14,7 @@ from stream_detector.drift import Monitor, Notice
 from stream_detector.model import DetectorModel
 from stream_detector.records import TopicPartition
 from stream_detector.records.control_events import ControlEvent
-from stream_detector.scoring.threshold import RollingThreshold
+from stream_detector.worker.partitions.assignment import Assignment, OwnedPartition
 
 __all__ = ["DriftWatch"]
 
@@ -25,60 +24,46 @@ DEVIATIONS = frozenset({"missing", "unseen", "dead-letters"})
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What watches a partition, as old as its threshold: all begin anew together."""
-
-    threshold: RollingThreshold
-    monitor: Monitor
-    deviations: Deviations
-
-
 class DriftWatch:
-    """Watches every partition."""
+    """Watches every partition, by a monitor and counts that the partition holds."""
 
     def __init__(self, config: DriftConfig) -> None:
         self._config = config
-        self._watched: dict[TopicPartition, Watched] = {}
 
-    def events(
-        self, outcome: Outcome, thresholds: Mapping[TopicPartition, RollingThreshold], model: DetectorModel
-    ) -> list[ControlEvent]:
-        """What a batch, just judged by these thresholds under this model, shows."""
+    def events(self, outcome: Outcome, assignment: Assignment, model: DetectorModel) -> list[ControlEvent]:
+        """What a batch, just judged by the partitions' thresholds under this model, shows."""
         if not self._config.enabled:
             return []
-        for partition in self._watched.keys() - thresholds.keys():
-            del self._watched[partition]
         return [
             _event(notice, partition, model.version)
-            for partition, notices in self._noticed(outcome, thresholds, model)
+            for partition, notices in self._noticed(outcome, assignment, model)
             for notice in notices
         ]
 
     def _noticed(
-        self, outcome: Outcome, thresholds: Mapping[TopicPartition, RollingThreshold], model: DetectorModel
+        self, outcome: Outcome, assignment: Assignment, model: DetectorModel
     ) -> Iterator[tuple[TopicPartition, list[Notice]]]:
         for judged in outcome.judged:
             for partition, rows in judged.runs:
-                watched = self._of(partition, thresholds[partition], model)
-                yield partition, watched.deviations.take(*_deviating(judged, rows, model))
+                monitor, deviations = self._of(assignment[partition], model)
+                yield partition, deviations.take(*_deviating(judged, rows, model))
                 offsets = judged.offsets[rows]
                 first, last = int(offsets[0]), int(offsets[-1])
                 alerts = [
                     a for a in outcome.alerts if (a.topic, a.partition) == partition and first <= a.offset <= last
                 ]
                 scores, residuals = judged.scores.anomaly[rows], judged.scores.inversion[rows]
-                yield partition, watched.monitor.update(offsets, scores, residuals, alerts)
+                yield partition, monitor.update(offsets, scores, residuals, alerts)
         for partition, letters in _letters(outcome).items():
-            yield partition, self._of(partition, thresholds[partition], model).deviations.bury(letters)
+            yield partition, self._of(assignment[partition], model)[1].bury(letters)
 
-    def _of(self, partition: TopicPartition, threshold: RollingThreshold, model: DetectorModel) -> Watched:
-        watched = self._watched.get(partition)
-        if watched is None or watched.threshold is not threshold:
+    def _of(self, owned: OwnedPartition, model: DetectorModel) -> tuple[Monitor, Deviations]:
+        """What watches a partition; made with its first batch, and anew after each time that its threshold was."""
+        owned.drift = owned.drift or Monitor(self._config)
+        if owned.deviations is None:
             usual = dict(zip(model.schema.names, model.missing_shares.tolist(), strict=True))
-            watched = Watched(threshold, Monitor(self._config), Deviations(self._config, usual))
-            self._watched[partition] = watched
-        return watched
+            owned.deviations = Deviations(self._config, usual)
+        return owned.drift, owned.deviations
 
 
 def _deviating(

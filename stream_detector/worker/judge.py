@@ -19,35 +19,77 @@ from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
 from stream_detector.records import Alert, Arrivals, DeadLetter, Message, TooMuchAtOnce, TopicPartition
 from stream_detector.scoring.threshold import FLAG_ALL, RollingThreshold
-from stream_detector.worker.batch_limit import BatchLimit
 
-__all__ = ["Judge"]
+__all__ = ["FIRST", "BatchLimit", "Judge"]
 
 MANY_AT_ONCE = 32  # messages that may hold thousands of records each
 REMEMBERED = 2**17  # records set aside of a partition, the last ones; more than a batch holds
+FIRST = 16_384  # records a batch at first
+BRIEF = 0.15  # seconds: a batch of twice the records still does not last long, and has half of the commits
+CALM = 32  # full batches without trouble before the limit grows again
+CALMEST = 4_096  # the same after trouble that keeps coming back, at most
 POISON = Rejection("scoring-error", "the model fails on this record")
 
 Thresholds = Mapping[TopicPartition, RollingThreshold]
-Source = tuple[str, int, int]
+RecordId = tuple[str, int, int]
 
 log = structlog.get_logger(__name__)
 
 
+class BatchLimit:
+    """At most `most` records a batch; `dense` is the most records that a message may hold."""
+
+    def __init__(self, most: int, dense: int = 1) -> None:
+        self._most = self._cap = most
+        self._records = self._reached = min(most, FIRST)
+        self._per_message = float(dense)
+        self._calm, self._needed = 0, CALM
+
+    @property
+    def messages(self) -> int:
+        """Messages to take at once, by how many records the last ones held."""
+        return max(1, min(self._cap, int(self._records / self._per_message)))
+
+    def lower(self, messages: int) -> None:
+        """A batch of so many messages was too much: half of it from now on."""
+        self._records = max(1, int(messages * self._per_message) // 2)
+        self._calm, self._needed = 0, min(2 * self._needed, CALMEST)
+
+    def crowded(self, messages: int, enough: int) -> None:
+        """A batch of `messages` held too much to be decoded together, and `enough` of them would do."""
+        self._cap, self._calm = max(1, min(enough, messages // 2)), 0
+
+    def passed(self, messages: int, records: int, *, judged: bool = True) -> None:
+        """A batch went well; records include those that could not be used. What was not judged is no proof of calm."""
+        full = messages >= self.messages
+        self._per_message = max(1.0, records / messages, self._per_message / 2)  # thin messages may precede thick ones
+        if full and judged and (self._records < self._reached or self._cap < self._most):
+            self._calm += 1
+            if self._calm >= self._needed:
+                self._records, self._calm = min(2 * self._records, self._reached), 0
+                self._cap = min(2 * self._cap, self._most)
+
+    def lasted(self, seconds: float) -> None:
+        """What a turn took under backlog; after trouble the limit grows by calm alone."""
+        if seconds < BRIEF and self._records == self._reached:
+            self._records = self._reached = min(2 * self._reached, self._most)
+
+
 class Judge:
-    """Judges batches with one model."""
+    """Judges batches with one model; `batch_limit` is told how long they take."""
 
     def __init__(self, model: DetectorModel, config: Config) -> None:
         self.model = model
         self.limits = limits(model, config.threshold)
         self._decoder = decoder(config.record)
-        self._limit = BatchLimit(config.worker.batch_records, config.record.max_rows if self._decoder.many else 1)
+        self.batch_limit = BatchLimit(config.worker.batch_records, config.record.max_rows if self._decoder.many else 1)
         self._quarantined: dict[TopicPartition, deque[int]] = defaultdict(partial(deque, maxlen=REMEMBERED))
-        self._suspects: deque[Source] = deque(maxlen=REMEMBERED)
+        self._suspects: deque[RecordId] = deque(maxlen=REMEMBERED)
 
     @property
     def limit(self) -> int:
         """The most messages it takes at once."""
-        return self._limit.messages
+        return self.batch_limit.messages
 
     @property
     def lookback(self) -> int:
@@ -75,13 +117,13 @@ class Judge:
         except StreamDetectorError:
             raise
         except TooMuchAtOnce as held:
-            self._limit.crowded(len(messages), held.messages)
+            self.batch_limit.crowded(len(messages), held.messages)
             log.info("messages hold many records, taking fewer at once", messages=self.limit)
             return None
         except Exception as error:  # noqa: BLE001 - whatever a record or the device can make the model raise
             self.isolate(messages, error)
             return None
-        self._limit.passed(len(messages), outcome.records)
+        self.batch_limit.passed(len(messages), outcome.records)
         return outcome
 
     def isolate(self, messages: Sequence[Message], error: Exception) -> None:
@@ -96,7 +138,7 @@ class Judge:
         found = list(self._poisonous(rest)) or self._repeated(rest)
         if found:
             self._require_sound_model(error)
-        for topic, partition, offset in map(_source, found):
+        for topic, partition, offset in map(_record_id, found):
             log.error("a record fails", topic=topic, partition=partition, offset=offset, error=repr(error))
             self._quarantined[topic, partition].append(offset)
         if not found and len(rest) > 1:
@@ -109,7 +151,7 @@ class Judge:
         while at < len(messages):
             part = messages[at : at + self.limit]
             scores = self._scores(part)
-            self._limit.passed(len(part), len(scores), judged=False)
+            self.batch_limit.passed(len(part), len(scores), judged=False)
             found += scores
             at += len(part)
         return found
@@ -121,21 +163,17 @@ class Judge:
         except StreamDetectorError:
             raise
         except Exception as error:
-            raise ModelError(f"model {self.model.version[:12]} fails on {_source(message)}: {error!r}") from error
-
-    def heed_turn(self, seconds: float) -> None:
-        """Takes more at once where a turn under backlog is brief."""
-        self._limit.lasted(seconds)
+            raise ModelError(f"model {self.model.version[:12]} fails on {_record_id(message)}: {error!r}") from error
 
     def lower_limit(self, size: int) -> None:
         """Takes at most half of `size` messages at once until it goes well for a while."""
-        self._limit.lower(size)
+        self.batch_limit.lower(size)
         log.warning("batches are too large, taking fewer records at once", messages=self.limit)
 
     def take_at_most(self, messages: int) -> None:
         """Takes no more at once, until it goes well for a while."""
         if self.limit > messages:
-            self._limit.lower(2 * messages)
+            self.batch_limit.lower(2 * messages)
 
     def _scores(self, messages: Sequence[Message]) -> list[float]:
         try:
@@ -175,7 +213,7 @@ class Judge:
         return found
 
     def _is_quarantined(self, message: Message) -> bool:
-        topic, partition, offset = _source(message)
+        topic, partition, offset = _record_id(message)
         return (topic, partition) in self._quarantined and offset in self._quarantined[topic, partition]
 
     def _bury(self, message: Message, thresholds: Thresholds) -> Outcome:
@@ -199,9 +237,9 @@ class Judge:
         """A message that fails alone for the second time though it seems sound: what fails is beyond what is tried here."""
         if len(messages) > 1:
             return []
-        if _source(messages[0]) in self._suspects:
+        if _record_id(messages[0]) in self._suspects:
             return messages
-        self._suspects.append(_source(messages[0]))
+        self._suspects.append(_record_id(messages[0]))
         return []
 
     def _is_sound(self, messages: Sequence[Message]) -> bool:
@@ -230,7 +268,7 @@ class Judge:
             ) from error
 
 
-def _source(message: Message) -> Source:
+def _record_id(message: Message) -> RecordId:
     return message.topic() or "", message.partition() or 0, message.offset() or 0
 
 

@@ -4,6 +4,8 @@ A model is fetched, verified and its thresholds found in a thread of its own. Wh
 model in force stays; trouble with the broker is waited out.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
 import structlog
@@ -11,40 +13,52 @@ import structlog
 from stream_detector.config import Config
 from stream_detector.errors import KafkaError
 from stream_detector.kafka import topics
-from stream_detector.records import Message
+from stream_detector.records import Message, TopicPartition
 from stream_detector.registry.admission import Refusals, verified
 from stream_detector.registry.model_pointer import SHADOW, Pointer, PointerWatch
 from stream_detector.registry.suitability import check_against
-from stream_detector.worker.candidate import Candidate
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.history import History
+from stream_detector.worker.partitions.assignment import Assignment
+from stream_detector.worker.partitions.restore import CaughtUp, catch_up
 
-__all__ = ["Succession"]
+__all__ = ["Candidate", "ModelFollower"]
 
 LOOK = 0.2  # seconds that one look at the pointer takes; also how soon the end is noticed
 PAUSE = 2.0  # seconds after trouble with the broker
-PATIENCE = 10.0  # seconds that the end waits for the thread
+END = 10.0  # seconds that the end waits for the thread
 SAMPLE = 200  # messages of a partition that a model's features are looked for in
 ROUNDS = 2  # of finding thresholds: the first scores whole windows, the next what came meanwhile
 
 log = structlog.get_logger(__name__)
 
 
-class Succession:
-    """The models that come after `serving`, and candidates to score beside it."""
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model about to take over, or to be compared: its judge, and the thresholds that partitions have under it.
 
-    def __init__(self, config: Config, serving: str, history: History, refusals: Refusals) -> None:
+    The thresholds are made ready beside the worker's loop. What is left for the moment of the change are the records
+    judged since.
+    """
+
+    judge: Judge
+    known: Mapping[TopicPartition, CaughtUp]
+
+
+class ModelFollower:
+    """Makes ready the models that come after the one in force, and candidates to score beside it."""
+
+    def __init__(self, config: Config, assignment: Assignment, refusals: Refusals) -> None:
         self._config = config
-        self._history = history
+        self._assignment = assignment
         self._refusals = refusals
-        self._serving = serving
+        self._serving = assignment.judge.model.version
         self._seen: dict[bytes, Pointer | None] = {}
         self._lock = Lock()
         self._next: Candidate | None = None
         self._shadows: list[Candidate | None] = []
         self._trouble: str | None = None
         self._stop = Event()
-        self._thread = Thread(target=self._follow, name="succession", daemon=True)
+        self._thread = Thread(target=self._follow, name="models", daemon=True)
 
     def start(self) -> None:
         """Begins to follow the pointers."""
@@ -78,7 +92,7 @@ class Succession:
         """Ends the thread."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(PATIENCE)
+            self._thread.join(END)
 
     def _follow(self) -> None:
         while not self._stop.is_set():
@@ -135,9 +149,7 @@ class Succession:
         try:
             model = verified(self._config, pointer.version)
             check_against(model, self._recent(), self._config)
-            candidate = Candidate(Judge(model, self._config))
-            for _ in range(ROUNDS):
-                candidate.prepare(self._history.pasts())
+            candidate = self._caught_up(Judge(model, self._config))
         except KafkaError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an artifact or the device can raise
@@ -145,6 +157,14 @@ class Succession:
             return None
         return candidate
 
+    def _caught_up(self, judge: Judge) -> Candidate:
+        known: dict[TopicPartition, CaughtUp] = {}
+        for _ in range(ROUNDS):
+            for partition, past in self._assignment.pasts().items():
+                if threshold := catch_up(judge, past, known.pop(partition, None)):
+                    known[partition] = CaughtUp(threshold, past.last)
+        return Candidate(judge, known)
+
     def _recent(self) -> list[Message]:
         """The last messages of every partition."""
-        return [message for past in self._history.pasts().values() for message in past.messages[-SAMPLE:]]
+        return [message for past in self._assignment.pasts().values() for message in past.messages[-SAMPLE:]]

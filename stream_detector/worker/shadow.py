@@ -17,12 +17,14 @@ from stream_detector.detector import Outcome
 from stream_detector.kafka import reads, topics
 from stream_detector.kafka.clients import plain_producer
 from stream_detector.kafka.faults import Blame, blame
-from stream_detector.records import Arrivals, TopicPartition, raw
+from stream_detector.records import Arrivals, raw
 from stream_detector.records.comparison import Comparison
 from stream_detector.scoring.threshold import RollingThreshold
-from stream_detector.worker.candidate import Candidate
+from stream_detector.worker.judge import Judge
+from stream_detector.worker.model_swap import Candidate
 from stream_detector.worker.output.topic_limits import Outgoing, TopicLimits
-from stream_detector.worker.partitions.history import History
+from stream_detector.worker.partitions.assignment import Assignment, OwnedPartition
+from stream_detector.worker.partitions.restore import CaughtUp, catch_up
 
 __all__ = ["Shadow", "compared"]
 
@@ -34,17 +36,15 @@ log = structlog.get_logger(__name__)
 class Shadow:
     """The candidate that a worker scores beside its model; `left_out` comparisons had no form that their topic takes.
 
-    `beat` is called where that takes long.
+    `beat` is called where judging takes long.
     """
 
-    def __init__(self, config: Config, history: History, beat: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, config: Config, assignment: Assignment, beat: Callable[[], None] = lambda: None) -> None:
+        self.candidate: Candidate | None = None
         self.left_out = 0
         self._config = config
-        self._history, self._beat = history, beat
-        self._candidate: Candidate | None = None
+        self._assignment, self._beat = assignment, beat
         self._producer: Producer | None = None
-        self._thresholds: dict[TopicPartition, RollingThreshold] = {}
-        self._last: dict[TopicPartition, int] = {}
         self._open: Comparison | None = None
         self._settled: list[Comparison] = []
         self._limits = TopicLimits(config.topics.shadow)
@@ -52,32 +52,32 @@ class Shadow:
 
     @property
     def version(self) -> str | None:
-        """The candidate's."""
-        return self._candidate.judge.model.version if self._candidate else None
+        """The candidate's version."""
+        return self.candidate.judge.model.version if self.candidate else None
 
     def change(self, candidate: Candidate | None) -> None:
         """Goes on with another candidate, or with none; what is not committed yet does not count."""
         self.send()
-        self._candidate, self._open = candidate, None
-        self._thresholds, self._last = {}, {}
+        self.candidate, self._open = candidate, None
+        for owned in self._assignment:
+            owned.shadow = candidate.known.get(owned.name) if candidate else None
         log.info("shadow", version=self.version)
 
     def judge(self, arrivals: Arrivals, outcome: Outcome, champion: str) -> None:
-        """Judges a batch as the champion did, before it joins the history."""
-        candidate = self._candidate
+        """Judges a batch as the champion did, before its messages are kept as recent ones."""
+        candidate = self.candidate
         if candidate is None:
             return
         try:
-            self._catch_up(candidate, arrivals)
-            own = candidate.judge.judge(arrivals, self._thresholds, beat=self._beat)
+            own = self._judged(candidate.judge, arrivals)
         except Exception as error:  # noqa: BLE001 - it may not touch what counts
             log.warning("shadow failed and is ended", version=self.version, why=repr(error))
             self.change(None)
             return
         if own is None:  # a record that it fails on is set aside now, and its thresholds have moved
-            self._last.clear()
+            for owned in self._assignment:
+                owned.shadow = None
             return
-        self._last |= {place: int(arrivals.offsets[run][-1]) for place, run in arrivals.runs}
         ids = ([alert.id for alert in each.alerts] for each in (own, outcome))
         found = Comparison.of(candidate.judge.model.version, champion, outcome.records, *ids)
         self._open = self._open.plus(found) if self._open else found
@@ -142,13 +142,22 @@ class Shadow:
         else:
             log.warning("comparison lost", why=fault.str())
 
-    def _catch_up(self, candidate: Candidate, arrivals: Arrivals) -> None:
-        """Thresholds of partitions that do not go on where the last batch ended come from the history."""
-        for partition in {place for place, _ in arrivals.runs}:
-            last = self._history.last(partition)
-            if partition not in self._thresholds or last is None or last != self._last.get(partition):
-                rebuilt = candidate.threshold(partition, self._history.past(partition))
-                self._thresholds[partition] = rebuilt or RollingThreshold(candidate.judge.limits)
+    def _judged(self, judge: Judge, arrivals: Arrivals) -> Outcome | None:
+        """What the candidate says of a batch; moves its thresholds, and notes how far they have seen."""
+        lasts = {name: int(arrivals.offsets[run][-1]) for name, run in arrivals.runs}
+        thresholds = {name: _caught_up(judge, self._assignment[name]) for name in lasts}
+        outcome = judge.judge(arrivals, thresholds, beat=self._beat)
+        for name, last in lasts.items():
+            self._assignment[name].shadow = CaughtUp(thresholds[name], last)
+        return outcome
+
+
+def _caught_up(judge: Judge, owned: OwnedPartition) -> RollingThreshold:
+    """A partition's threshold under the candidate; one that did not see the last message comes from the recent ones."""
+    known, last = owned.shadow, owned.recent.last
+    if known and last is not None and known.last == last:
+        return known.threshold
+    return catch_up(judge, owned.recent.past(), known) or RollingThreshold(judge.limits)
 
 
 def compared(config: Config, candidate: str, champion: str) -> Comparison:

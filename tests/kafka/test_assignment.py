@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from stream_detector.scoring.threshold import Limits, RollingThreshold
 from stream_detector.worker.partitions.assignment import Assignment
-from stream_detector.worker.partitions.restore import earlier_scores, restored
+from stream_detector.worker.partitions.restore import earlier_scores, rebuild_threshold
+from stream_detector.worker.partitions.starts import Start
 
 LIMITS = Limits(target_alert_rate=0.1, window=20, warmup=5, nominal=1.0, floor=0.5, ceiling=3.0)
 
@@ -34,71 +35,75 @@ def messages(partition, *offsets):
     return [At(("t", partition), offset) for offset in offsets]
 
 
-def placed(*partitions, offset=0):
-    assignment = Assignment()
+def start(offset, committed=True):
+    return Start(offset, committed, low=0, high=100)
+
+
+def reading(*partitions, offset=0):
+    assignment = Assignment(judge=None)
     assignment.add([("t", partition) for partition in partitions])
     for partition in partitions:
-        assignment.place(("t", partition), offset, RollingThreshold(LIMITS), committed=True)
+        assignment.restore(("t", partition), start(offset), RollingThreshold(LIMITS))
     return assignment
 
 
 def test_the_offset_to_commit_is_the_last_taken_plus_one():
     """Offsets have gaps; what is committed is one past the last message taken, per partition."""
-    assignment = placed(0, 1, 2)
-    assignment.take(assignment.hold(messages(0, 0, 1, 7) + messages(1, 3)))
+    assignment = reading(0, 1, 2)
+    assignment.take(assignment.received(messages(0, 0, 1, 7) + messages(1, 3)))
     assert assignment.pending() == {("t", 0): 8, ("t", 1): 4}
-    assignment.settle(assignment.pending())
+    assignment.commit(assignment.pending())
     assert assignment.pending() == {}
 
 
-def test_messages_of_partitions_not_placed_are_nobodys():
-    """What comes from a partition given up, reset or not yet placed is neither judged nor committed."""
-    assignment = placed(0, 1, 2)
+def test_messages_of_partitions_that_are_not_read_are_dropped():
+    """What comes from a partition given up, rewound or not yet restored is neither judged nor committed."""
+    assignment = reading(0, 1, 2)
     assignment.drop([("t", 0)])
-    assignment.displace([("t", 1)])
-    assert not assignment.take(assignment.hold(messages(0, 0) + messages(1, 0) + messages(9, 0)))
-    assert assignment.unplaced == [("t", 1)]
+    assignment.rewind([("t", 1)])
+    assert not assignment.take(assignment.received(messages(0, 0) + messages(1, 0) + messages(9, 0)))
+    assert [owned.name for owned in assignment.restoring] == [("t", 1)]
     assert set(assignment.thresholds) == {("t", 2)}
 
 
 def test_nothing_is_taken_twice():
     """A message below the next offset was taken before."""
-    assignment = placed(0, offset=5)
-    assert [m.offset() for m in assignment.take(assignment.hold(messages(0, 4, 5, 5, 6, 3)))] == [5, 6]
+    assignment = reading(0, offset=5)
+    assert [m.offset() for m in assignment.take(assignment.received(messages(0, 4, 5, 5, 6, 3)))] == [5, 6]
 
 
 @pytest.mark.parametrize("end", [True, False])
-def test_what_was_received_before_a_partition_was_placed_anew_is_not_taken(end):
-    """Messages and ends received before an abort would leave out what is read again: they are nobody's."""
-    assignment = placed(0, offset=5)
-    held = assignment.hold(messages(0, 7, 8), [(("t", 0), 9)] if end else [])
-    assignment.displace([("t", 0)])
-    assignment.place(("t", 0), 5, RollingThreshold(LIMITS), committed=True)
-    assert not assignment.take(held)
-    assert assignment.following(("t", 0)) == 5
+def test_what_was_received_before_a_partition_was_restored_is_not_taken(end):
+    """Messages and ends received before an abort would leave out what is read again: they are dropped."""
+    assignment = reading(0, offset=5)
+    received = assignment.received(messages(0, 7, 8), [(("t", 0), 9)] if end else [])
+    assignment.rewind([("t", 0)])
+    assignment.restore(("t", 0), start(5), RollingThreshold(LIMITS))
+    assert not assignment.take(received)
+    assert assignment[("t", 0)].next_offset == 5
 
 
 def test_an_end_lies_behind_the_messages_received_with_it():
     """What lies before the end of a partition needs no reading, and the messages received with it are taken."""
-    assignment = placed(0, offset=5)
-    assert len(assignment.take(assignment.hold(messages(0, 5, 6), [(("t", 0), 9)]))) == 2
+    assignment = reading(0, offset=5)
+    assert len(assignment.take(assignment.received(messages(0, 5, 6), [(("t", 0), 9)]))) == 2
     assert assignment.pending() == {("t", 0): 9}
 
 
 def test_a_first_start_is_committed_before_any_record():
     """Where a group without an offset begins is put on record with the next commit."""
-    assignment = Assignment()
+    assignment = Assignment(judge=None)
     assignment.add([("t", 0)])
-    assignment.place(("t", 0), 0, RollingThreshold(LIMITS), committed=False)
+    assignment.restore(("t", 0), start(0, committed=False), RollingThreshold(LIMITS))
     assert assignment.pending() == {("t", 0): 0}
 
 
-def test_a_partition_lost_while_it_was_being_placed_stays_lost():
-    """Placing a partition that is not owned any more does nothing."""
-    assignment = placed(0)
+def test_a_partition_lost_while_it_was_being_restored_stays_lost():
+    """Restoring a partition that is not owned any more does nothing."""
+    assignment = reading(0)
     assignment.drop([("t", 0)])
-    assignment.place(("t", 0), 3, RollingThreshold(LIMITS), committed=True)
-    assert (assignment.placed, assignment.thresholds) == ([], {})
+    assignment.restore(("t", 0), start(3), RollingThreshold(LIMITS))
+    assert (assignment.reading, assignment.thresholds) == ([], {})
 
 
 LOG = st.lists(st.one_of(st.none(), st.floats(0, 9, width=16)), max_size=120)
@@ -125,5 +130,5 @@ def test_a_rebuilt_threshold_equals_the_uninterrupted_one(log, step):
     """The threshold rebuilt from a log is the one that judged that log record by record, to the bit."""
     uninterrupted = RollingThreshold(LIMITS)
     uninterrupted.learn(score for score in log if score is not None)
-    rebuilt = restored(LIMITS, chunks(log, step), lambda chunk: [s for s in chunk if s is not None])
+    rebuilt = rebuild_threshold(LIMITS, chunks(log, step), lambda chunk: [s for s in chunk if s is not None])
     assert rebuilt.current() == uninterrupted.current()

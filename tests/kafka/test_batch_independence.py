@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 from workload import Running, alerts, committed, ends, feed, fresh_config, slotted, small_model, telemetry, until
 
-from stream_detector.worker import batch_limit
+from stream_detector.worker import judge as judge_module
 from stream_detector.worker.output.transaction import Transaction
 
 RECORDS = 9_000
@@ -55,15 +55,15 @@ def test_the_batch_limit_does_not_change_alerts(batch, config, values, oracle):
 
 def test_batches_that_grow_do_not_change_alerts(config, values, oracle, monkeypatch):
     """A worker whose turns are brief takes more and more at once, and finds the same."""
-    limits, lasted = [], batch_limit.BatchLimit.lasted
+    limits, lasted = [], judge_module.BatchLimit.lasted
 
     def noting(limit, seconds):
         lasted(limit, seconds)
         limits.append(limit.messages)
 
-    monkeypatch.setattr(batch_limit, "FIRST", 64)
-    monkeypatch.setattr(batch_limit, "BRIEF", float("inf"))
-    monkeypatch.setattr(batch_limit.BatchLimit, "lasted", noting)
+    monkeypatch.setattr(judge_module, "FIRST", 64)
+    monkeypatch.setattr(judge_module, "BRIEF", float("inf"))
+    monkeypatch.setattr(judge_module.BatchLimit, "lasted", noting)
     feed(config, values)
     drain(config, batch=1_000)
     assert alerts(config) == oracle

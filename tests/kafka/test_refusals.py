@@ -29,7 +29,7 @@ from workload import (
 
 from stream_detector.errors import KafkaError
 from stream_detector.records.comparison import Comparison
-from stream_detector.worker.partitions.history import History
+from stream_detector.worker.partitions.assignment import Assignment
 from stream_detector.worker.shadow import Shadow
 
 zstd = pa.Codec("zstd").compress
@@ -157,7 +157,7 @@ def test_a_comparison_fits_its_topic(broker):
     config = fresh_config(broker)
     alter(config, config.topics.shadow, {"max.message.bytes": 1_000})
     told = Comparison("c" * 64, "d" * 64, 1_000, 30, 20, 5, ("telemetry-0-12345",) * 20, ("telemetry-1-54321",) * 15)
-    shadow = Shadow(config, History(100))
+    shadow = Shadow(config, Assignment(judge=None))
     shadow._settled = [told]
     shadow.send()
     shadow.close()

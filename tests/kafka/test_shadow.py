@@ -98,7 +98,8 @@ def test_a_candidate_that_fails_harms_nobody(config, monkeypatch):
     _, second = published(config, small_model(0), small_model(1))
     store.shadow(config, second, "test", "look")
     feed(config, telemetry(3_000, anomalies=0.03))
-    monkeypatch.setattr("stream_detector.worker.candidate.Candidate.threshold", broken)
+    for where in ("model_swap", "shadow"):
+        monkeypatch.setattr(f"stream_detector.worker.{where}.catch_up", broken)
     with capture_logs() as logs, Running(config, None) as running:
         until(in_shadow(logs, None), "the shadow ends")
         until(lambda: committed(config) == ends(config), "all is committed")

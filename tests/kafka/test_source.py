@@ -3,6 +3,7 @@
 from confluent_kafka import TopicPartition
 
 from stream_detector.config import Config
+from stream_detector.worker.partitions.assignment import Assignment
 from stream_detector.worker.source import Source
 
 
@@ -22,10 +23,10 @@ class Recorder:
 def test_partitions_are_assigned_at_an_offset_and_nothing_is_read():
     """Never at a place the broker has to be asked for: its answer may come after the seek, and skip records."""
     config = Config.model_validate({"kafka": {"bootstrap_servers": "127.0.0.1:9"}})
-    source = Source(config, judge=None, finish=lambda: None, abandon=lambda: None)
+    source = Source(config, Assignment(judge=None))
     consumer, partitions = Recorder(), [TopicPartition("telemetry", 0), TopicPartition("telemetry", 1)]
     source._on_assign(consumer, partitions)
     assert source._crash is None
     assert [(each.partition, each.offset >= 0) for each in consumer.assigned] == [(0, True), (1, True)]
     assert consumer.paused == partitions
-    assert source.assignment.unplaced == [("telemetry", 0), ("telemetry", 1)]
+    assert [owned.name for owned in source.assignment.restoring] == [("telemetry", 0), ("telemetry", 1)]

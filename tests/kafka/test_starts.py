@@ -12,7 +12,7 @@ from stream_detector.kafka import reads, topics
 from stream_detector.kafka.clients import admin, worker_consumer
 from stream_detector.kafka.topic_descriptions import described, ids
 from stream_detector.worker import loop
-from stream_detector.worker.partitions.placing import Placing
+from stream_detector.worker.partitions.restore import LogReader
 
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 
@@ -62,14 +62,14 @@ def test_many_partitions_are_placed_by_one_client(broker, monkeypatch):
 def test_lag_counts_partitions_that_are_not_read_yet(config, monkeypatch):
     """What waits in a partition that cannot be placed is lag; what is known of none is not zero."""
     feed(config, telemetry(90), partitions=3)
-    threshold = Placing.threshold
+    threshold = LogReader.threshold
 
-    def but_not_the_last(self, partition, judge):
+    def but_not_the_last(self, partition, start, judge):
         if partition[1] == 2:
             raise BrokerUnavailableError("not now")
-        return threshold(self, partition, judge)
+        return threshold(self, partition, start, judge)
 
-    monkeypatch.setattr(Placing, "threshold", but_not_the_last)
+    monkeypatch.setattr(LogReader, "threshold", but_not_the_last)
     with Running(config, small_model()) as running:
         assert running.seen.lag is None
         until(lambda: running.seen.records == 60, "the others are read")

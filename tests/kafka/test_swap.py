@@ -34,8 +34,8 @@ from stream_detector.kafka.clients import plain_producer
 from stream_detector.model import DetectorModel
 from stream_detector.registry import store
 from stream_detector.registry.model_pointer import Pointer, PointerWatch
-from stream_detector.worker.model_swap import Succession
-from stream_detector.worker.source import Source
+from stream_detector.worker.model_swap import ModelFollower
+from stream_detector.worker.partitions.assignment import Assignment
 
 ANOMALIES = 0.004  # fewer than the target: the rolling quantile decides, not the limits that all models share
 GROUP = {"session_timeout_ms": 6_000, "transaction_timeout_ms": 5_000, "batch_records": 256}
@@ -117,7 +117,7 @@ def test_a_choice_taken_back_at_once_changes_nothing(config):
 
 def test_a_window_that_takes_too_much_memory_is_read_again(config, monkeypatch):
     """Where the messages behind a threshold were let go, the window comes from the log, with the same alerts."""
-    monkeypatch.setattr("stream_detector.worker.partitions.history.History.__init__.__defaults__", (20_000,))
+    monkeypatch.setattr("stream_detector.worker.partitions.assignment.KEPT_BYTES", 20_000)
     models = small_model(0), small_model(1)
     _, second = published(config, *models)
     feed(config, telemetry(6_000, seed=1, anomalies=ANOMALIES))
@@ -176,8 +176,8 @@ def test_a_worker_starts_with_the_model_before_a_refused_one(config, monkeypatch
     first, _ = published(config, small_model(0), small_model(1))
     bad = store.publish(config, b"not a model", "test", "careless").version
     feed(config, telemetry(300))
-    considered, honest = [], Succession._consider
-    monkeypatch.setattr(Succession, "_consider", lambda self, pointer: (honest(self, pointer), considered.append(1)))
+    considered, honest = [], ModelFollower._consider
+    monkeypatch.setattr(ModelFollower, "_consider", lambda self, pointer: (honest(self, pointer), considered.append(1)))
     with capture_logs() as logs, Running(config, None) as running:
         until(lambda: considered and committed(config) == ends(config), "it is looked at again, beside the work")
     assert (running.summary.model, running.summary.records, running.summary.models_refused) == (first, 300, 1)
@@ -217,13 +217,13 @@ def test_a_hundred_changes_under_load(config, monkeypatch):
     """Records are judged exactly once, one model a transaction, and models that served are let go."""
     models = small_model(0), small_model(1)
     versions = published(config, *models)
-    succeed, uncommitted = Source.succeed, []
+    rebase, uncommitted = Assignment.rebase, []
 
-    def spy(source, candidate):
-        uncommitted.append(source.assignment.pending())
-        succeed(source, candidate)
+    def spy(assignment, *model):
+        uncommitted.append(assignment.pending())
+        return rebase(assignment, *model)
 
-    monkeypatch.setattr(Source, "succeed", spy)
+    monkeypatch.setattr(Assignment, "rebase", spy)
     done, fed, pointing = threading.Event(), 0, plain_producer(config.kafka)
 
     def load():

@@ -1,6 +1,6 @@
 """How many messages are taken at once."""
 
-from stream_detector.worker.batch_limit import CALM, FIRST, BatchLimit
+from stream_detector.worker.judge import CALM, FIRST, BatchLimit
 
 
 def test_a_lowered_limit_grows_back_when_batches_go_well():

@@ -10,10 +10,12 @@ from stream_detector.errors import ModelError
 from stream_detector.features import Encoded
 from stream_detector.records import Arrivals
 from stream_detector.scoring.threshold import RollingThreshold
-from stream_detector.worker.candidate import Candidate
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.history import History, Past
-from stream_detector.worker.partitions.restore import restored
+from stream_detector.worker.model_swap import Candidate
+from stream_detector.worker.partitions.assignment import Assignment
+from stream_detector.worker.partitions.history import Past
+from stream_detector.worker.partitions.restore import rebuild_threshold
+from stream_detector.worker.partitions.starts import Start
 from stream_detector.worker.shadow import Shadow
 
 POISON = 345.0  # far from any other record
@@ -125,7 +127,7 @@ def test_a_threshold_rebuilt_around_a_poisonous_record_is_the_running_one(stage)
     running = RollingThreshold(judge.limits)
     outcome = judge.judge(messages, {("telemetry", 0): running})
     assert [letter.offset for letter in outcome.dead_letters] == [30]
-    rebuilt = restored(judge.limits, [messages[40:], messages[:40]], Judge(Allergic(stage), Config()).scores)
+    rebuilt = rebuild_threshold(judge.limits, [messages[40:], messages[:40]], Judge(Allergic(stage), Config()).scores)
     assert (rebuilt.seen, rebuilt.current()) == (running.seen, running.current())
     assert running.seen == (59 if stage == "score" else 60)
 
@@ -136,18 +138,19 @@ def test_a_record_that_a_candidate_fails_on_does_not_end_its_shadow(stage):
     place, champion, candidate = (
         ("telemetry", 0),
         Judge(numeric(), Config()),
-        Candidate(Judge(Allergic(stage), Config())),
+        Candidate(Judge(Allergic(stage), Config()), {}),
     )
-    thresholds = {place: RollingThreshold(champion.limits)}
-    history = History(window=100)
-    history.begin(place, Past(whole=True), thresholds[place])
-    shadow = Shadow(Config(), history)
+    assignment = Assignment(champion, window=100)
+    assignment.add([place])
+    start = Start(0, committed=True, low=0, high=60)
+    assignment.restore(place, start, RollingThreshold(champion.limits), Past(whole=True))
+    shadow = Shadow(Config(), assignment)
     shadow.change(candidate)
     messages = poisoned(60, at=30)
     for start in (0, 20, 40):
         part = Arrivals.of(messages[start : start + 20])
-        shadow.judge(part, champion.judge(part, thresholds), "champion")
-        history.add(part, thresholds)
+        shadow.judge(part, champion.judge(part, assignment.thresholds), "champion")
+        assignment.remember(part)
     assert shadow.version == candidate.judge.model.version
     assert shadow._open.records == 40
-    assert shadow._thresholds[place].seen == (59 if stage == "score" else 60)
+    assert assignment[place].shadow.threshold.seen == (59 if stage == "score" else 60)

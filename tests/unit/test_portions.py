@@ -17,9 +17,8 @@ from stream_detector.config import Config, RecordConfig
 from stream_detector.records import Decoder, TooMuchAtOnce, columns
 from stream_detector.records.decoding import CHUNK, CHUNK_BYTES
 from stream_detector.scoring.threshold import RollingThreshold
-from stream_detector.worker.candidate import Candidate
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions import placing
+from stream_detector.worker.partitions import restore
 from stream_detector.worker.partitions.history import Past
 
 ROWS = 1_000
@@ -76,8 +75,8 @@ def test_one_message_is_never_too_much(monkeypatch):
 
 def test_what_a_threshold_was_rebuilt_from_is_kept_while_it_is_light(monkeypatch):
     """Beyond so many bytes older messages are let go, and the past is not taken for a whole one."""
-    monkeypatch.setattr(placing, "KEPT_BYTES", 10)
-    noted, pieces = placing._Noted(), [log(b"12345"), log(b"6789"), log(b"large"), log(b"1")]
+    monkeypatch.setattr(restore, "KEPT_BYTES", 10)
+    noted, pieces = restore._Pieces(), [log(b"12345"), log(b"6789"), log(b"large"), log(b"1")]
     for count, piece in enumerate(pieces, 1):
         noted.add(piece)
         assert noted.past(whole=True) == Past(tuple(pieces[1] + pieces[0] if count > 1 else piece), whole=count < 3)
@@ -90,10 +89,10 @@ def test_scores_for_a_window_need_no_more_room(monkeypatch):
     expected = free.scores(messages)
     monkeypatch.setattr(columns, "ROOM", 200 * ROWS)
     judge = Judge(numeric(), ARROW)
-    judge._limit.passed(1, 1)
+    judge.batch_limit.passed(1, 1)
     assert judge.scores(messages) == expected
-    whole = Candidate(judge).threshold(("telemetry", 0), Past(tuple(messages), whole=True))
-    assert whole.current() == Candidate(free).threshold(("telemetry", 0), Past(tuple(messages), whole=True)).current()
+    past = Past(tuple(messages), whole=True)
+    assert restore.catch_up(judge, past).current() == restore.catch_up(free, past).current()
 
 
 @pytest.mark.parametrize(("size", "longest"), [(400, CHUNK), (CHUNK_BYTES // 8, 8), (2 * CHUNK_BYTES, 1)])

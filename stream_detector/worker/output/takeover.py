@@ -13,7 +13,7 @@ __all__ = ["Takeover"]
 class Takeover:
     """Replaces a worker's producers; `made` counts them.
 
-    Partitions whose state is in doubt are displaced, to be placed anew. `failed` is called where a step does not
+    Partitions whose state is in doubt are rewound, to be restored. `failed` is called where a step does not
     succeed, which is then to be tried again. `topics` are those that the worker writes to.
     """
 
@@ -39,7 +39,7 @@ class Takeover:
         if self._transaction.state is not State.DOUBTFUL:
             return True
         if not retired:
-            self._source.displace(self._source.assignment.placed)
+            self._source.rewind([owned.name for owned in self._source.assignment.reading])
         self._swept = False
         if self._transaction.take_over():
             self.made += 1
@@ -60,5 +60,5 @@ class Takeover:
         return self._swept
 
     def _give_up(self) -> None:
-        self._source.displace(self._source.assignment.placed)
+        self._source.rewind([owned.name for owned in self._source.assignment.reading])
         self._failed()

@@ -1,163 +1,281 @@
-"""The partitions this worker owns, and how far it is in each.
+"""What a worker knows of the partitions that it owns, one object for each.
 
-An assigned partition is *unplaced* until its start and its threshold are known; an abort makes
-partitions unplaced again. Messages of partitions that are not placed are nobody's.
+    RESTORING --restore--> READING --rewind--> RESTORING
+
+An assigned partition is restored once its start and its threshold are known; an abort rewinds it. Messages of a
+partition that is not being read are dropped. `OwnedPartition._forget` sets all that is known of a partition while it is
+read, so there is one rule for what is forgotten: everything, whenever a partition is rewound or given up.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.records import Arrivals, Message, TopicPartition
 from stream_detector.scoring.threshold import RollingThreshold
-from stream_detector.worker.partitions.history import NO_PAST, History, Past
+from stream_detector.worker.judge import Judge
+from stream_detector.worker.partitions.history import KEPT_BYTES, NO_PAST, Past, RecentMessages
+from stream_detector.worker.partitions.restore import CaughtUp, catch_up
+from stream_detector.worker.partitions.starts import Start
 
-__all__ = ["Assignment", "Held"]
+if TYPE_CHECKING:
+    from stream_detector.deviations import Deviations
+    from stream_detector.drift import Monitor
+
+__all__ = ["Assignment", "OwnedPartition", "PartitionState", "Received"]
 
 NOTHING = -1  # below any offset
 
 
-@dataclass(slots=True)
-class Position:
-    """Offsets of one partition: what is committed, and the one that follows the last taken."""
+class PartitionState(StrEnum):
+    """Whether a partition's records are judged."""
 
-    committed: int
-    following: int
+    RESTORING = "restoring"
+    READING = "reading"
+
+
+class OwnedPartition:
+    """All that a worker knows of one partition.
+
+    `start` is what was looked up last, out of date if `start_is_stale`. While the partition is read, `next_offset` is
+    the one after the last record taken, `committed_offset` the one that the group has on record (-1 if none), `threshold`
+    what the next record meets, `recent` the messages behind it, `drift` and `deviations` what watches the stream (None
+    until the first batch), and `shadow` the threshold under a candidate that is compared.
+    """
+
+    def __init__(self, name: TopicPartition, window: int = 0) -> None:
+        self.name = name
+        self.start: Start | None = None
+        self.start_is_stale = True
+        self._window = window
+        self._forget()
+
+    def _forget(self) -> None:
+        self.epoch: object | None = None
+        """Another object each time that it is restored; None while it is restoring."""
+        self.next_offset = self.committed_offset = NOTHING
+        self.threshold: RollingThreshold | None = None
+        self.recent = RecentMessages(self._window)
+        self.drift: Monitor | None = None
+        self.deviations: Deviations | None = None
+        self.shadow: CaughtUp | None = None
+
+    @property
+    def state(self) -> PartitionState:
+        """Whether its records are judged."""
+        return PartitionState.RESTORING if self.epoch is None else PartitionState.READING
+
+    def locate(self, start: Start) -> None:
+        """Takes a start that was just looked up."""
+        self.start, self.start_is_stale = start, False
+
+    def restore(self, start: Start, threshold: RollingThreshold, past: Past = NO_PAST) -> None:
+        """Lets it be read from a start on, with a threshold rebuilt from `past`.
+
+        A start that is not committed yet will be, with the next commit. So a group's first start is on
+        record too, and what retention takes before it was read is noticed.
+        """
+        self.epoch = object()
+        self.next_offset = start.offset
+        self.committed_offset = start.offset if start.committed else NOTHING
+        self._begin(threshold, past)
+
+    def take(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which messages with these offsets come next, bool [message]; it goes on after the last of them."""
+        highest = np.maximum.accumulate(np.concatenate(([self.next_offset - 1], offsets)))
+        self.next_offset = int(highest[-1]) + 1
+        return offsets > highest[:-1]
+
+    def take_end(self, offset: int) -> None:
+        """Goes on at the partition's end; what lies before it is transaction markers, or compacted away."""
+        self.next_offset = max(self.next_offset, offset)
+
+    def remember(self, messages: Sequence[Message]) -> None:
+        """Keeps messages that its threshold has just judged."""
+        if self.threshold:
+            self.recent.add(messages, self.threshold.seen)
+
+    def commit(self, offset: int) -> None:
+        """Notes what the group has on record."""
+        self.committed_offset = offset
+
+    def rewind(self) -> None:
+        """Goes back to RESTORING; the start is to be looked up anew, until then the committed offset is the best guess."""
+        if self.start and self.committed_offset != NOTHING:
+            self.start = replace(self.start, offset=self.committed_offset)
+        self.start_is_stale = True
+        self._forget()
+
+    def rebase(self, judge: Judge, known: CaughtUp | None) -> bool:
+        """Goes on under another model, as if that had always served; False when the messages kept do not reach back far enough.
+
+        `known` is a threshold under that model that was prepared meanwhile.
+        """
+        past = self.recent.past()
+        threshold = catch_up(judge, past, known)
+        if threshold:
+            self._begin(threshold, past)
+        return threshold is not None
+
+    def _begin(self, threshold: RollingThreshold, past: Past) -> None:
+        """What depends on the model in force begins anew together."""
+        self.threshold = threshold
+        self.recent = RecentMessages(self._window, past, threshold.seen)
+        self.drift = self.deviations = None
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Received messages, and ends of partitions that were reached behind them, with the positions at that time.
+class Received:
+    """Received messages, and the ends of partitions that were reached behind them.
 
-    By its position a partition is known to have been placed anew, or given up, before they are taken.
+    Each run of messages, and each end, has its partition's `epoch` of that time beside it: so a partition is known to have
+    been restored anew, or given up, before they are taken. `lost` are partitions whose offset the broker does not have.
     """
 
     messages: Arrivals
-    positions: Sequence[Position | None]
-    ends: Sequence[tuple[TopicPartition, Position | None, int]]
+    epochs: Sequence[object | None]
+    ends: Sequence[tuple[TopicPartition, object | None, int]]
+    lost: Sequence[TopicPartition] = ()
 
 
 class Assignment:
-    """Owned partitions with their positions; `thresholds` holds those of the placed ones, `history` what led there."""
+    """The partitions that a worker owns, by topic and number, and the judge with the model in force.
 
-    def __init__(self, history: History | None = None) -> None:
-        self.thresholds: dict[TopicPartition, RollingThreshold] = {}
-        self.history = history or History(window=0, limit=0)
-        self._positions: dict[TopicPartition, Position | None] = {}
+    `window` is for how many scores of each partition the messages are kept; where they take too much memory together, the
+    oldest go, and then that partition's window is read from the log when the model is changed.
+    """
 
-    def add(self, partitions: Iterable[TopicPartition]) -> None:
-        """Takes partitions into ownership, unplaced."""
-        for partition in partitions:
-            self._positions[partition] = None
-            self.thresholds.pop(partition, None)
-            self.history.forget(partition)
+    def __init__(self, judge: Judge, window: int = 0) -> None:
+        self.judge = judge
+        self._window = window
+        self._partitions: dict[TopicPartition, OwnedPartition] = {}
 
-    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+    def __iter__(self) -> Iterator[OwnedPartition]:
+        return iter(list(self._partitions.values()))
+
+    def __getitem__(self, name: TopicPartition) -> OwnedPartition:
+        return self._partitions[name]
+
+    def add(self, names: Iterable[TopicPartition]) -> None:
+        """Takes partitions into ownership, to be restored."""
+        for name in names:
+            self._partitions[name] = OwnedPartition(name, self._window)
+
+    def drop(self, names: Iterable[TopicPartition]) -> None:
         """Gives partitions up; what was taken from them and not committed is forgotten."""
-        for partition in partitions:
-            self._positions.pop(partition, None)
-            self.thresholds.pop(partition, None)
-            self.history.forget(partition)
+        for name in names:
+            self._partitions.pop(name, None)
 
-    def place(
-        self,
-        partition: TopicPartition,
-        offset: int,
-        threshold: RollingThreshold,
-        past: Past = NO_PAST,
-        *,
-        committed: bool,
-    ) -> None:
-        """Lets an owned partition go on at `offset`; one that is not committed will be, with the next commit.
+    def restore(self, name: TopicPartition, start: Start, threshold: RollingThreshold, past: Past = NO_PAST) -> None:
+        """Lets a partition be read, if it is still owned; as `OwnedPartition.restore`."""
+        if owned := self._partitions.get(name):
+            owned.restore(start, threshold, past)
+            self._stay_small([owned])
 
-        So a group's first start is on record too, and what retention takes before it was read is
-        noticed. `past` is what the threshold was rebuilt from.
+    def rewind(self, names: Iterable[TopicPartition]) -> None:
+        """Has owned partitions restored anew."""
+        for name in names:
+            if owned := self._partitions.get(name):
+                owned.rewind()
+
+    def rebase(self, judge: Judge, known: Mapping[TopicPartition, CaughtUp]) -> list[TopicPartition]:
+        """Goes on with another model; returns the partitions that have to be restored from the log for it.
+
+        Between two transactions only.
         """
-        if partition in self._positions:
-            self._positions[partition] = Position(offset if committed else NOTHING, offset)
-            self.thresholds[partition] = threshold
-            self.history.begin(partition, past, threshold)
-
-    def renew(self, partition: TopicPartition, threshold: RollingThreshold, past: Past) -> None:
-        """Gives a placed partition another threshold, rebuilt from `past`; where it goes on stays as it is."""
-        if self._positions.get(partition) is not None:
-            self.thresholds[partition] = threshold
-            self.history.begin(partition, past, threshold)
-
-    def displace(self, partitions: Iterable[TopicPartition]) -> None:
-        """Makes owned partitions unplaced."""
-        self.add([partition for partition in partitions if partition in self._positions])
+        self.judge = judge
+        return [owned.name for owned in self.reading if not owned.rebase(judge, known.get(owned.name))]
 
     @property
     def owned(self) -> list[TopicPartition]:
         """All owned partitions."""
-        return list(self._positions)
+        return list(self._partitions)
 
     @property
-    def unplaced(self) -> list[TopicPartition]:
-        """Owned partitions whose start is not known yet."""
-        return [partition for partition, position in self._positions.items() if position is None]
+    def restoring(self) -> list[OwnedPartition]:
+        """The partitions whose start or threshold is not known yet."""
+        return [owned for owned in self if owned.epoch is None]
 
     @property
-    def placed(self) -> list[TopicPartition]:
-        """Owned partitions that are being read."""
-        return [partition for partition, position in self._positions.items() if position is not None]
+    def reading(self) -> list[OwnedPartition]:
+        """The partitions that are being read."""
+        return [owned for owned in self if owned.epoch is not None]
 
-    def hold(self, messages: Sequence[Message], ends: Sequence[tuple[TopicPartition, int]] = ()) -> Held:
-        """Received messages, to be taken later; before `ends` (partition, offset) nothing else is left to take."""
-        positions, arrivals = self._positions, Arrivals.of(messages)
-        return Held(
+    @property
+    def thresholds(self) -> dict[TopicPartition, RollingThreshold]:
+        """The thresholds of the partitions that are being read."""
+        return {owned.name: owned.threshold for owned in self._partitions.values() if owned.threshold is not None}
+
+    def received(
+        self,
+        messages: Sequence[Message],
+        ends: Sequence[tuple[TopicPartition, int]] = (),
+        lost: Iterable[TopicPartition] = (),
+    ) -> Received:
+        """Messages to be taken later; before `ends` (partition, offset) nothing else is left to take."""
+        arrivals = Arrivals.of(messages)
+        return Received(
             arrivals,
-            [positions.get(place) for place, _ in arrivals.runs],
-            [(place, positions.get(place), offset) for place, offset in ends],
+            [self._epoch(name) for name, _ in arrivals.runs],
+            [(name, self._epoch(name), offset) for name, offset in ends],
+            tuple(lost),
         )
 
-    def take(self, held: Held) -> Arrivals:
-        """The messages that are next in a placed partition; they count as taken from here on.
+    def take(self, received: Received) -> Arrivals:
+        """The messages that come next in a partition that is being read; they count as taken from here on.
 
-        Others belong to partitions given up or placed anew since they were received, or were taken before.
-        What lies before an end is transaction markers, or compacted away.
+        Others belong to partitions given up or restored since they were received, or were taken before.
         """
-        arrivals = held.messages
+        arrivals = received.messages
         taken = np.zeros(len(arrivals), dtype=np.bool_)
-        for (place, run), position in zip(arrivals.runs, held.positions, strict=True):
-            if position and position is self._positions.get(place):
-                taken[run] = _next(arrivals.offsets[run], position)
-        for place, position, offset in held.ends:
-            if position and position is self._positions.get(place):
-                position.following = max(position.following, offset)
+        for (name, run), epoch in zip(arrivals.runs, received.epochs, strict=True):
+            if epoch and epoch is self._epoch(name):
+                taken[run] = self._partitions[name].take(arrivals.offsets[run])
+        for name, epoch, offset in received.ends:
+            if epoch and epoch is self._epoch(name):
+                self._partitions[name].take_end(offset)
         return arrivals if taken.all() else Arrivals.of([arrivals[at] for at in np.flatnonzero(taken).tolist()])
 
     def pending(self) -> dict[TopicPartition, int]:
         """The offsets to commit: the next to read, of every partition that moved since the last commit."""
         return {
-            partition: position.following
-            for partition, position in self._positions.items()
-            if position is not None and position.following > position.committed
+            owned.name: owned.next_offset
+            for owned in self._partitions.values()
+            if owned.next_offset > owned.committed_offset
         }
 
-    def settle(self, offsets: dict[TopicPartition, int]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Marks offsets as committed."""
-        for partition, offset in offsets.items():
-            position = self._positions.get(partition)
-            if position is not None:
-                position.committed = offset
+        for name, offset in offsets.items():
+            if (owned := self._partitions.get(name)) and owned.epoch:
+                owned.commit(offset)
 
-    def following(self, partition: TopicPartition) -> int | None:
-        """The next offset of a placed partition, None for another."""
-        position = self._positions.get(partition)
-        return position.following if position else None
+    def remember(self, arrivals: Arrivals) -> None:
+        """Keeps messages that were just judged, for the next model."""
+        if not self._window:
+            return
+        found: dict[TopicPartition, list[Message]] = {}
+        for name, run in arrivals.runs:
+            found.setdefault(name, []).extend(arrivals.messages[run])
+        for name, messages in found.items():
+            self._partitions[name].remember(messages)
+        self._stay_small([self._partitions[name] for name in found])
 
-    def committed(self, partition: TopicPartition) -> int | None:
-        """The offset of a placed partition that is known to be committed, None without one."""
-        position = self._positions.get(partition)
-        return position.committed if position and position.committed != NOTHING else None
+    def pasts(self) -> dict[TopicPartition, Past]:
+        """What is kept of each partition that is being read, as it stands; another thread may ask."""
+        return {owned.name: owned.recent.past() for owned in self.reading}
 
+    def _epoch(self, name: TopicPartition) -> object | None:
+        owned = self._partitions.get(name)
+        return owned.epoch if owned else None
 
-def _next(offsets: NDArray[np.int64], position: Position) -> NDArray[np.bool_]:
-    """Which of these offsets are next in their partition, and the position moved behind them."""
-    highest = np.maximum.accumulate(np.concatenate(([position.following - 1], offsets)))
-    position.following = int(highest[-1]) + 1
-    return offsets > highest[:-1]
+    def _stay_small(self, grown: Iterable[OwnedPartition]) -> None:
+        """Lets go of the oldest messages of partitions that grew, if all together hold too many bytes."""
+        excess = sum(owned.recent.bytes for owned in self._partitions.values()) - KEPT_BYTES
+        for owned in grown:
+            if excess > 0:
+                excess -= owned.recent.shrink(excess)

@@ -1,20 +1,18 @@
-"""The messages behind the thresholds: what another model has to score before it can take over.
+"""The messages behind a threshold: what another model has to score before it can take over.
 
 A threshold spans the last W scores of its partition. The messages that gave them are kept, so that
-the threshold under a new model is found without reading the log again. Memory is bounded: where
-messages take too much the oldest go, and then that partition's window is read from the log.
+the threshold under a new model is found without reading the log again.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from threading import Lock
 
-from stream_detector.records import Arrivals, Message, TopicPartition
-from stream_detector.scoring.threshold import RollingThreshold
+from stream_detector.records import Message
 
-__all__ = ["NO_PAST", "History", "Past"]
+__all__ = ["KEPT_BYTES", "NO_PAST", "Past", "RecentMessages", "size"]
 
 KEPT_BYTES = 256 * 2**20  # of values, over all partitions of a worker
 
@@ -23,7 +21,7 @@ KEPT_BYTES = 256 * 2**20  # of values, over all partitions of a worker
 class Past:
     """Messages of one partition in offset order, up to the last one judged.
 
-    `whole`: the log held nothing before them when the partition was placed, and none was let go since.
+    `whole`: the log held nothing before them when the partition was restored, and none was let go since.
     """
 
     messages: tuple[Message, ...] = ()
@@ -46,101 +44,67 @@ NO_PAST = Past()
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class KeptBatch:
     """Messages, how many scores they gave, and the bytes of their values."""
 
     messages: Sequence[Message]
     scores: int
     bytes: int
 
-    @classmethod
-    def of(cls, messages: Sequence[Message], scores: int) -> "Batch":
-        return cls(messages, scores, sum(map(len, filter(None, [message.value() for message in messages]))))
 
+class RecentMessages:
+    """The messages that gave the last `window` scores of a partition; one thread adds, others may read.
 
-@dataclass(slots=True)
-class Kept:
-    """Batches of one partition, the oldest first; `seen` is what its threshold had seen at the last one."""
+    `seen` is how many scores the threshold has taken from `past`, with which it begins.
+    """
 
-    seen: int
-    whole: bool
-    batches: deque[Batch] = field(default_factory=deque)
-    scores: int = 0
-    bytes: int = 0
-
-    def add(self, batch: Batch) -> None:
-        self.batches.append(batch)
-        self.scores += batch.scores
-        self.bytes += batch.bytes
-
-    def drop_oldest(self) -> None:
-        batch = self.batches.popleft()
-        self.scores -= batch.scores
-        self.bytes -= batch.bytes
-        self.whole = False
-
-
-class History:
-    """Keeps the messages behind the last `window` scores of each partition; other threads may read it."""
-
-    def __init__(self, window: int, limit: int = KEPT_BYTES) -> None:
+    def __init__(self, window: int, past: Past = NO_PAST, seen: int = 0) -> None:
+        self.bytes = 0
         self._window = window
-        self._limit = limit
+        self._seen = self._scores = 0
+        self._whole = past.whole
+        self._batches: deque[KeptBatch] = deque()
         self._lock = Lock()
-        self._kept: dict[TopicPartition, Kept] = {}
+        self.add(past.messages, seen)
 
-    def begin(self, partition: TopicPartition, past: Past, threshold: RollingThreshold) -> None:
-        """Keeps what a threshold was rebuilt from."""
-        kept = Kept(threshold.seen, past.whole)
-        kept.add(Batch.of(past.messages, threshold.seen))
+    def add(self, messages: Sequence[Message], seen: int) -> None:
+        """Keeps messages, after which the threshold has seen `seen` scores; lets go of what the window does not need."""
+        batch = KeptBatch(messages, seen - self._seen, size(messages))
         with self._lock:
-            self._kept[partition] = kept
-            self._stay_small(kept)
+            self._batches.append(batch)
+            self._seen = seen
+            self._scores += batch.scores
+            self.bytes += batch.bytes
+            while self._batches and self._scores - self._batches[0].scores >= self._window:
+                self._drop_oldest()
 
-    def add(self, arrivals: Arrivals, thresholds: Mapping[TopicPartition, RollingThreshold]) -> None:
-        """Keeps messages just judged by these thresholds; those of partitions without a beginning are left out."""
-        found: dict[TopicPartition, list[Message]] = {}
-        for partition, run in arrivals.runs:
-            found.setdefault(partition, []).extend(arrivals.messages[run])
+    def shrink(self, excess: int) -> int:
+        """Lets go of the oldest batches until `excess` bytes are free, or nothing is left; how many bytes that gave."""
+        before = self.bytes
         with self._lock:
-            for partition, batch in found.items():
-                if kept := self._kept.get(partition):
-                    seen = thresholds[partition].seen
-                    kept.add(Batch.of(batch, seen - kept.seen))
-                    kept.seen = seen
-                    self._trim(kept)
+            while self._batches and before - self.bytes < excess:
+                self._drop_oldest()
+        return before - self.bytes
 
-    def forget(self, partition: TopicPartition) -> None:
-        """Lets go of a partition that is given up, or is to begin anew."""
+    def past(self) -> Past:
+        """What is kept, as it stands."""
         with self._lock:
-            self._kept.pop(partition, None)
+            batches, whole = list(self._batches), self._whole
+        return Past(tuple(chain.from_iterable(batch.messages for batch in batches)), whole)
 
-    def pasts(self) -> dict[TopicPartition, Past]:
-        """What is kept of each partition, as it stands."""
-        with self._lock:
-            found = {partition: (list(kept.batches), kept.whole) for partition, kept in self._kept.items()}
-        return {
-            partition: Past(tuple(chain.from_iterable(batch.messages for batch in batches)), whole)
-            for partition, (batches, whole) in found.items()
-        }
-
-    def past(self, partition: TopicPartition) -> Past:
-        """What is kept of one partition."""
-        return self.pasts().get(partition, NO_PAST)
-
-    def last(self, partition: TopicPartition) -> int | None:
-        """Offset of the last message kept of a partition."""
-        with self._lock:
-            kept = self._kept.get(partition)
-            batch = next((batch for batch in reversed(kept.batches) if batch.messages), None) if kept else None
+    @property
+    def last(self) -> int | None:
+        """Offset of the last message kept."""
+        batch = next((batch for batch in reversed(self._batches) if batch.messages), None)
         return batch.messages[-1].offset() if batch else None
 
-    def _trim(self, kept: Kept) -> None:
-        """Lets go of the batches that the window does not need."""
-        while kept.batches and kept.scores - kept.batches[0].scores >= self._window:
-            kept.drop_oldest()
-        self._stay_small(kept)
+    def _drop_oldest(self) -> None:
+        batch = self._batches.popleft()
+        self._scores -= batch.scores
+        self.bytes -= batch.bytes
+        self._whole = False
 
-    def _stay_small(self, kept: Kept) -> None:
-        while kept.batches and sum(each.bytes for each in self._kept.values()) > self._limit:
-            kept.drop_oldest()
+
+def size(messages: Sequence[Message]) -> int:
+    """Bytes of the messages' values."""
+    return sum(map(len, filter(None, [message.value() for message in messages])))

@@ -41,11 +41,11 @@ class Start:
 class Starts:
     """Looks starts up, for many partitions at once; counts what was lost, and topics that were created anew.
 
-    `topic_ids` is where the ids of topics are kept, as they were when they were looked up last.
+    `ids` are the ids of topics as they were seen last, always in the same dictionary.
     """
 
-    def __init__(self, config: Config, consumer: Consumer, topic_ids: dict[str, str]) -> None:
-        self.ids = topic_ids
+    def __init__(self, config: Config, consumer: Consumer) -> None:
+        self.ids: dict[str, str] = {}
         self.offsets_lost = self.recreated = 0
         self._anew: set[str] = set()
         self._config = config
@@ -84,7 +84,7 @@ class Starts:
         return [each for each in held if each.offset >= 0]
 
     def learn(self, found: TopicIds) -> None:
-        """Takes ids; a topic that had another one before was created anew, which is reported and noted."""
+        """Takes ids of topics; one that had another id before was created anew, which is reported and noted."""
         for topic, identity in found.items():
             before = self.ids.get(topic, identity)
             if before != identity:
@@ -92,6 +92,11 @@ class Starts:
                 self._anew.add(topic)
                 log.error("topic was created anew under the same name", topic=topic, id_before=before, id=identity)
         self.ids.update(found)
+
+    @property
+    def anew(self) -> bool:
+        """Whether a topic was created anew since the last call of `take_anew`."""
+        return bool(self._anew)
 
     def take_anew(self) -> set[str]:
         """The topics that were created anew since the last call."""

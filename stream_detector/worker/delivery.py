@@ -1,0 +1,212 @@
+"""What makes every record count once: what a worker takes is committed together with what it gives, or read again.
+
+docs/delivery.md says step by step what happens when something fails here.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from threading import RLock
+
+from confluent_kafka import KafkaException
+
+from stream_detector.config import Config
+from stream_detector.detector import Outcome
+from stream_detector.errors import KafkaError
+from stream_detector.health import Health
+from stream_detector.kafka.clients import transactional_id
+from stream_detector.kafka.faults import explained
+from stream_detector.kafka.retry import Patience
+from stream_detector.kafka.topic_descriptions import TopicIds
+from stream_detector.records import Arrivals, TopicPartition
+from stream_detector.worker.judge import Judge
+from stream_detector.worker.output.states import State
+from stream_detector.worker.output.takeover import Takeover
+from stream_detector.worker.output.transactional_output import TransactionalOutput
+from stream_detector.worker.partitions.assignment import Received
+from stream_detector.worker.partitions.restore import CaughtUp
+from stream_detector.worker.shadow import Shadow
+from stream_detector.worker.source import Source
+from stream_detector.worker.starting import transaction, written
+from stream_detector.worker.summary import Ledger
+
+__all__ = ["Delivery", "Lease"]
+
+IDLE = 0.1  # seconds to wait for a first message; also how soon a stop is noticed
+WATCHED = 1_024  # messages taken at once while some are refused, and each is sent in a batch of its own
+
+
+class Lease:
+    """Held by one thread at a time, as a context manager; raises `RuntimeError` in another thread that comes meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("two threads use the worker's consumer and producer at the same time; one has to wait")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class Delivery:
+    """The consumer, the producer and the count of what they did; used by one thread at a time.
+
+    The worker's thread lends it to another for a commit, and does not touch it meanwhile. Rebalances call back only
+    inside `receive`, in the thread that called it.
+    """
+
+    def __init__(self, config: Config, source: Source, shadow: Shadow, health: Health) -> None:
+        self.source, self.ledger = source, Ledger()
+        self._assignment, self._shadow, self._health = source.assignment, shadow, health
+        self._transaction = transaction(config, health, source.starts.ids, lambda: self.output.batching)
+        self.output = TransactionalOutput(self._transaction, config.topics, source.starts.ids)
+        self.takeover = Takeover(self._transaction, self.output, source, written(config), self._failed)
+        self.retry = Patience.of(config.worker, "committing", health)
+        self._interval = config.worker.commit_interval_ms / 1000
+        self._subject = f"transactional id {transactional_id(config.kafka)!r}, group {config.kafka.group_id!r}"
+        self._urgent = False
+        self._lease = Lease()
+
+    def subscribe(self) -> None:
+        """Joins the group: what was taken is committed before partitions are revoked, and aborted when they are lost."""
+        self.source.subscribe(on_revoke=self.commit, on_lost=self.abandon)
+
+    def receive(self, limit: int, wait: float | None = None) -> Received:
+        """The next messages, at most `limit`; waits `wait` seconds for the first, by default until a commit may be due."""
+        with self._lease:
+            received = self.source.receive(limit, self._wait() if wait is None else wait)
+            if received.lost:
+                self.commit()
+                self.source.rewind(received.lost)
+            return received
+
+    def take(self, received: Received) -> Arrivals:
+        """What is still to be judged of received messages; the transaction is open then."""
+        with self._lease:
+            if self._transaction.state is State.READY:  # its connections may have been cut while it waited for these
+                self._transaction.poll()
+                self._recover()
+            messages = self._assignment.take(received)
+            if messages:
+                self._begin()
+            return messages
+
+    def count(self, outcome: Outcome, events: int, left_out: int) -> None:
+        """Counts a batch whose messages are in the open transaction; an alert is committed at once."""
+        self.ledger.open.add(outcome, events, left_out)
+        self._urgent = self._urgent or bool(outcome.alerts)
+
+    def is_due(self) -> bool:
+        """Whether to commit now: at the commit interval, at once when there is an alert. A transaction is open then."""
+        if not self._assignment.pending():
+            return False
+        with self._lease:
+            self._begin()
+        return self._urgent or self._transaction.state is not State.OPEN or self._transaction.age >= self._interval
+
+    def commit(self) -> None:
+        """Ends the transaction with the offsets of all that was taken; goes back to its start if that fails."""
+        with self._lease:
+            offsets = self._assignment.pending()
+            if not offsets:
+                self._transaction.abort()
+                return
+            self._begin()
+            if self._transaction.commit(offsets, self.source.membership):
+                self._committed(offsets)
+            else:
+                self._undo(offsets)
+                self._failed()
+
+    def abandon(self) -> None:
+        """Drops the open transaction and goes back to its start."""
+        with self._lease:
+            self._transaction.abort()
+            self._undo(self._assignment.pending())
+
+    def recover(self, ids: TopicIds) -> None:
+        """Replaces a producer in doubt, then restores partitions; `ids` are those of the topics, as seen last."""
+        with self._lease:
+            self._transaction.poll()
+            self.source.learn_ids(ids)
+            self._begin_anew()
+            self._recover()
+
+    def rebase(self, judge: Judge, known: Mapping[TopicPartition, CaughtUp]) -> None:
+        """Goes on with another model, between two transactions: every threshold becomes what it would be had that model always served.
+
+        `known` are thresholds prepared for it. A partition whose messages are not at hand is restored from the log.
+        """
+        with self._lease:
+            if self._transaction.state is State.OPEN:
+                self.commit()
+            self.source.rewind(self._assignment.rebase(judge, known))
+
+    def close(self) -> None:
+        """Leaves the group. What was taken and is not committed is dropped first, so that the last callback finds nothing."""
+        with self._lease:
+            self._assignment.drop(self._assignment.owned)
+            try:
+                self.source.close()
+            finally:
+                self._transaction.close()
+
+    def _wait(self) -> float:
+        """How long a receive may wait for a first message, seconds."""
+        if self._transaction.state is State.OPEN:
+            return min(IDLE, max(0.0, self._interval - self._transaction.age))
+        troubled = self.retry.troubled or self.source.retry.troubled
+        return 0.0 if self._assignment.restoring and not troubled else IDLE
+
+    def _begin(self) -> None:
+        if self._transaction.state is State.READY:
+            self._transaction.begin()
+
+    def _committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._assignment.commit(offsets)
+        self.ledger.settle()
+        self._shadow.settle()
+        self._urgent = False
+        self._health.committed()
+        self.output.settle()
+        self.retry.succeeded()
+
+    def _undo(self, offsets: dict[TopicPartition, int]) -> None:
+        """What was taken is to be read again; if the outcome is in doubt, the broker will tell from where."""
+        self.ledger.undo(offsets, in_doubt=self._transaction.state is State.DOUBTFUL)
+        self._urgent = False
+        self._shadow.drop()
+        self.source.rewind(offsets)
+
+    def _recover(self) -> None:
+        if self.retry.waiting or not self.takeover.replace():
+            return
+        self._resolve_doubt()
+        if self.takeover.sweep():
+            self.source.restore()
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Rewinds topics that were created anew, before an offset of the old one is committed for the new."""
+        if anew := self.source.take_created_anew():
+            self.abandon()
+            self.source.rewind(anew)
+
+    def _resolve_doubt(self) -> None:
+        """Asks the broker what became of a transaction in doubt; when it does not tell, the next turn asks again."""
+        if self.ledger.doubtful:
+            with suppress(KafkaException):
+                self.ledger.resolve(self.source.committed(self.ledger.doubtful))
+            self._health.beat()
+
+    def _failed(self) -> None:
+        """Tries other forms of refused messages at once; else says why there was no commit, and waits a little longer."""
+        if self.output.adapt():
+            self._assignment.judge.take_at_most(WATCHED)
+            return
+        fault = self._transaction.fault
+        subject = ", ".join(filter(None, (self._subject, self.output.subject)))
+        self.retry.failed(
+            explained(fault, subject) if fault else KafkaError(f"{subject}: not a member of the group now")
+        )

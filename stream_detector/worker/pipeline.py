@@ -1,0 +1,146 @@
+"""Batches on their way through the worker: received, decoded and scored ahead, judged, put into the transaction.
+
+A batch that is at least half full shows that there is more: it is decoded while an earlier one is being committed, and
+scored while others are received and judged. Any other is judged at once, after those that wait.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from confluent_kafka import KafkaException
+
+from stream_detector.config import Config
+from stream_detector.detector import Begun, Outcome
+from stream_detector.errors import StreamDetectorError
+from stream_detector.health import Health
+from stream_detector.records import Arrivals, Message
+from stream_detector.worker.delivery import Delivery
+from stream_detector.worker.drift_watch import DriftWatch
+from stream_detector.worker.judge import Judge
+from stream_detector.worker.partitions.assignment import Assignment, Received
+from stream_detector.worker.shadow import Shadow
+
+__all__ = ["Pipeline"]
+
+AHEAD = 2  # full batches that are received and not judged: one is being scored, and another is next
+
+
+class Batch:
+    """Messages that were received but not taken yet; `full` if they are at least half of what the judge takes at once.
+
+    When records are large, less than all of it is what the client keeps ready.
+    """
+
+    def __init__(self, received: Received, judge: Judge) -> None:
+        self.received = received
+        self.full = 2 * len(received.messages) >= judge.limit
+        self._begun: Begun | None = None
+
+    def begin(self, judge: Judge) -> None:
+        """Decodes it and has it scored; one that fails here fails again where it is judged, and is dealt with there."""
+        with suppress(Exception):
+            self._begun = judge.begin(self.received.messages)
+
+    def begun_by(self, judge: Judge, taken: Sequence[Message]) -> Begun | None:
+        """What was begun, if it was with this judge's model and all its messages were taken."""
+        begun = self._begun
+        return begun if begun and begun.model is judge.model and len(taken) == len(self.received.messages) else None
+
+
+class Pace:
+    """How long batches take: they must be well within the transaction's time, `timeout` seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._slow = False
+        self._full_at: float | None = None
+
+    def judged(self, judge: Judge, seconds: float, records: int) -> None:
+        """A batch took so long; one slow batch may be a frozen process, two in a row are not."""
+        slow = seconds > self._timeout / 2
+        if slow and self._slow:
+            judge.lower_limit(records)
+        self._slow = slow
+
+    def turned(self, judge: Judge, *, full: bool) -> None:
+        """A batch came in; the judge's limit is told how long it took from one full batch to the next."""
+        now = time.monotonic() if full else None
+        if now is not None and self._full_at is not None:
+            judge.batch_limit.lasted(now - self._full_at)
+        self._full_at = now
+
+
+class Pipeline:
+    """Takes batches in order; full ones wait, so that scoring never does."""
+
+    def __init__(
+        self, config: Config, assignment: Assignment, delivery: Delivery, shadow: Shadow, health: Health
+    ) -> None:
+        self._assignment, self._delivery, self._shadow, self._health = assignment, delivery, shadow, health
+        self._drift = DriftWatch(config.drift)
+        self._pace = Pace(config.worker.transaction_timeout_ms / 1000)
+        self._ahead: deque[Batch] = deque()
+        self._committing = ThreadPoolExecutor(1, "committing")  # begins with the first thing that is submitted
+
+    def feed(self) -> None:
+        """Receives a batch, and judges and commits what is due."""
+        judge = self._assignment.judge
+        batch = Batch(self._delivery.receive(judge.limit, 0.0 if self._ahead else None), judge)
+        self._ahead.append(batch)
+        self._pace.turned(judge, full=batch.full)
+        if not batch.full:
+            while self._ahead:
+                self._process(self._ahead.popleft())
+            if self._delivery.is_due():
+                self._delivery.commit()
+            return
+        if len(self._ahead) > AHEAD:
+            self._process(self._ahead.popleft())
+        self._commit_beside(lambda: batch.begin(judge))
+
+    def close(self) -> None:
+        """Waits for the last commit."""
+        self._committing.shutdown()
+
+    def _commit_beside(self, work: Callable[[], None]) -> None:
+        """Commits, if it is time, in a thread that the delivery is lent to; this one works on what that does not see."""
+        committing = self._committing.submit(self._delivery.commit) if self._delivery.is_due() else None
+        try:
+            work()
+        finally:
+            if committing:
+                committing.result()
+
+    def _process(self, batch: Batch) -> None:
+        """Judges a batch and puts what it gives into the transaction, which begins with it."""
+        messages = self._delivery.take(batch.received)
+        if not messages:
+            return
+        started, judge = time.monotonic(), self._assignment.judge
+        begun = batch.begun_by(judge, messages)
+        outcome = judge.judge(messages, self._assignment.thresholds, begun, self._health.beat)
+        if outcome is None or not self._hand_on(messages, outcome, judge):
+            self._delivery.abandon()
+            return
+        self._pace.judged(judge, time.monotonic() - started, len(messages))
+
+    def _hand_on(self, messages: Arrivals, outcome: Outcome, judge: Judge) -> bool:
+        """Puts what a batch gives into the transaction; False when a record makes that fail, which is set aside then."""
+        output = self._delivery.output
+        try:
+            if self._shadow.candidate:
+                self._shadow.judge(messages, outcome, judge.model.version)
+            self._assignment.remember(messages)
+            left_out = output.send(outcome)
+            events = self._drift.events(outcome, self._assignment, judge.model)
+            left_out += output.report(events)
+        except (StreamDetectorError, KafkaException):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever foreign bytes can make a step raise
+            judge.isolate(messages, error)
+            return False
+        self._delivery.count(outcome, len(events), left_out)
+        return True
