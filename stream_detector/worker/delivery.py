@@ -5,7 +5,6 @@ docs/delivery.md says step by step what happens when something fails here.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from threading import RLock
 
 from confluent_kafka import KafkaException
 
@@ -29,31 +28,17 @@ from stream_detector.worker.source import Source
 from stream_detector.worker.starting import transaction, written
 from stream_detector.worker.summary import Ledger
 
-__all__ = ["Delivery", "Lease"]
+__all__ = ["Delivery"]
 
 IDLE = 0.1  # seconds to wait for a first message; also how soon a stop is noticed
 WATCHED = 1_024  # messages taken at once while some are refused, and each is sent in a batch of its own
 
 
-class Lease:
-    """Held by one thread at a time, as a context manager; raises `RuntimeError` in another thread that comes meanwhile."""
-
-    def __init__(self) -> None:
-        self._lock = RLock()
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("two threads use the worker's consumer and producer at the same time; one has to wait")
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
 class Delivery:
-    """The consumer, the producer and the count of what they did; used by one thread at a time.
+    """Commits what was taken of the consumer together with what was given to the producer, and goes back where that fails.
 
-    The worker's thread lends it to another for a commit, and does not touch it meanwhile. Rebalances call back only
-    inside `receive`, in the thread that called it.
+    The worker's thread lends it to another for a commit, and does not use it meanwhile: source and transaction raise
+    `RuntimeError` where two threads do. Rebalances call back only inside `receive`, in the thread that called it.
     """
 
     def __init__(self, config: Config, source: Source, shadow: Shadow, health: Health) -> None:
@@ -66,7 +51,6 @@ class Delivery:
         self._interval = config.worker.commit_interval_ms / 1000
         self._subject = f"transactional id {transactional_id(config.kafka)!r}, group {config.kafka.group_id!r}"
         self._urgent = False
-        self._lease = Lease()
 
     def subscribe(self) -> None:
         """Joins the group: what was taken is committed before partitions are revoked, and aborted when they are lost."""
@@ -74,23 +58,21 @@ class Delivery:
 
     def receive(self, limit: int, wait: float | None = None) -> Received:
         """The next messages, at most `limit`; waits `wait` seconds for the first, by default until a commit may be due."""
-        with self._lease:
-            received = self.source.receive(limit, self._wait() if wait is None else wait)
-            if received.lost:
-                self.commit()
-                self.source.rewind(received.lost)
-            return received
+        received = self.source.receive(limit, self._wait() if wait is None else wait)
+        if received.lost:
+            self.commit()
+            self.source.rewind(received.lost)
+        return received
 
     def take(self, received: Received) -> Arrivals:
         """What is still to be judged of received messages; the transaction is open then."""
-        with self._lease:
-            if self._transaction.state is State.READY:  # its connections may have been cut while it waited for these
-                self._transaction.poll()
-                self._recover()
-            messages = self._assignment.take(received)
-            if messages:
-                self._begin()
-            return messages
+        if self._transaction.state is State.READY:  # its connections may have been cut while it waited for these
+            self._transaction.poll()
+            self._recover()
+        messages = self._assignment.take(received)
+        if messages:
+            self._begin()
+        return messages
 
     def count(self, outcome: Outcome, events: int, left_out: int) -> None:
         """Counts a batch whose messages are in the open transaction; an alert is committed at once."""
@@ -101,56 +83,50 @@ class Delivery:
         """Whether to commit now: at the commit interval, at once when there is an alert. A transaction is open then."""
         if not self._assignment.pending():
             return False
-        with self._lease:
-            self._begin()
+        self._begin()
         return self._urgent or self._transaction.state is not State.OPEN or self._transaction.age >= self._interval
 
     def commit(self) -> None:
         """Ends the transaction with the offsets of all that was taken; goes back to its start if that fails."""
-        with self._lease:
-            offsets = self._assignment.pending()
-            if not offsets:
-                self._transaction.abort()
-                return
-            self._begin()
-            if self._transaction.commit(offsets, self.source.membership):
-                self._committed(offsets)
-            else:
-                self._undo(offsets)
-                self._failed()
+        offsets = self._assignment.pending()
+        if not offsets:
+            self._transaction.abort()
+            return
+        self._begin()
+        if self._transaction.commit(offsets, self.source.membership):
+            self._committed(offsets)
+        else:
+            self._undo(offsets)
+            self._failed()
 
     def abandon(self) -> None:
         """Drops the open transaction and goes back to its start."""
-        with self._lease:
-            self._transaction.abort()
-            self._undo(self._assignment.pending())
+        self._transaction.abort()
+        self._undo(self._assignment.pending())
 
     def recover(self, ids: TopicIds) -> None:
         """Replaces a producer in doubt, then restores partitions; `ids` are those of the topics, as seen last."""
-        with self._lease:
-            self._transaction.poll()
-            self.source.learn_ids(ids)
-            self._begin_anew()
-            self._recover()
+        self._transaction.poll()
+        self.source.learn_ids(ids)
+        self._begin_anew()
+        self._recover()
 
     def rebase(self, judge: Judge, known: Mapping[TopicPartition, CaughtUp]) -> None:
-        """Goes on with another model, between two transactions: every threshold becomes what it would be had that model always served.
+        """Goes on with another model, between two transactions, with thresholds as if that model had always served.
 
         `known` are thresholds prepared for it. A partition whose messages are not at hand is restored from the log.
         """
-        with self._lease:
-            if self._transaction.state is State.OPEN:
-                self.commit()
-            self.source.rewind(self._assignment.rebase(judge, known))
+        if self._transaction.state is State.OPEN:
+            self.commit()
+        self.source.rewind(self._assignment.rebase(judge, known))
 
     def close(self) -> None:
         """Leaves the group. What was taken and is not committed is dropped first, so that the last callback finds nothing."""
-        with self._lease:
-            self._assignment.drop(self._assignment.owned)
-            try:
-                self.source.close()
-            finally:
-                self._transaction.close()
+        self._assignment.drop(self._assignment.owned)
+        try:
+            self.source.close()
+        finally:
+            self._transaction.close()
 
     def _wait(self) -> float:
         """How long a receive may wait for a first message, seconds."""

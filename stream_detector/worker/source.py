@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import RLock
 from typing import cast
 
 import structlog
@@ -24,6 +25,7 @@ from stream_detector.kafka.retry import Patience
 from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Message, TopicPartition
 from stream_detector.worker.output.producer import is_member
+from stream_detector.worker.output.transaction import exclusive
 from stream_detector.worker.partitions.assignment import Assignment, OwnedPartition, Received
 from stream_detector.worker.partitions.restore import LogReader
 from stream_detector.worker.partitions.starts import Starts
@@ -38,12 +40,14 @@ log = structlog.get_logger(__name__)
 
 
 class Source:
-    """Reads the telemetry topics as a member of the group, and restores partitions; used by one thread at a time.
+    """Reads the telemetry topics as a member of the group, and restores partitions.
 
-    Partitions are assigned paused and read nothing until `restore`.
+    One thread at a time may use it: one that comes while another is inside gets a `RuntimeError`. Between two calls it may be
+    handed to another thread, as for a commit beside the worker's loop. Partitions are assigned paused and read nothing until `restore`.
     """
 
     def __init__(self, config: Config, assignment: Assignment, health: Health | None = None) -> None:
+        self._inside = RLock()
         self._health = health or Health()
         self.assignment = assignment
         self.retry = Patience.of(config.worker, "reading", self._health)
@@ -72,6 +76,7 @@ class Source:
             on_lost=partial(self._on_lost, on_lost),
         )
 
+    @exclusive
     def receive(self, limit: int, wait: float) -> Received:
         """The next messages, at most `limit`, to be taken from `assignment`; waits `wait` seconds for the first.
 
@@ -94,6 +99,7 @@ class Source:
         self._heed_faults()
         return received
 
+    @exclusive
     def restore(self) -> None:
         """Finds starts and thresholds of partitions and begins to read them, as many as a moment allows.
 
@@ -136,6 +142,7 @@ class Source:
         anew = self.starts.take_anew()
         return [name for name in self.assignment.owned if name[0] in anew]
 
+    @exclusive
     def rewind(self, partitions: Iterable[TopicPartition]) -> None:
         """Stops reading partitions until they are restored. What was taken of them must be committed, or aborted, before."""
         names = list(partitions)
@@ -143,6 +150,7 @@ class Source:
         if names:
             self._consumer.pause([TopicPartitionOffset(*name) for name in names])
 
+    @exclusive
     def membership(self) -> bytes | None:
         """Who we are to the group, fresh: generation and member id change without a callback."""
         metadata: bytes | None = self._consumer.consumer_group_metadata()
@@ -179,6 +187,7 @@ class Source:
         self._health.trouble("partitions", waiting if restoring else None)
         self._health.behind(bool(restoring or self.assignment.pending()))
 
+    @exclusive
     def close(self) -> None:
         """Leaves the group."""
         self._joined = False

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_detector.scoring.threshold import Limits, RollingThreshold
-from stream_detector.worker.partitions.assignment import Assignment
-from stream_detector.worker.partitions.restore import earlier_scores, rebuild_threshold
+from stream_detector.worker.partitions.assignment import Assignment, OwnedPartition, PartitionState
+from stream_detector.worker.partitions.history import NO_PAST, Past
+from stream_detector.worker.partitions.restore import CaughtUp, catch_up, earlier_scores, rebuild_threshold
 from stream_detector.worker.partitions.starts import Start
 
 LIMITS = Limits(target_alert_rate=0.1, window=20, warmup=5, nominal=1.0, floor=0.5, ceiling=3.0)
@@ -29,6 +30,9 @@ class At:
 
     def offset(self):
         return self.at
+
+    def value(self):
+        return b"ten bytes."
 
 
 def messages(partition, *offsets):
@@ -104,6 +108,66 @@ def test_a_partition_lost_while_it_was_being_restored_stays_lost():
     assignment.drop([("t", 0)])
     assignment.restore(("t", 0), start(3), RollingThreshold(LIMITS))
     assert (assignment.reading, assignment.thresholds) == ([], {})
+
+
+def test_a_rewind_forgets_all_but_the_committed_offset():
+    """Whatever a partition holds while it is read is as in one that was just assigned; its start is to be looked up."""
+    assignment = reading(0, offset=5)
+    owned, new = assignment[("t", 0)], OwnedPartition(("t", 0))
+    assignment.take(assignment.received(messages(0, 5, 6)))
+    assignment.commit(assignment.pending())
+    assignment.take(assignment.received(messages(0, 7)))
+    owned.drift = owned.deviations = owned.shadow = owned.recent = "of the stream before"
+    before = owned.epoch
+    assignment.rewind([("t", 0)])
+    told = vars(new).keys() - {"start", "recent"}
+    assert {name: vars(owned)[name] for name in told} == {name: vars(new)[name] for name in told}
+    assert vars(owned).keys() == vars(new).keys()
+    assert (owned.state, owned.start_is_stale, owned.start.offset) == (PartitionState.RESTORING, True, 7)
+    assert owned.recent.past() == NO_PAST
+    assert before is not None
+
+
+class Scores:
+    """A judge whose score of a message is its offset."""
+
+    limits, limit = LIMITS, 7
+
+    def scores(self, batch):
+        return [float(message.offset()) for message in batch]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 30))
+def test_a_threshold_that_catches_up_is_the_one_rebuilt(known, more, kept):
+    """However far a threshold was prepared, it is the one of a model that always served; else there is none."""
+    log = messages(0, *range(known + more))
+    past = Past(tuple(log[-kept:]), whole=kept >= len(log))
+    prepared = RollingThreshold(LIMITS)
+    prepared.learn(Scores().scores(log[:known]))
+    found = catch_up(Scores(), past, CaughtUp(prepared, known - 1) if known else None)
+    expected = RollingThreshold(LIMITS)
+    expected.learn(Scores().scores(log))
+    if found is None:
+        assert kept < min(LIMITS.window, len(log))
+    else:
+        assert found.current() == expected.current()
+
+
+def test_a_change_of_the_model_begins_all_that_depends_on_it_anew():
+    """Threshold and drift are the next model's, the offsets go on; a partition without its window is named."""
+    assignment = Assignment(judge=None, window=LIMITS.window)
+    for partition, first in enumerate((0, 50)):
+        assignment.add([("t", partition)])
+        past = Past(tuple(messages(partition, *range(first))[:10]), whole=not first)
+        assignment.restore(("t", partition), start(first), RollingThreshold(LIMITS), past)
+    arrivals = assignment.take(assignment.received(messages(0, 0, 1, 2)))
+    assignment.remember(arrivals)
+    owned, judge = assignment[("t", 0)], Scores()
+    before, owned.drift = owned.epoch, "of the model before"
+    assert assignment.rebase(judge, {}) == [("t", 1)]
+    assert (assignment.judge, owned.threshold.seen, owned.drift) == (judge, 3, None)
+    assert (owned.epoch, owned.next_offset, owned.recent.last) == (before, 3, 2)
 
 
 LOG = st.lists(st.one_of(st.none(), st.floats(0, 9, width=16)), max_size=120)

@@ -27,7 +27,7 @@ from stream_detector.records import Header, TopicPartition
 from stream_detector.worker.output.producer import ANY, NO_TIME, Connect, Delivered, TransactionalProducer, is_member
 from stream_detector.worker.output.states import MOVES, State
 
-__all__ = ["Offsets", "Transaction"]
+__all__ = ["Offsets", "Transaction", "exclusive"]
 
 Offsets = Mapping[TopicPartition, int]
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -42,13 +42,16 @@ SWEEP = b"stream-detector.sweep"  # the key of messages that are only written to
 log = structlog.get_logger(__name__)
 
 
-def _exclusive(method: Method) -> Method:
-    """Has a method raise `RuntimeError` in a thread that comes while another one is inside of any such method."""
+def exclusive(method: Method) -> Method:
+    """Has a method raise `RuntimeError` in a thread that comes while another one is inside of any such method.
+
+    The object holds an `RLock` for it as `_inside`.
+    """
 
     @wraps(method)
-    def guarded(self: "Transaction", *args: Any, **named: Any) -> Any:
+    def guarded(self: Any, *args: Any, **named: Any) -> Any:
         if not self._inside.acquire(blocking=False):
-            raise RuntimeError(f"{method.__name__}() of the transaction was called while another thread uses it")
+            raise RuntimeError(f"{method.__qualname__}() was called while another thread uses it")
         try:
             return method(self, *args, **named)
         finally:
@@ -96,7 +99,7 @@ class Transaction:
         """Seconds since the open transaction began; 0 without one."""
         return time.monotonic() - self._opened_at if self.state is State.OPEN else 0.0
 
-    @_exclusive
+    @exclusive
     def take_over(self) -> bool:
         """Leaves DOUBTFUL by a new producer; False when that did not succeed yet, to be tried again.
 
@@ -112,7 +115,7 @@ class Transaction:
         self._move(State.READY)
         return True
 
-    @_exclusive
+    @exclusive
     def retire(self) -> bool:
         """READY -> DOUBTFUL when connections were lost at rest, or after a long rest; whether so.
 
@@ -126,12 +129,12 @@ class Transaction:
             self._doubt()
         return retired
 
-    @_exclusive
+    @exclusive
     def poll(self) -> None:
         """Lets the client call back, and deliver what it keeps until then; to be called often."""
         self._producer.poll(0)
 
-    @_exclusive
+    @exclusive
     def begin(self) -> None:
         """READY -> OPEN, or DOUBTFUL when the connection did not last."""
         if self.state is not State.READY:
@@ -153,7 +156,7 @@ class Transaction:
         else:
             self._move(State.OPEN)
 
-    @_exclusive
+    @exclusive
     def produce(
         self,
         topic: str,
@@ -178,7 +181,7 @@ class Transaction:
             return self._unsent(error)
         return None
 
-    @_exclusive
+    @exclusive
     def commit(self, offsets: Offsets, membership: Callable[[], bytes | None]) -> bool:
         """Ends the open transaction with `offsets` (the next to read, by partition); whether it did.
 
@@ -210,7 +213,7 @@ class Transaction:
         self._ended_at = time.monotonic()
         return failure is None
 
-    @_exclusive
+    @exclusive
     def sweep(
         self,
         topics: Sequence[str],
@@ -238,20 +241,20 @@ class Transaction:
         self._roll_back()
         return done and self.state is State.READY
 
-    @_exclusive
+    @exclusive
     def abort(self) -> None:
         """OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; nothing in any other state."""
         if self.state is State.OPEN:
             self._producer.check_connections()
             self._roll_back()
 
-    @_exclusive
+    @exclusive
     def give_up(self) -> None:
         """READY -> DOUBTFUL: goes on with another producer."""
         if self.state is State.READY:
             self._doubt()
 
-    @_exclusive
+    @exclusive
     def close(self) -> None:
         """Aborts what is open and lets the producer go."""
         self.abort()

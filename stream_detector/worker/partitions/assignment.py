@@ -79,6 +79,7 @@ class OwnedPartition:
         A start that is not committed yet will be, with the next commit. So a group's first start is on
         record too, and what retention takes before it was read is noticed.
         """
+        self.locate(start)
         self.epoch = object()
         self.next_offset = start.offset
         self.committed_offset = start.offset if start.committed else NOTHING
