@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 from stream_detector.health import Health
+from stream_detector.registry.admission import Refusals
 from stream_detector.worker.delivery import Delivery
 from stream_detector.worker.model_swap import ModelFollower
 from stream_detector.worker.shadow import Shadow
