@@ -43,10 +43,7 @@ log = structlog.get_logger(__name__)
 
 
 def exclusive(method: Method) -> Method:
-    """Has a method raise `RuntimeError` in a thread that comes while another one is inside of any such method.
-
-    The object holds an `RLock` for it as `_inside`.
-    """
+    """Has a method raise `RuntimeError` in a thread that comes while another holds the object's lock, `_inside`."""
 
     @wraps(method)
     def guarded(self: Any, *args: Any, **named: Any) -> Any:
