@@ -3,8 +3,10 @@
 docs/delivery.md says step by step what happens when something fails here.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
 
@@ -26,12 +28,105 @@ from stream_detector.worker.partitions.restore import CaughtUp
 from stream_detector.worker.shadow import Shadow
 from stream_detector.worker.source import Source
 from stream_detector.worker.starting import transaction, written
-from stream_detector.worker.summary import Ledger
+from stream_detector.worker.summary import RunSummary
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "Ledger", "Tally"]
 
 IDLE = 0.1  # seconds to wait for a first message; also how soon a stop is noticed
+NAMED = 100  # features that are counted by name, which bounds a metric's labels
+OTHERS = "(others)"
 WATCHED = 1_024  # messages taken at once while some are refused, and each is sent in a batch of its own
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts the dispositions of one transaction; they become the worker's once it is committed."""
+
+    normal: int = 0
+    flagged: int = 0
+    dead_lettered: Counter[str] = field(default_factory=Counter)
+    events: int = 0
+    left_out: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome, events: int = 0, left_out: int = 0) -> None:
+        """Counts a batch, the control events that it gave rise to, and the messages that could not be sent."""
+        self.events += events
+        self.left_out += left_out
+        self.normal += outcome.normal
+        self.flagged += len(outcome.alerts)
+        self.dead_lettered.update(letter.reason for letter in outcome.dead_letters)
+        for judged in outcome.judged:
+            for name, rows in judged.missing.items():
+                self.missing[name] += len(rows)
+
+    def merge(self, other: "Tally") -> None:
+        """Counts another tally in."""
+        self.normal += other.normal
+        self.flagged += other.flagged
+        self.dead_lettered.update(other.dead_lettered)
+        self.events += other.events
+        self.left_out += other.left_out
+        for name, count in other.missing.items():
+            self.missing[name if name in self.missing or len(self.missing) < NAMED else OTHERS] += count
+
+    @property
+    def records(self) -> int:
+        """All records counted."""
+        return self.normal + self.flagged + self.dead_lettered.total()
+
+
+class Ledger:
+    """Counts what is committed, beside the open transaction and one in doubt, of which only the broker knows."""
+
+    def __init__(self) -> None:
+        self.open, self.done = Tally(), Tally()
+        self.commits = self.aborts = 0
+        self._doubt: tuple[Mapping[TopicPartition, int], Tally] | None = None
+
+    def summary(self) -> RunSummary:
+        """What is committed; the other fields are for others to fill in."""
+        done = self.done
+        return RunSummary(
+            records=done.records,
+            normal=done.normal,
+            flagged=done.flagged,
+            dead_lettered=dict(done.dead_lettered),
+            commits=self.commits,
+            aborts=self.aborts,
+            control_events=done.events,
+            missing=dict(done.missing),
+        )
+
+    def settle(self) -> None:
+        """Counts the open transaction, which is committed."""
+        self._count(self.open)
+        self.open = Tally()
+
+    def undo(self, offsets: Mapping[TopicPartition, int], *, in_doubt: bool) -> None:
+        """Drops the open transaction, which was to commit these offsets; if it is `in_doubt` it may turn out to be committed."""
+        if in_doubt and self.open.records:
+            self._doubt = offsets, self.open
+        self.aborts += 1
+        self.open = Tally()
+
+    @property
+    def doubtful(self) -> list[TopicPartition]:
+        """The partitions of the transaction in doubt."""
+        return list(self._doubt[0]) if self._doubt else []
+
+    def resolve(self, held: Mapping[TopicPartition, int]) -> None:
+        """Counts the transaction in doubt after all when its offsets turn out to be committed."""
+        if self._doubt is None:
+            return
+        (offsets, tally), self._doubt = self._doubt, None
+        if all(held.get(partition, -1) >= offset for partition, offset in offsets.items()):
+            self.aborts -= 1
+            self._count(tally)
+
+    def _count(self, tally: Tally) -> None:
+        self.commits += 1
+        self.done.merge(tally)
 
 
 class Delivery:
@@ -156,10 +251,13 @@ class Delivery:
         self.source.rewind(offsets)
 
     def _recover(self) -> None:
-        if self.retry.waiting or not self.takeover.replace():
+        if self.retry.waiting:
+            return
+        retired = self._transaction.retire()
+        if self._transaction.state is State.DOUBTFUL and not self.takeover.replace(retired=retired):
             return
         self._resolve_doubt()
-        if self.takeover.sweep():
+        if self.takeover.swept or self.takeover.sweep():
             self.source.restore()
             self._begin_anew()
 

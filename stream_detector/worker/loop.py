@@ -25,7 +25,7 @@ from stream_detector.worker.source import Source
 from stream_detector.worker.starting import await_topics, written
 from stream_detector.worker.summary import Observer, RunSummary
 from stream_detector.worker.until_end import UntilEnd
-from stream_detector.worker.watch import Watch
+from stream_detector.worker.watch import TopicWatch
 
 __all__ = ["run"]
 
@@ -51,7 +51,7 @@ def run(
     stop, health, refusals = stop or Event(), health or Health(), Refusals()
     source = model_source or published(config, refusals)
     try:
-        with Watch(config, written(config), health) as watch, frozen_gc(), short_switch_interval():
+        with TopicWatch(config, written(config), health) as watch, frozen_gc(), short_switch_interval():
             if not await_topics(config, health, stop) or (model := await_model(source, config, stop, health)) is None:
                 return RunSummary()
             worker = Worker(config, model, observer, watch, refusals, follows=model_source is None)
@@ -68,7 +68,7 @@ class Worker:
         config: Config,
         model: DetectorModel,
         observer: Observer | None,
-        watch: Watch,
+        watch: TopicWatch,
         refusals: Refusals,
         *,
         follows: bool,

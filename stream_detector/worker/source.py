@@ -112,7 +112,7 @@ class Source:
         until = time.monotonic() + RESTORING
         try:
             self._look_up([owned for owned in restoring if owned.start_is_stale])
-            if self.starts.anew:
+            if self.starts.created_anew:
                 return
             for owned in restoring:
                 subject = "topic {!r}, partition {}".format(*owned.name)
@@ -139,7 +139,7 @@ class Source:
 
     def take_created_anew(self) -> list[TopicPartition]:
         """The owned partitions of topics that turned out to be created anew since the last call."""
-        anew = self.starts.take_anew()
+        anew, self.starts.created_anew = self.starts.created_anew, set()
         return [name for name in self.assignment.owned if name[0] in anew]
 
     @exclusive

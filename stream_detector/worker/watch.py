@@ -19,7 +19,7 @@ from stream_detector.kafka.group import Releases
 from stream_detector.kafka.topic_descriptions import Described, described, fault, ids, is_silent, partitions
 from stream_detector.runtime.release import release
 
-__all__ = ["Watch"]
+__all__ = ["TopicWatch"]
 
 PAUSE = 2.0  # seconds between two looks
 TIMEOUT = 3.0  # seconds for an answer
@@ -29,7 +29,7 @@ MIXED = "the last bits of a score may differ between releases under one model ve
 log = structlog.get_logger(__name__)
 
 
-class Watch:
+class TopicWatch:
     """Tells `health` about the broker, the telemetry topics, those `written`, and the group; a context manager with a thread."""
 
     def __init__(self, config: Config, written: tuple[str, ...], health: Health) -> None:

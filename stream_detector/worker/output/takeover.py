@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from stream_detector.worker.output.states import State
 from stream_detector.worker.output.transaction import Transaction
 from stream_detector.worker.output.transactional_output import TransactionalOutput
 from stream_detector.worker.source import Source
@@ -11,7 +10,7 @@ __all__ = ["Takeover"]
 
 
 class Takeover:
-    """Replaces a worker's producers; `made` counts them.
+    """Replaces a worker's producers; `made` counts them, `swept` says whether nothing is left of those before the last one.
 
     Partitions whose state is in doubt are rewound, to be restored. `failed` is called where a step does not
     succeed, which is then to be tried again. `topics` are those that the worker writes to.
@@ -28,19 +27,16 @@ class Takeover:
         self.made = 0
         self._transaction, self._output, self._source = transaction, output, source
         self._topics, self._failed = topics, failed
-        self._swept = False
+        self.swept = False
 
-    def replace(self) -> bool:
-        """Makes another producer for one in doubt, or one to be retired; whether there is a producer then.
+    def replace(self, *, retired: bool) -> bool:
+        """Makes another producer for one in doubt; whether there is a producer then.
 
-        A producer that retires leaves nothing in doubt, so partitions stay as they are.
+        A producer that `retired` leaves nothing in doubt, so partitions stay as they are.
         """
-        retired = self._transaction.retire()
-        if self._transaction.state is not State.DOUBTFUL:
-            return True
         if not retired:
             self._source.rewind([owned.name for owned in self._source.assignment.reading])
-        self._swept = False
+        self.swept = False
         if self._transaction.take_over():
             self.made += 1
             return True
@@ -50,14 +46,14 @@ class Takeover:
     def sweep(self) -> bool:
         """Ends what producers before this one left open, once by each producer; whether that is done."""
         owned = self._source.assignment.owned
-        if not self._swept and owned:
+        if not self.swept and owned:
             self._output.written = self._topics
-            self._swept = self._transaction.sweep(
+            self.swept = self._transaction.sweep(
                 self._topics, {owned[0]: 0}, self._source.membership, self._output.on_swept
             )
-            if not self._swept:
+            if not self.swept:
                 self._give_up()
-        return self._swept
+        return self.swept
 
     def _give_up(self) -> None:
         self._source.rewind([owned.name for owned in self._source.assignment.reading])

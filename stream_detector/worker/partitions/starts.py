@@ -41,13 +41,14 @@ class Start:
 class Starts:
     """Looks starts up, for many partitions at once; counts what was lost, and topics that were created anew.
 
-    `ids` are the ids of topics as they were seen last, always in the same dictionary.
+    `ids` are the ids of topics as they were seen last, always in the same dictionary. `created_anew` are topics that
+    turned out to be created anew, until the caller has dealt with them.
     """
 
     def __init__(self, config: Config, consumer: Consumer) -> None:
         self.ids: dict[str, str] = {}
         self.offsets_lost = self.recreated = 0
-        self._anew: set[str] = set()
+        self.created_anew: set[str] = set()
         self._config = config
         self._consumer = consumer
         self._admin = admin(config.kafka)
@@ -89,19 +90,9 @@ class Starts:
             before = self.ids.get(topic, identity)
             if before != identity:
                 self.recreated += 1
-                self._anew.add(topic)
+                self.created_anew.add(topic)
                 log.error("topic was created anew under the same name", topic=topic, id_before=before, id=identity)
         self.ids.update(found)
-
-    @property
-    def anew(self) -> bool:
-        """Whether a topic was created anew since the last call of `take_anew`."""
-        return bool(self._anew)
-
-    def take_anew(self) -> set[str]:
-        """The topics that were created anew since the last call."""
-        anew, self._anew = self._anew, set()
-        return anew
 
     def _start(self, place: TopicPartition, held: TopicPartitionOffset | None, reach: topics.Watermarks) -> Start:
         low, high = reach
