@@ -116,7 +116,7 @@ def test_mixed_releases_are_told_once_as_they_come_and_go(config, monkeypatch):
     monkeypatch.setattr(watch, "PAUSE", 0.1)
     monkeypatch.setattr(watch, "RELEASES_PAUSE", 0.1)
     health, metadata = Health(), f"release={OTHER} topic_id=x"
-    with capture_logs() as lines, watch.Watch(config, (), health) as looking:
+    with capture_logs() as lines, watch.TopicWatch(config, (), health) as looking:
         until(lambda: looking.ids, "it has seen the topics")
         for at in range(1, 60):
             commit(config, metadata, at)
