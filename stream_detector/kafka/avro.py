@@ -13,7 +13,8 @@ from stream_detector.errors import ConfigError, SchemaRegistryError
 from stream_detector.features import Rejection
 from stream_detector.foreign import without_credentials
 from stream_detector.records.avro_claims import AvroClaims
-from stream_detector.records.documents import Document, too_deep, unfit
+from stream_detector.records.documents import Document
+from stream_detector.records.unusable import too_deep, unfit
 
 __all__ = ["AvroReader"]
 

@@ -8,8 +8,15 @@ from stream_detector.foreign import printable
 from stream_detector.records.alerts import Alert, Contribution, alert_from_json
 from stream_detector.records.dead_letters import CONNECT, DeadLetter
 from stream_detector.records.decoding import Decoded, Decoder
-from stream_detector.records.documents import Document, Parse, Rows, TooMuchAtOnce, telemetry_to_json, value_at
-from stream_detector.records.identity import identity
+from stream_detector.records.documents import (
+    Document,
+    Parse,
+    Rows,
+    TooMuchAtOnce,
+    identity,
+    telemetry_to_json,
+    value_at,
+)
 from stream_detector.records.message import Arrivals, Header, Message, TopicPartition, raw, values_of
 
 __all__ = [

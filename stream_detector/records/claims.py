@@ -16,7 +16,7 @@ from flatbuffers.table import Table
 from numpy.typing import NDArray
 from pyarrow import compute, ipc
 
-from stream_detector.records.identity import UTF8_BYTES
+from stream_detector.records.documents import UTF8_BYTES
 
 __all__ = ["Claims", "claims", "longest", "viewed"]
 

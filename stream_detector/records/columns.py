@@ -18,8 +18,9 @@ from stream_detector.absence import telling
 from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Encoded, Feature, FeatureSchema, Kind, Rejection
 from stream_detector.records.claims import Claims, claims, longest, viewed
-from stream_detector.records.documents import Document, Rows, TooMuchAtOnce, unfit
+from stream_detector.records.documents import Document, Rows, TooMuchAtOnce
 from stream_detector.records.row_identity import IdentityColumns, is_text, row_documents, shortened
+from stream_detector.records.unusable import unfit
 from stream_detector.tables.arrow import rows_of
 from stream_detector.values import number
 

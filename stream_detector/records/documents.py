@@ -1,12 +1,17 @@
-"""Records that are objects: JSON parsed a batch at once, and what every object is asked for.
+"""Records that are objects: their features, id, entity and event time, whatever types their writers gave them.
 
-An object that cannot be used is no exception but a `Rejection`.
+An object that cannot be used is no exception but a `Rejection`. Times are epoch numbers of any unit, RFC 3339,
+or a library's own types.
 """
 
-import secrets
+import codecs
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Literal, overload
+from uuid import UUID
 
 import orjson
 
@@ -15,43 +20,51 @@ from stream_detector.config import RecordConfig
 from stream_detector.features import Rejection
 
 __all__ = [
+    "UTF8_BYTES",
     "Document",
     "OnDemand",
     "Parse",
     "Rows",
     "TooMuchAtOnce",
     "category",
-    "parse_json",
+    "event_time",
+    "guessed",
+    "guessed_unit",
+    "identity",
     "read",
     "telemetry_to_json",
-    "too_deep",
-    "unfit",
+    "time_remarks",
     "value_at",
 ]
 
 Document = dict[str, Any]
 Parse = Callable[[Sequence[bytes | None], RecordConfig], Sequence[Document | Rejection]]
-"""Record values to objects, each on its own; an unusable one to its reason."""
+"""Parses record values to objects, each on its own; an unusable one to its reason."""
 
 DEFAULT = RecordConfig()
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-WIRE_FORMAT = 5  # bytes before a framed record: 0, and the id of a schema
-SIGNATURES = {
-    b"\x1f\x8b": "gzip: compress by the producer's compression.type, not by hand",
-    b"\x28\xb5\x2f\xfd": "zstd: compress by the producer's compression.type, not by hand",
-    b"\x04\x22\x4d\x18": "lz4: compress by the producer's compression.type, not by hand",
-    b"\x82SNAPPY": "snappy: compress by the producer's compression.type, not by hand",
-    b"BZh": "bzip2: compress by the producer's compression.type, not by hand",
-    b"\xfd7zXZ\x00": "xz: compress by the producer's compression.type, not by hand",
-    b"PK\x03\x04": "a zip file: compress by the producer's compression.type, not by hand",
-    b"\xff\xff\xff\xff": "an Arrow IPC stream: set record.format: arrow",
-    b"\xff\xfe": "UTF-16 or UTF-32: write UTF-8",
-    b"\xfe\xff": "UTF-16: write UTF-8",
-    b"{\0": "UTF-16 or UTF-32: write UTF-8",
-    b"\0{": "UTF-16: write UTF-8",
-    b"\0\0\0{": "UTF-32: write UTF-8",
-    b"\0\0\xfe\xff": "UTF-32: write UTF-8",
-}
+UTF8_BYTES = 4  # of a character, at most
+UUID_BYTES = 16
+
+Unit = Literal["s", "ms", "us", "ns"]
+
+UNITS: dict[Unit, str] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+BY_DIGITS: dict[int, Unit] = {10: "s", 13: "ms", 16: "us", 19: "ns"}
+"""The unit of a number by its count of digits, from 2001 to 2286. Other lengths are left alone: 12 and 14 digits
+are dates without separators, 18 the ticks of .NET."""
+MOST = 10**22  # nanoseconds of a year beyond 9999
+LONGEST = 64  # characters, of a time in text
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+DATE_ONLY = 8  # digits, as in 20260131
+RFC_3339 = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d-?\d)"
+    r"(?:[T ](?P<time>\d\d(?::?\d\d(?::?\d\d(?:[.,]\d+)?)?)?) ?(?P<zone>Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?",
+    re.ASCII,
+)
+"""In capitals; also what ISO 8601 allows beyond it: dates alone, digits without separators, weeks, no zone."""
+LEAP_SECOND = re.compile(r"(\d\d:?\d\d:?)60")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,24 +139,80 @@ def _read_plain(documents: Sequence[Any], path: str) -> Rows | None:
     return Rows(list(range(len(features))), list(documents), features, {})
 
 
-def parse_json(values: Sequence[bytes | None], config: RecordConfig) -> Sequence[Document | Rejection]:
-    """JSON objects. The whole batch is parsed by one call; only when that fails is it parsed one by one."""
-    return _parse_together(values, config) or [_parse_alone(value, config) for value in values]
+def _features_of(document: Document, path: str) -> Document | Rejection:
+    features = value_at(document, path) if path else document
+    if features is None:
+        return Rejection("no-features", f"the record has no {path!r}")
+    if not isinstance(features, dict):
+        return Rejection("no-features", f"{path!r} is {type(features).__name__}, expected an object")
+    return features
 
 
-def unfit(value: bytes | None, config: RecordConfig) -> Rejection | None:
-    """The reason why a value is not even parsed, in any format; None when it is parsed."""
-    if value is None:
-        return Rejection("tombstone", "the record has no value")
-    if len(value) > config.max_bytes:
-        return Rejection("too-large", f"the record has {len(value):,} bytes, limit {config.max_bytes:,}")
-    return None
+def value_at(document: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; a key that itself holds dots is found too."""
+    if not path or path in document:
+        return document.get(path)
+    value: Any = document
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def category(document: Document, name: str, config: RecordConfig) -> str | None:
     """The text of a document's feature, made safe to show; None where it has none."""
     features = value_at(document, config.features_path) if config.features_path else document
     return foreign.category(features.get(name)) if isinstance(features, dict) else None
+
+
+def identity(document: Document, config: RecordConfig) -> tuple[str | None, str | None, str | None]:
+    """Event id, entity and event time (RFC 3339, UTC) of a document; None where absent or unusable.
+
+    Text beyond `record.max_string` characters is cut. Bytes are the text that they hold, a UUID, or hexadecimal.
+    """
+    return (
+        _text(value_at(document, config.id_path), config.max_string),
+        _text(value_at(document, config.entity_path), config.max_string),
+        event_time(value_at(document, config.time_path), config.time_unit),
+    )
+
+
+def _text(value: object, limit: int) -> str | None:
+    if isinstance(value, bytes):
+        return _of_bytes(value, limit)
+    if isinstance(value, date):  # a datetime, too
+        return event_time(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal | UUID):
+        return None
+    return str(value)[:limit]
+
+
+def _of_bytes(value: bytes, limit: int) -> str:
+    most = UTF8_BYTES * limit
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(value[:most], final=len(value) <= most)
+    except UnicodeDecodeError:
+        text = "\0"
+    if text.isprintable():
+        return text[:limit]
+    return (str(UUID(bytes=value)) if len(value) == UUID_BYTES else value.hex())[:limit]
+
+
+def guessed_unit(document: Document, config: RecordConfig) -> Unit | None:
+    """The unit that is guessed of a document's time; None where it is set, or the time is no number."""
+    return guessed(value_at(document, config.time_path)) if config.time_path and config.time_unit == "auto" else None
+
+
+def time_remarks(documents: Iterable[Document], config: RecordConfig) -> list[str]:
+    """Lines that tell a person which units are guessed, one for each."""
+    examples: dict[Unit, object] = {}
+    for document in documents:
+        if unit := guessed_unit(document, config):
+            examples.setdefault(unit, value_at(document, config.time_path))
+    return [
+        f"times at {config.time_path!r} such as {example} are taken as {UNITS[unit]}, {event_time(example)}; "
+        "record.time_unit sets it"
+        for unit, example in examples.items()
+    ]
 
 
 def telemetry_to_json(
@@ -175,82 +244,77 @@ def _within(document: Document, path: Iterable[str]) -> Document:
     return document
 
 
-def _parse_together(values: Sequence[bytes | None], config: RecordConfig) -> Sequence[Document] | None:
-    """All documents by one parse; None when any value is unusable or needs a closer look.
+def event_time(value: object, unit: Unit | Literal["auto"] = "auto") -> str | None:
+    """A time as RFC 3339 text in UTC, cut to milliseconds; None where the value is no time.
 
-    A random marker stands between the values, so that no value can pass for two, nor a broken
-    one be completed by its neighbour: the markers would not come out where they were put in.
+    Numbers, and digits in text, count from 1970 in `unit`, up to the year 9999. `auto` tells the unit by the
+    number alone (`guessed`). Text is RFC 3339; what names no zone is taken as UTC.
     """
-    deep = config.max_depth
-    for value in values:
-        if value is None or len(value) > config.max_bytes or value.count(b"{") + value.count(b"[") > deep:
+    try:
+        moment = _moment(value, unit)
+        if moment is None:
             return None
-    marker = secrets.token_hex(8)
-    try:
-        parts = orjson.loads(b"[" + f',"{marker}",'.encode().join(values) + b"]")  # type: ignore[arg-type]
-    except orjson.JSONDecodeError:
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).isoformat(timespec="milliseconds")
+    except (ValueError, ArithmeticError):
         return None
-    documents, markers = parts[::2], parts[1::2]
-    whole = len(parts) == 2 * len(values) - 1 and all(part == marker for part in markers)
-    return documents if whole and set(map(type, documents)) == {dict} else None
 
 
-def _parse_alone(value: bytes | None, config: RecordConfig) -> Document | Rejection:
-    if reason := unfit(value, config):
-        return reason
-    text = (value or b"").removeprefix(BYTE_ORDER_MARK)
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        found = _looks_like(text)
-        return Rejection("undecodable", f"not JSON; looks like {found}" if found else f"not JSON: {error}")
-    if not isinstance(document, dict):
-        return Rejection("not-an-object", f"the record is a JSON {type(document).__name__}, expected an object")
-    return too_deep(document, config) or document
+def guessed(value: object) -> Unit | None:
+    """The unit that `auto` takes a number, or digits in text, to be in; None where it is no time."""
+    number = _number(value)
+    if number is None or not _is_epoch(number) or _is_date(value):
+        return None
+    return BY_DIGITS.get(len(str(int(number))))
 
 
-def _looks_like(value: bytes) -> str | None:
-    """Says what a value that is not JSON looks like, and what to do; None where its first bytes tell nothing."""
-    for signature, what in SIGNATURES.items():
-        if value.startswith(signature):
-            return what
-    if value[:1] == b"\0" and len(value) > WIRE_FORMAT:
-        schema = int.from_bytes(value[1:WIRE_FORMAT])
-        return (
-            f"Confluent's wire format (schema id {schema}): set record.format: avro, or use a JSON serializer "
-            "without schema id"
-        )
+def _moment(value: object, unit: Unit | Literal["auto"]) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime.combine(value, time())
+    number = _number(value)
+    if number is not None and not (unit == "auto" and _is_date(value)):
+        known = guessed(value) if unit == "auto" else unit
+        return _counted(number, known) if known and _is_epoch(number) else None
+    return _read(value) if isinstance(value, str) and len(value) <= LONGEST else None
+
+
+def _number(value: object) -> int | float | Decimal | None:
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return None if isinstance(value, Decimal) and value.is_nan() else value  # of no Decimal NaN can order be asked
+    if isinstance(value, str) and len(value) <= LONGEST and NUMBER.fullmatch(value.strip()):
+        return Decimal(value.strip())
     return None
 
 
-def too_deep(document: Document, config: RecordConfig) -> Rejection | None:
-    """The reason when objects and arrays nest deeper than `record.max_depth`; None when they do not."""
-    if _deeper(document, config.max_depth):
-        return Rejection("too-deep", f"objects and arrays nest deeper than {config.max_depth}")
-    return None
+def _is_date(value: object) -> bool:
+    return isinstance(value, str) and len(value.strip()) == DATE_ONLY
 
 
-def _deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_deeper(part, levels - 1) for part in inner)
+def _is_epoch(number: float | Decimal) -> bool:
+    return 0 <= number < MOST
 
 
-def _features_of(document: Document, path: str) -> Document | Rejection:
-    features = value_at(document, path) if path else document
-    if features is None:
-        return Rejection("no-features", f"the record has no {path!r}")
-    if not isinstance(features, dict):
-        return Rejection("no-features", f"{path!r} is {type(features).__name__}, expected an object")
-    return features
+def _counted(number: float | Decimal, unit: Unit) -> datetime:
+    """Exact numbers are cut to microseconds; a double is rounded, as it lies beside what was written."""
+    if isinstance(number, float):
+        return EPOCH + timedelta(microseconds=round(number * 10**6 / PER_SECOND[unit]))
+    return EPOCH + timedelta(microseconds=int(number * 10**6 // PER_SECOND[unit]))
 
 
-def value_at(document: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; a key that itself holds dots is found too."""
-    if not path or path in document:
-        return document.get(path)
-    value: Any = document
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+def _read(text: str) -> datetime | None:
+    found = RFC_3339.fullmatch(text.strip().upper())
+    if not found:
+        return None
+    if not found["time"]:
+        return datetime.fromisoformat(found["date"])
+    second = LEAP_SECOND.match(found["time"])
+    clock = LEAP_SECOND.sub(r"\g<1>59", found["time"], count=1) if second else found["time"]
+    moment = datetime.fromisoformat(f"{found['date']}T{clock}{found['zone'] or 'Z'}").astimezone(UTC)
+    return _after_leap(moment) if second else moment
+
+
+def _after_leap(moment: datetime) -> datetime | None:
+    """The first second of the next month, as clocks without leap seconds have it; there are none elsewhere."""
+    after = moment + timedelta(seconds=1)
+    return after if (after.day, after.hour, after.minute, after.second) == (1, 0, 0, 0) else None

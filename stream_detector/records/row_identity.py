@@ -11,8 +11,7 @@ from uuid import UUID
 import pyarrow as pa
 from pyarrow import compute
 
-from stream_detector.records.documents import Document, OnDemand
-from stream_detector.records.identity import UTF8_BYTES
+from stream_detector.records.documents import UTF8_BYTES, Document, OnDemand
 
 __all__ = ["IdentityColumns", "is_binary", "is_text", "row_documents", "shortened"]
 

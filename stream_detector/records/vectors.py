@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stream_detector.config import RecordConfig
 from stream_detector.features import FeatureSchema, Rejection
-from stream_detector.records.documents import unfit
+from stream_detector.records.unusable import unfit
 
 __all__ = ["decode_vectors"]
 

@@ -19,7 +19,7 @@ from stream_detector.kafka import recent
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
 from stream_detector.records import Message, raw
-from stream_detector.records.identity import time_remarks
+from stream_detector.records.documents import time_remarks
 from stream_detector.retraining.telemetry_window import TelemetryReader
 from stream_detector.tables.reading import Table, open_table
 from stream_detector.tables.records import categories, features_of, is_flat, label_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.records.identity import event_time, guessed
+from stream_detector.records.documents import event_time, guessed
 
 NEW_YEAR = "2026-01-01T00:00:00.000+00:00"
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
