@@ -20,11 +20,22 @@ if TYPE_CHECKING:
     MakeConfig = Callable[..., Config]
 
 
+RESTING = {"metadata.max.idle.interval.ms": 5_000}
+"""A broker that nobody asks anything writes a mark every so many milliseconds; ten times as often is its default."""
+
+
 @pytest.fixture(autouse=True)
 def fresh_logs() -> "Iterator[None]":
     """Logs that a test has pointed at a stream of its own do not outlive it."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings whose pictures nobody looks at draw none: that takes longer than a small training."""
+    for place in ("plots", "study", "html_report"):
+        monkeypatch.setattr(f"stream_detector.tracking.{place}.save_plots", lambda run: None)
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def broker(request: pytest.FixtureRequest) -> "Iterator[GivenBroker | EmbeddedBr
     request.getfixturevalue("quick_java")
     from stream_detector.kafka.embedded import EmbeddedBroker
 
-    with EmbeddedBroker() as embedded:
+    with EmbeddedBroker(properties=RESTING) as embedded:
         yield embedded
 
 

@@ -249,8 +249,10 @@ def test_files_with_hostile_names_are_named_escaped(said, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_fits_scores_and_reports_under_hostile_names_succeed_escaped(said, tmp_path, monkeypatch, name):
+def test_fits_scores_and_reports_under_hostile_names_succeed_escaped(said, tmp_path, monkeypatch, request, name):
     """A table with hostile columns, in a hostile folder, to a hostile model: every file is where it was asked for."""
+    if name != FOLDERS[0]:  # the pictures show the columns, which are always the same
+        request.getfixturevalue("no_pictures")
     folder = tmp_path / name
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -33,7 +33,7 @@ def quiet(*_):
 
 
 @pytest.fixture
-def make_own(make_config, tmp_path):
+def make_own(make_config, tmp_path, no_pictures):
     """`make_own(least_records=300)`: a configuration with quick fits, a lenient gate and runs of its own."""
 
     def make(gate=None, steps=100, **retrain):
@@ -416,6 +416,7 @@ def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path):
             assert pointer.version in text
             assert "somebody" in text.splitlines()[-1]
     results = [json.loads((run / "report.json").read_text())["result"] for run in config.retrain.runs.iterdir()]
+    assert all(any((run / "plots").iterdir()) for run in config.retrain.runs.iterdir())
     assert sum(result == "published" for result in results) == 1
 
 

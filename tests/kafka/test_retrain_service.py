@@ -23,7 +23,7 @@ from stream_detector.retraining.triggers import Triggers
 
 
 @pytest.fixture
-def make_own(make_config, tmp_path):
+def make_own(make_config, tmp_path, no_pictures):
     """A configuration with quick fits, a lenient gate and runs of its own."""
 
     def make(gate=None, model=None, record=None, **retrain):
