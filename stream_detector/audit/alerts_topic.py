@@ -1,4 +1,4 @@
-"""The alerts topic, read back: one alert by its id, or all that there are."""
+"""Reads the alerts topic back: one alert by its id, or all that there are."""
 
 import re
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ STEP = 10_000  # offsets read at once, backwards: the alert that is asked for is
 
 
 def find(config: Config, alert_id: str) -> Alert:
-    """The newest alert of that id, searched from the topic's end backwards.
+    """Finds the newest alert of that id, searching backwards from the topic's end.
 
-    Raises `ConfigError` when it can be no id, `NotRetainedError` when the topic holds no such alert.
+    Raises `ConfigError` when no alert can have that id, `NotRetainedError` when the topic holds no such alert.
     """
     _require_id(alert_id)
     topic = config.topics.alerts
@@ -35,7 +35,7 @@ def find(config: Config, alert_id: str) -> Alert:
 
 
 def everything(config: Config) -> Iterator[Alert]:
-    """Every alert that the topic retains, partition by partition; what is none is passed over."""
+    """Yields every alert that the topic retains, partition by partition; other messages are skipped."""
     topic = config.topics.alerts
     for (_, partition), reach in topics.watermarks(config.kafka, [topic]).items():
         for batch in reads.read(config.kafka, topic, partition, reach.low, reach.high):
@@ -51,7 +51,7 @@ def _require_id(text: str) -> None:
 
 
 def _names(message: Message, alert_id: str) -> bool:
-    """Whether the id stands in it at all; parsing every alert would take ten times longer."""
+    """Tells whether the id stands in a message at all; parsing every alert would take ten times longer."""
     return alert_id.encode() in (raw(message.value()) or b"")
 
 

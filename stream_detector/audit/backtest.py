@@ -1,4 +1,4 @@
-"""What a model would have made of the records of a time span, without touching any offset."""
+"""Judges the records of a time span by a model that may not have served then; no offset is touched."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,9 +26,9 @@ Span = tuple[int, int]
 
 @dataclass(slots=True)
 class Backtest:
-    """What came of a backtest: the alerts it raised, held against those on the alerts topic.
+    """Compares the alerts that a backtest raised with those on the alerts topic.
 
-    Both map a record's place to its score and threshold, nines.
+    `raised` and `recorded` map a record's position to its score and threshold, nines.
     """
 
     records: int = 0
@@ -38,26 +38,26 @@ class Backtest:
 
     @property
     def rate(self) -> float:
-        """Alerts a record; 0 without records."""
+        """Gives the alerts a record; 0 without records."""
         return len(self.raised) / max(self.records, 1)
 
     @property
     def recorded_rate(self) -> float:
-        """Alerts on the alerts topic a record; 0 without records."""
+        """Gives the alerts on the alerts topic a record; 0 without records."""
         return len(self.recorded) / max(self.records, 1)
 
     @property
     def added(self) -> list[RecordPosition]:
-        """Records that only the backtest flags."""
+        """Lists the records that only the backtest flags."""
         return sorted(self.raised.keys() - self.recorded.keys())
 
     @property
     def lost(self) -> list[RecordPosition]:
-        """Records with an alert on the topic that the backtest does not flag."""
+        """Lists the records with an alert on the topic that the backtest does not flag."""
         return sorted(self.recorded.keys() - self.raised.keys())
 
     def take(self, outcome: Outcome) -> None:
-        """Adds what came of a batch."""
+        """Adds the outcome of a batch."""
         self.records += outcome.normal + len(outcome.alerts) + len(outcome.dead_letters)
         self.dead_lettered += len(outcome.dead_letters)
         for alert in outcome.alerts:
@@ -92,7 +92,7 @@ def backtest(config: Config, model: DetectorModel, begin_ms: int, end_ms: int | 
 
 
 def spans(config: Config, begin_ms: int, end_ms: int | None) -> dict[TopicPartition, Span]:
-    """The offsets of every telemetry partition whose records bear timestamps in that time."""
+    """Finds the offsets of every telemetry partition whose records bear timestamps in that time."""
     kafka, names = config.kafka, config.topics.telemetry
     starts = topics.offsets_at(kafka, names, begin_ms)
     ends = topics.end_offsets(kafka, names) if end_ms is None else topics.offsets_at(kafka, names, end_ms)
@@ -100,7 +100,7 @@ def spans(config: Config, begin_ms: int, end_ms: int | None) -> dict[TopicPartit
 
 
 def judged(config: Config, judge: Judge, start: RecordPosition, end: int) -> Iterator[tuple[Outcome, int]]:
-    """The outcomes of a partition's records from `start` to before `end`, each with the offset after it.
+    """Yields the outcomes of a partition's records from `start` to before `end`, each with the offset after it.
 
     The first threshold is rebuilt from the records before `start`.
     """

@@ -1,4 +1,4 @@
-"""A judgement made again, held against the one on record; pure, no I/O."""
+"""Compares a judgement made again with the one on record; pure, no I/O."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -16,7 +16,7 @@ THRESHOLD = {"disposition", "threshold", "threshold_state", "severity"}
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one model says of one record: `account` reads like an alert, whether or not it is one.
+    """Holds what one model says of one record: `account` reads like an alert, whether or not it is one.
 
     A record that is normal has severity `none`; one that cannot be used has a dead letter instead.
     `history` counts the scores that its threshold was made of, `whole` says whether the log still
@@ -30,7 +30,7 @@ class Judgement:
 
     @property
     def disposition(self) -> str:
-        """`flagged`, `normal` or `dead-lettered`."""
+        """Says `flagged`, `normal` or `dead-lettered`."""
         if isinstance(self.account, DeadLetter):
             return "dead-lettered"
         return "flagged" if self.flagged else "normal"
@@ -38,7 +38,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field of an alert that came out otherwise: what is on record, and what it is now."""
+    """Holds one field of an alert that came out otherwise: what is on record, and what it is now."""
 
     field: str
     recorded: Any
@@ -46,14 +46,14 @@ class Difference:
 
     @property
     def of_threshold(self) -> bool:
-        """Whether a threshold made of fewer scores explains it."""
+        """Tells whether a threshold made of fewer scores explains the difference."""
         return self.field in THRESHOLD
 
 
 def differences(recorded: Alert, repeated: Judgement) -> list[Difference]:
-    """Every field in which the repeated judgement is not what the alert says; empty when they match.
+    """Lists every field in which the repeated judgement is not what the alert says; empty when they match.
 
-    Times of detection are bound to differ, and are left out.
+    Times of detection always differ, and are left out.
     """
     found = [Difference("disposition", "flagged", repeated.disposition)] if not repeated.flagged else []
     account = repeated.account

@@ -1,4 +1,4 @@
-"""Verdicts on Kafka: a compacted topic, the latest one on each alert by its id.
+"""Keeps verdicts on Kafka: a compacted topic, the latest one on each alert by its id.
 
 Retraining keeps records called an anomaly out of its data, the gate asks a candidate to detect
 them, and the share of alerts that were right is the precision.
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 def give(config: Config, alert_id: str, verdict: Verdict, note: str, who: str) -> Feedback:
     """Records a verdict on an alert that is there; it replaces an earlier one.
 
-    Raises `ConfigError` for what is no alert id, `NotRetainedError` when the alerts topic holds no
+    Raises `ConfigError` for a text that is no alert id, `NotRetainedError` when the alerts topic holds no
     such alert, and a `KafkaError` when the verdict was not acknowledged.
     """
     topics.require(config.kafka, [config.topics.feedback])
@@ -39,9 +39,9 @@ def give(config: Config, alert_id: str, verdict: Verdict, note: str, who: str) -
 
 
 def latest(config: Config) -> dict[str, Feedback]:
-    """The latest verdict on each alert, by alert id; raises `TopicMissingError` without the topic.
+    """Reads the latest verdict on each alert, by alert id; raises `TopicMissingError` without the topic.
 
-    A record without a value withdraws a verdict; one that cannot be read is logged and passed over.
+    A record without a value withdraws a verdict; one that cannot be read is logged and skipped.
     """
     topic = config.topics.feedback
     found: dict[str, Feedback] = {}

@@ -1,4 +1,4 @@
-"""Judgements made again from the log: any record, under any model that is on the models topic."""
+"""Judges records of the log again, under any model that is on the models topic."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -24,7 +24,7 @@ NORMAL = "none"  # severity of a record that is not flagged
 
 
 class RecordPosition(NamedTuple):
-    """Where a record is; `row` in a message of many, otherwise None."""
+    """Says where a record is; `row` in a message of many, otherwise None."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class RecordPosition(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """An alert, the judgement made again, and in what they differ (nothing: a match)."""
+    """Holds an alert, the judgement made again, and in what they differ (nothing: a match)."""
 
     alert: Alert
     judgement: Judgement
@@ -60,7 +60,7 @@ def replay(config: Config, alert_id: str) -> Replay:
 
 
 def judgement(config: Config, model: DetectorModel, place: RecordPosition) -> Judgement:
-    """What `model` says of one record, with the threshold that it met or would have met.
+    """Has `model` judge one record, with the threshold that it met or would have met.
 
     Raises `NotRetainedError` when the record is not there.
     """
@@ -86,18 +86,18 @@ def judgement(config: Config, model: DetectorModel, place: RecordPosition) -> Ju
 
 
 def threshold_at(config: Config, judge: Judge, place: RecordPosition) -> RollingThreshold:
-    """The threshold that the record at `place` meets under the judge's model, rebuilt from the log."""
+    """Rebuilds from the log the threshold that the record at `place` meets under the judge's model."""
     chunks = reads.backwards(config.kafka, place.topic, place.partition, place.offset, judge.lookback)
     return rebuild_threshold(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
 
 
 def load(config: Config, version: str) -> DetectorModel:
-    """The model of a whole version; raises `ModelNotFoundError` when it is not published (any more)."""
+    """Loads the model of a whole version; raises `ModelNotFoundError` when it is not published (any more)."""
     return DetectorModel.from_bytes(store.fetch(config, version), config.worker.device)
 
 
 def model_in_force(config: Config, place: RecordPosition) -> tuple[str, str]:
-    """The version that judged the record at `place`, and how that is known.
+    """Finds the version that judged the record at `place`, and says how that is known.
 
     Alerts name their models, so its own does, or those before and after it in the partition when
     they agree; failing these it is the current one. Raises `NotRetainedError` when there is none.
@@ -134,7 +134,7 @@ def _begins(config: Config, place: RecordPosition) -> int:
 
 
 def _account(judge: Judge, message: Message, place: RecordPosition) -> Alert:
-    """The record as an alert tells it, whatever its threshold. Raises `NotRetainedError` for a row that is not there."""
+    """Describes the record as an alert does, whatever its threshold. Raises `NotRetainedError` for a row that is not there."""
     rows = judge.account(message)
     if (place.row or 0) >= len(rows):
         raise NotRetainedError(f"{place}: its message holds {len(rows):,} records, numbered from 0")

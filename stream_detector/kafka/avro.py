@@ -1,4 +1,4 @@
-"""Avro records, framed and registered as Confluent's Schema Registry has it; by confluent-kafka's own deserializer."""
+"""Reads Avro records, framed and registered as Confluent's Schema Registry does it, by confluent-kafka's deserializer."""
 
 import sys
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class AvroReader:
         self._deserialize = _Careful(client or _client(config), config)
 
     def __call__(self, values: Sequence[bytes | None], config: RecordConfig) -> list[Document | Rejection]:
-        """Objects, or why a value is none. Raises `SchemaRegistryError` when the registry does not answer."""
+        """Gives an object for each value, or says why it holds none. Raises `SchemaRegistryError` when the registry does not answer."""
         return [unfit(value, config) or self._parse(value, config) for value in values]
 
     def _parse(self, value: bytes | None, config: RecordConfig) -> Document | Rejection:
@@ -63,7 +63,7 @@ class AvroReader:
 
 
 def _unframed(value: bytes) -> str | None:
-    """What is wrong with a value that names no schema; None where one is named."""
+    """Says what is wrong with a value that names no schema; None where one is named."""
     if len(value) > FRAMES.get(value[:1], sys.maxsize):
         return None
     if value.lstrip()[:1] == b"{":
@@ -96,7 +96,7 @@ class _Careful(AvroDeserializer):
 
 
 class _Refused(Exception):  # noqa: N818 - not an error but a way out of a value
-    """Carries the reason."""
+    """Carries the reason out of the deserializer."""
 
 
 def _client(config: RecordConfig) -> SchemaRegistryClient:

@@ -1,4 +1,4 @@
-"""Kafka clients, ready-made: everything that is set on librdkafka stands here, with its reason.
+"""Makes the Kafka clients: every property that is set on librdkafka stands here, with its reason.
 
 One client, one purpose: `admin`, `plain_producer` (outside transactions), `reader` (bounded reads
 that commit nothing), `registrar` (who moves the model pointer), and the worker's pair,
@@ -58,14 +58,14 @@ LIBRDKAFKA.addHandler(logging.NullHandler())  # nothing on a bare stderr; a conf
 
 
 class Batching(NamedTuple):
-    """How many bytes and messages a producer puts into one batch, at most."""
+    """Limits how many bytes and messages a producer puts into one batch."""
 
     bytes: int = BATCH_BYTES
     messages: int = 10_000
 
 
 def common(kafka: KafkaConfig) -> Properties:
-    """What every client is given; `kafka.properties` wins over all but the address and the password."""
+    """Gives the properties of every client; `kafka.properties` wins over all but the address and the password."""
     properties: Properties = {
         "client.id": "stream-detector",
         "socket.keepalive.enable": True,
@@ -81,22 +81,22 @@ def common(kafka: KafkaConfig) -> Properties:
 
 
 def slot(kafka: KafkaConfig) -> str:
-    """This worker's name among those running at once."""
+    """Names this worker among those that run at once."""
     return kafka.slot or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def transactional_id(kafka: KafkaConfig) -> str:
-    """The name of this worker's transactions; with the group in it, so that two groups never fence each other."""
+    """Names this worker's transactions; the group is in the name, so that two groups never fence each other."""
     return f"stream-detector.{kafka.group_id}.{slot(kafka)}"
 
 
 def admin(kafka: KafkaConfig) -> AdminClient:
-    """A client for topics, offsets and groups; keep it while its futures are awaited, they end with it."""
+    """Makes a client for topics, offsets and groups; keep it while its futures are awaited, they end with it."""
     return _made(AdminClient, common(kafka))
 
 
 def plain_producer(kafka: KafkaConfig) -> Producer:
-    """A producer outside transactions: idempotent, acknowledged by all in-sync replicas, order kept."""
+    """Makes a producer outside transactions: idempotent, acknowledged by all in-sync replicas, order kept."""
     return _made(
         Producer,
         common(kafka)
@@ -110,7 +110,7 @@ def plain_producer(kafka: KafkaConfig) -> Producer:
 
 
 def reader(kafka: KafkaConfig) -> Consumer:
-    """A consumer for `assign`, never `subscribe`: commits nothing, joins no group, reports each partition's end."""
+    """Makes a consumer for `assign`, never `subscribe`: it commits nothing, joins no group, reports each partition's end."""
     return _made(
         Consumer,
         common(kafka)
@@ -129,13 +129,13 @@ def reader(kafka: KafkaConfig) -> Consumer:
 
 
 def offsets_reader(kafka: KafkaConfig) -> Consumer:
-    """A consumer that asks for the group's committed offsets; it does not join, nor wait for open transactions."""
+    """Makes a consumer that asks for the group's committed offsets; it neither joins nor waits for open transactions."""
     own = {"group.id": kafka.group_id, "enable.auto.commit": False, "isolation.level": "read_uncommitted"}
     return _made(Consumer, common(kafka) | own)
 
 
 def worker_consumer(config: Config, *, on_error: ErrorCallback | None = None) -> Consumer:
-    """The worker's consumer: commits nothing by itself, reads committed records only.
+    """Makes the worker's consumer: it commits nothing by itself, and reads committed records only.
 
     A partition without a valid offset yields an `_AUTO_OFFSET_RESET` error message rather than a
     silent jump; the worker answers it by `worker.start_from` and `worker.on_offsets_lost`.
@@ -171,7 +171,7 @@ def transactional_producer(
     on_stats: StatsCallback | None = None,
     batching: Batching = Batching(),  # noqa: B008 - a value
 ) -> Producer:
-    """The worker's producer, before `init_transactions()`; a later one with the same slot fences it.
+    """Makes the worker's producer, before `init_transactions()`; a later one with the same slot fences it.
 
     `on_stats` gets librdkafka's statistics as JSON text fifty times a second, from `poll`.
     """
@@ -195,15 +195,15 @@ def transactional_producer(
 
 
 def registrar(kafka: KafkaConfig, topic: str) -> Producer:
-    """The producer that moves the model pointer on `topic`, before `init_transactions()`.
+    """Makes the producer that moves the model pointer on `topic`, before `init_transactions()`.
 
-    Its transactional id is the same for all, whatever their slot: the latest fences the others.
+    All have the same transactional id, whatever their slot: the latest fences the others.
     """
     return _made(Producer, common(kafka) | {"transactional.id": f"stream-detector.models.{topic}"})
 
 
 def _made(kind: Callable[[Properties], Client], properties: Properties) -> Client:
-    """A client. Raises `ConfigError` for properties that do not go together, without their values."""
+    """Makes a client. Raises `ConfigError` for properties that do not go together, without their values."""
     try:
         return kind(properties)
     except (KafkaException, TypeError, ValueError) as error:
@@ -224,7 +224,7 @@ def _callbacks(on_error: ErrorCallback | None, on_stats: StatsCallback | None) -
 
 
 def reachable(kafka: KafkaConfig, timeout: float = 5.0) -> bool:
-    """Whether a broker answers within `timeout` seconds."""
+    """Tells whether a broker answers within `timeout` seconds."""
     try:
         require_broker(kafka, timeout)
     except KafkaError:

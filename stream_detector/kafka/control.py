@@ -1,4 +1,4 @@
-"""The control topic, followed as it grows."""
+"""Follows the control topic as it grows."""
 
 import structlog
 from confluent_kafka import Message
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 class ControlWatch:
     """Follows control events without blocking; for one thread, closed after use.
 
-    It begins with what was written at `since_ms` (epoch ms) or later, without it with what comes.
+    It begins with what was written at `since_ms` (epoch ms) or later; without it, with what is written from now on.
     Raises `TopicMissingError` without a control topic.
     """
 
@@ -32,12 +32,12 @@ class ControlWatch:
         self._consumer.assign([TopicPartitionOffset(*place, offset) for place, offset in starts.items()])
 
     def poll(self) -> list[ControlEvent]:
-        """The events since the last call; what is none of ours is logged and passed over."""
+        """Gives the events since the last call; a message that is no control event is logged and skipped."""
         messages = [message for message in self._consumer.consume(MOST, 0.1) if message.error() is None]
         return [event for event in map(_event, messages) if event is not None]
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         self._consumer.close()
 
 

@@ -1,4 +1,4 @@
-"""A real Apache Kafka broker on this machine, for tests, demos and trying things out.
+"""Runs a real Apache Kafka broker on this machine, for tests, demos and trying things out.
 
 KRaft combined mode on loopback ports, its data in a temporary directory that `stop` removes. Not
 for production: one replica, and no security.
@@ -43,7 +43,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class EmbeddedBroker:
-    """A Kafka broker as a child process; a context manager.
+    """Runs a Kafka broker as a child process; a context manager.
 
     `port` 0 takes a free one. `properties` are added to server.properties and win; brokers with the same
     `cluster_id` can be made a cluster by them. The broker dies with the thread that started it (Linux),
@@ -62,24 +62,24 @@ class EmbeddedBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """host:port to connect to; the same after a restart."""
+        """Gives the host:port to connect to; a restart keeps it."""
         return f"{HOST}:{self._port}"
 
     @property
     def log_file(self) -> Path:
-        """What the broker writes; removed by `stop`."""
+        """Names the file that the broker logs to; `stop` removes it."""
         return self._home / "broker.log"
 
     @property
     def pid(self) -> int:
-        """The JVM's process id."""
+        """Gives the JVM's process id."""
         if self._process is None:
             raise EmbeddedBrokerError("the broker is not running; call start() first")
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether the JVM is alive."""
+        """Tells whether the JVM is alive."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
@@ -158,7 +158,7 @@ class EmbeddedBroker:
         self._wait_until_serving(since)
 
     def _wait_until_serving(self, since: int) -> None:
-        """Its own log says when it serves; its port may answer for another process that took it."""
+        """Waits until the broker's log says that it serves; its port may answer for another process that took it."""
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             if SERVING in self._log(since):
@@ -194,7 +194,7 @@ class EmbeddedBroker:
 
 
 def _properties(port: int, controller: int, data: Path) -> dict[str, str | int | bool]:
-    """One node, all roles; single replicas; delays and internal topics as small as tests want them."""
+    """Gives the properties of one node with all roles: single replicas, short delays, small internal topics."""
     return {
         "process.roles": "broker,controller",
         "node.id": 1,
@@ -232,7 +232,7 @@ def _properties(port: int, controller: int, data: Path) -> dict[str, str | int |
 
 
 def _free_port(wanted: int) -> int:
-    """A port that can be bound now: `wanted`, or any when that is 0."""
+    """Finds a port that can be bound now: `wanted`, or any when that is 0."""
     with socket.socket() as probe:
         if wanted:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the broker does
@@ -247,11 +247,11 @@ def _free_port(wanted: int) -> int:
 
 
 def _cluster_id() -> str:
-    """A random 22-character base64 id, as Kafka wants it; one that begins with '-' would pass for an option."""
+    """Makes a random 22-character base64 id, as Kafka wants it; one that begins with '-' would pass for an option."""
     return base64.urlsafe_b64encode(b"\x01" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
 
 
 def _tail(text: str, lines: int = 6) -> str:
-    """The last lines, without stack frames: those bury what went wrong."""
+    """Gives the last lines without stack frames, which hide what went wrong."""
     said = [line.strip()[:300] for line in text.splitlines() if not line.startswith(("\tat ", "\t... "))]
     return " | ".join(said[-lines:]) or "(empty)"

@@ -1,4 +1,4 @@
-"""Faults that the Kafka client reports: what each asks for, whom it blames, and this project's error for it."""
+"""Classifies the faults that the Kafka client reports: what is left to do, who is to blame, and which error says it."""
 
 # ruff: noqa: SLF001 - the names of librdkafka's own error codes begin with an underscore
 
@@ -20,7 +20,7 @@ __all__ = ["FENCED", "PURGED", "TRANSLATION", "Blame", "FaultClass", "blame", "c
 
 
 class FaultClass(StrEnum):
-    """What a fault of the transactional producer leaves to do, in librdkafka's terms."""
+    """Says what a fault of the transactional producer leaves to do, in librdkafka's terms."""
 
     RETRIABLE = "retriable"  # the same call again, with the same arguments
     ABORTABLE = "abortable"  # this transaction is lost, the producer is not
@@ -35,7 +35,7 @@ FENCED = frozenset({Fault._FENCED, Fault.INVALID_PRODUCER_EPOCH, Fault.PRODUCER_
 
 
 class Blame(StrEnum):
-    """Why a message was not taken."""
+    """Says who is to blame for a message that was not taken."""
 
     MESSAGE = "message"  # never in this form; another form may be
     PASSING = "passing"  # the topic or the broker, as it is now
@@ -165,7 +165,7 @@ DENIALS = {
 
 
 def translate(error: Fault | KafkaException, subject: str) -> KafkaError:
-    """The error of this project for one of librdkafka's; `subject` names the address, topic or group."""
+    """Gives this project's error for one of librdkafka's; `subject` names the address, topic or group."""
     fault: Fault = error.args[0] if isinstance(error, KafkaException) else error
     kind = TRANSLATION.get(fault.code(), KafkaError)
     return kind(f"{subject}: {fault.str()} ({fault.name()}); {REFUSED.get(fault.code(), REMEDIES[kind])}")
@@ -181,12 +181,12 @@ def classify(fault: Fault) -> FaultClass:
 
 
 def blame(fault: Fault) -> Blame:
-    """Who is to blame for a message that was not taken; what is unheard of may pass, and the retry budget has its end."""
+    """Says who is to blame for a message that was not taken; an unknown fault may pass, and retries have their end."""
     return REFUSALS.get(fault.code(), Blame.PASSING)
 
 
 def explained(fault: Fault, subject: str) -> KafkaError:
-    """This project's error for a fault, `subject` being what was done; names a permission that is missing."""
+    """Gives this project's error for a fault, `subject` being what was done; it names a permission that is missing."""
     missing = DENIALS.get(fault.code())
     if missing is None:
         return translate(fault, subject)

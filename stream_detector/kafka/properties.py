@@ -1,4 +1,4 @@
-"""Whether the clients take the properties that a configuration gives them; no broker is asked, nothing is opened.
+"""Checks that the clients take the properties of a configuration; no broker is asked, nothing is opened.
 
 librdkafka knows its own properties: it is given each one with a second one that it does not know, and
 says which of the two it refuses, before it makes a client.
@@ -55,7 +55,7 @@ CHOICES = {
 
 
 def faults(config: Config) -> Iterator[tuple[tuple[str, str, str], str]]:
-    """Each property that its client refuses, as the key in the configuration, and why. No value is shown."""
+    """Yields each property that its client refuses, as the key in the configuration, and why. No value is shown."""
     for name, value in config.kafka.properties.items():
         if why := _refusal(name, value):
             yield ("kafka", "properties", name), why
@@ -70,7 +70,7 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, str, str], str]]:
 
 
 def _refusal(name: str, value: Value) -> str | None:
-    """Why the client does not take a property; None when it does."""
+    """Says why the client does not take a property; None when it does."""
     if name == LOADS_CODE:
         return None
     said = _said(name, value)
@@ -85,7 +85,7 @@ def _refusal(name: str, value: Value) -> str | None:
 
 
 def _said(name: str, value: Value) -> str:
-    """What the client says of a property, followed by one that it cannot know; a call-back is no text, it says."""
+    """Asks the client about a property, followed by one that it cannot know; of a callback it says that it is no text."""
     try:
         Producer({name: value, PROBE: ""})
     except KafkaException as error:
@@ -96,7 +96,7 @@ def _said(name: str, value: Value) -> str:
 
 
 def _wrong_choice(name: str, value: Value) -> str | None:
-    """The mechanism is looked at when a client is made, which is later than here."""
+    """Names a mechanism that is none: the client looks at it only when it is made, which is later than here."""
     if name in {"sasl.mechanism", "sasl.mechanisms"} and str(value) not in CHOICES[name].replace(" or ", ", ").split(
         ", "
     ):

@@ -1,7 +1,7 @@
-"""Bounded reads of a partition: from here to there, or backwards from here; nothing is committed.
+"""Reads a part of a partition: from one offset to another, or backwards from one; nothing is committed.
 
 Offsets have gaps (transaction markers, compaction) and a log may begin later than asked for
-(retention): both are normal here, and what exists in the range is what comes out.
+(retention): both are normal here, and the records that exist in the range come out.
 """
 
 import time
@@ -27,7 +27,7 @@ SLICE = 5.0  # seconds that one attempt of it may block
 
 
 def read(kafka: KafkaConfig, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
-    """The committed records with start <= offset < end, in order, in batches; none is empty.
+    """Yields the committed records with start <= offset < end, in order, in batches; none is empty.
 
     A start that is no longer retained means the first record that is. Raises `TopicMissingError`,
     or `BrokerUnavailableError` after 30 s without progress.
@@ -37,20 +37,20 @@ def read(kafka: KafkaConfig, topic: str, partition: int, start: int, end: int) -
 
 
 def backwards(kafka: KafkaConfig, topic: str, partition: int, end: int, step: int) -> Iterator[list[Message]]:
-    """The committed records before `end`, in chunks of `step` offsets and then more, the latest chunk first.
+    """Yields the committed records before `end`, in chunks of `step` offsets and then more, the latest chunk first.
 
-    Where they are large, chunks are shorter. Within a chunk records are in order. Gaps make chunks smaller, and empty ones are left out; it
-    ends where the log begins. For who needs the last so many records of a kind that the log
-    cannot select: take chunks until there are enough. Raises as `read` does.
+    Within a chunk records are in order. Chunks are shorter where records are large or offsets have gaps, and empty ones
+    are left out; the last one ends where the log begins. Whoever needs the last records of a kind that the log cannot
+    select takes chunks until there are enough. Raises as `read` does.
     """
     with PartitionReader(kafka) as one:
         yield from one.backwards(topic, partition, end, step)
 
 
 class PartitionReader:
-    """One client for many reads, one after the other; a context manager.
+    """Makes many reads with one client, one after the other; a context manager.
 
-    `beat` is called ever and again while it waits.
+    `beat` is called again and again while it waits.
     """
 
     def __init__(self, kafka: KafkaConfig, beat: Callable[[], None] = lambda: None) -> None:
@@ -64,16 +64,16 @@ class PartitionReader:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the connections."""
+        """Closes the connections."""
         self._consumer.close()
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
-        """As the function `read`."""
+        """Reads as the function `read` does."""
         low, high = self._reach(topic, partition)
         yield from self._span(topic, partition, max(start, low), min(end, high))
 
     def backwards(self, topic: str, partition: int, end: int, step: int) -> Iterator[list[Message]]:
-        """As the function `backwards`."""
+        """Reads as the function `backwards` does."""
         low, high = self._reach(topic, partition)
         end, most = min(end, high), BATCH
         while end > low:
@@ -87,7 +87,7 @@ class PartitionReader:
             end, step = start, max(step, min(2 * step, most))
 
     def _chunk(self, topic: str, partition: int, start: int, end: int) -> list[Message] | None:
-        """The messages of a range; None when they are too heavy to be held together."""
+        """Gives the messages of a range; None when they are too large to be held together."""
         chunk: list[Message] = []
         size = 0
         for batch in self._span(topic, partition, start, end):
@@ -98,7 +98,7 @@ class PartitionReader:
         return chunk
 
     def _reach(self, topic: str, partition: int) -> tuple[int, int]:
-        """First retained offset, and the one after the last committed record."""
+        """Finds the first retained offset, and the one after the last committed record."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             self._beat()
@@ -115,7 +115,7 @@ class PartitionReader:
             time.sleep(0.05)
 
     def _span(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Message]]:
-        """The range proper. It ends at a record beyond it, or where the partition itself ends."""
+        """Yields the records of a range; it ends at a record beyond it, or where the partition itself ends."""
         if start >= end:
             return
         self._consumer.assign([TopicPartitionOffset(topic, partition, start)])
@@ -137,13 +137,13 @@ class PartitionReader:
 
 
 def _available(consumer: Consumer) -> list[Message]:
-    """What has arrived: waits for the first message only, since a batch call would sit out its time limit."""
+    """Gives what has arrived; waits for the first message only, since a batch call would wait out its time limit."""
     first = consumer.poll(0.5)
     return [] if first is None else [first, *consumer.consume(BATCH - 1, 0)]
 
 
 def _beyond(message: Message, end: int, topic: str) -> bool:
-    """Whether this message shows that the range is complete; a fault that does not pass is raised."""
+    """Tells whether this message shows that the range is complete; a fault that does not pass is raised."""
     fault = message.error()
     if fault is None:
         return _offset(message) >= end - 1

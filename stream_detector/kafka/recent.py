@@ -1,4 +1,4 @@
-"""The newest records of the telemetry topics, for fitting; nothing is committed."""
+"""Reads the newest records of the telemetry topics, for fitting; nothing is committed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ Size = Callable[[Any], int]
 
 
 def newest(config: Config, count: int, size: Size | None = None) -> list[Message]:
-    """The fewest newest messages that hold `count` records, in offset order within each partition."""
+    """Reads the fewest newest messages that hold `count` records, in offset order within each partition."""
     return [message for batch in records(config, reach(config, count, size=size)) for message in batch]
 
 
 def reach(config: Config, count: int, since_ms: int | None = None, size: Size | None = None) -> Reach:
-    """Where the newest `count` records lie, none written before `since_ms` (epoch ms).
+    """Finds where the newest `count` records lie, none written before `since_ms` (epoch ms).
 
     Every partition gives an equal share; what a short one cannot give, the longer ones do. Records are
     counted by reading them, a message as one or as its `size` says: markers and aborted records have offsets,
@@ -45,7 +45,7 @@ def reach(config: Config, count: int, since_ms: int | None = None, size: Size | 
 
 
 def shares(lengths: Mapping[TopicPartition, int], count: int) -> dict[TopicPartition, int]:
-    """How many of `count` records each partition gives: equal shares, more of the longer where others are short."""
+    """Shares `count` records among partitions: equally, more from the longer where others are short."""
     found: dict[TopicPartition, int] = {}
     for left, place in zip(range(len(lengths), 0, -1), sorted(lengths, key=lambda p: (lengths[p], p)), strict=True):
         found[place] = min(lengths[place], -(-(count - sum(found.values())) // left))
@@ -53,14 +53,14 @@ def shares(lengths: Mapping[TopicPartition, int], count: int) -> dict[TopicParti
 
 
 def records(config: Config, reach: Reach) -> Iterator[list[Message]]:
-    """The committed records of `reach` that are still retained, batch by batch, partition after partition."""
+    """Yields the committed records of `reach` that are still retained, batch by batch, partition after partition."""
     with reads.PartitionReader(config.kafka) as reader:
         for (topic, partition), (start, end) in reach.items():
             yield from reader.read(topic, partition, start, end)
 
 
 def retained(config: Config, since_ms: int | None = None) -> Reach:
-    """What the telemetry topics hold; only what was written at `since_ms` (epoch ms) or later, where given.
+    """Finds the offsets that the telemetry topics hold; only of records written at `since_ms` (epoch ms) or later, where given.
 
     Raises `TopicMissingError` for a topic that is not there.
     """
@@ -73,7 +73,7 @@ def retained(config: Config, since_ms: int | None = None) -> Reach:
 
 @dataclass(slots=True)
 class _Tail:
-    """A partition in [low, end): `messages` are offset and size of the newest, ascending, as far as they were read."""
+    """Counts a partition in [low, end) backwards: `messages` are offset and size of the newest, ascending, as far as read."""
 
     low: int
     end: int
@@ -86,7 +86,7 @@ class _Tail:
         self.start = self.end
 
     def most(self, count: int) -> int:
-        """As many of `count` records as there may be."""
+        """Gives as many of `count` records as there may be."""
         offsets = self.end - self.low
         return min(offsets, count) if self.size is None else count * (offsets > 0)
 
@@ -107,7 +107,7 @@ class _Tail:
         return 1 if self.size is None else self.size(message)
 
     def newest(self, count: int) -> tuple[int, int]:
-        """First offset, and the one after the last, of the fewest newest messages with `count` records."""
+        """Finds the first offset, and the one after the last, of the fewest newest messages with `count` records."""
         start = self.end
         for offset, size in reversed(self.messages):
             if count <= 0:

@@ -1,4 +1,4 @@
-"""Topics and a group of one's own on any broker, gone afterwards: for demos and trials."""
+"""Makes topics and a group of one's own on any broker, and deletes them afterwards: for demos and trials."""
 
 import uuid
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ TIMEOUT = 15.0  # seconds for a request
 
 @contextmanager
 def sandbox(config: Config) -> Iterator[Config]:
-    """The configuration with topics and a group that nobody else uses; they are deleted on leaving.
+    """Gives the configuration topics and a group that nobody else uses, and deletes them on leaving.
 
     Raises a `KafkaError` when the topics cannot be created.
     """
@@ -57,7 +57,7 @@ def begin_at_end(config: Config) -> None:
 
 
 def _remove(config: Config, names: list[str]) -> None:
-    """Deletes what can be deleted; what cannot was never made, or its broker is gone."""
+    """Deletes what can be deleted; the rest was never made, or its broker is gone."""
     client = admin(config.kafka)
     futures = list(client.delete_topics(names, operation_timeout=TIMEOUT, request_timeout=TIMEOUT).values())
     futures += client.delete_consumer_groups([config.kafka.group_id], request_timeout=TIMEOUT).values()

@@ -1,4 +1,4 @@
-"""What the broker says about topics: whether they are there, what this user may do, and which topics they are.
+"""Asks the broker about topics: whether they are there, what this user may do, and which topics they are.
 
 A topic is given an id when it is created. One that is deleted and created anew under the same
 name looks like the old one to everybody who does not ask for it.
@@ -29,7 +29,7 @@ NOBODY = "AAAAAAAAAAAAAAAAAAAAAA"  # what a broker that knows no topic ids gives
 
 
 def described(client: AdminClient, topics: Iterable[str], timeout: float) -> dict[str, Described]:
-    """What the broker says about each topic; waits `timeout` seconds at most."""
+    """Asks the broker to describe each topic; waits `timeout` seconds at most."""
     names = list(dict.fromkeys(topics))
     try:
         futures = client.describe_topics(
@@ -47,7 +47,7 @@ def described(client: AdminClient, topics: Iterable[str], timeout: float) -> dic
 
 
 def ids(found: Mapping[str, Described]) -> dict[str, str]:
-    """The ids of the topics that were described."""
+    """Gives the ids of the topics that were described."""
     told = {topic: str(each.topic_id) for topic, each in found.items() if not isinstance(each, KafkaException)}
     return {topic: identity for topic, identity in told.items() if identity != NOBODY}
 
@@ -63,13 +63,13 @@ def partitions(found: Mapping[str, Described]) -> list[TopicPartition]:
 
 
 def is_silent(found: Mapping[str, Described]) -> bool:
-    """Whether nobody answered at all: the client's own faults have negative codes."""
+    """Tells whether nobody answered at all: the client's own faults have negative codes."""
     faults = [each for each in found.values() if isinstance(each, KafkaException)]
     return any(each.args[0].code() < 0 and isinstance(translate(each, ""), BrokerUnavailableError) for each in faults)
 
 
 def fault(topic: str, found: Described, wanted: AclOperation) -> str | None:
-    """What is wrong with a topic, if anything; a broker that names no rights is taken to grant them."""
+    """Says what is wrong with a topic, None if nothing is; a broker that names no rights is taken to grant them."""
     if isinstance(found, KafkaException):
         return str(translate(found, f"topic {topic!r}"))
     operations = found.authorized_operations

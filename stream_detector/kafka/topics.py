@@ -1,4 +1,4 @@
-"""Topics: creating them, requiring them, and how far they reach."""
+"""Creates topics, requires them, and finds the offsets between which they hold records."""
 
 import time
 from collections.abc import Iterable
@@ -48,7 +48,7 @@ LEADERLESS = {  # what a broker answers about a partition whose leader it is jus
 
 
 class TopicResult(NamedTuple):
-    """What `create` found or did; `warning` is empty unless an existing topic is set up unfit."""
+    """Says what `create` found or did; `warning` is empty unless an existing topic is set up unfit."""
 
     name: str
     state: Literal["created", "existed"]
@@ -56,7 +56,7 @@ class TopicResult(NamedTuple):
 
 
 class Watermarks(NamedTuple):
-    """The first offset still retained, and the one after the last committed record."""
+    """Holds the first offset still retained, and the one after the last committed record."""
 
     low: int
     high: int
@@ -89,7 +89,7 @@ def require(kafka: KafkaConfig, names: Iterable[str]) -> None:
 
 
 def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[TopicPartition, Watermarks]:
-    """The reach of every partition of `topics`, by (topic, partition); open transactions lie beyond it.
+    """Finds the watermarks of every partition of `topics`; open transactions lie beyond them.
 
     Raises `TopicMissingError` for a topic that does not exist.
     """
@@ -109,7 +109,7 @@ def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[TopicPartition
 def reach(
     client: AdminClient, kafka: KafkaConfig, places: Iterable[TopicPartition], timeout: float = TIMEOUT
 ) -> dict[TopicPartition, Watermarks]:
-    """The reach of these partitions, in two requests for all; each may take `timeout` seconds."""
+    """Finds the watermarks of these partitions, in two requests for all; each may take `timeout` seconds."""
     asked = list(places)
     low = _offsets(client, kafka, asked, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
     high = _offsets(client, kafka, asked, OffsetSpec.latest(), timeout)  # type: ignore[no-untyped-call]
@@ -117,12 +117,12 @@ def reach(
 
 
 def end_offsets(kafka: KafkaConfig, topics: Iterable[str]) -> dict[TopicPartition, int]:
-    """The offset after the last committed record of every partition of `topics`."""
+    """Finds the offset after the last committed record of every partition of `topics`."""
     return {place: marks.high for place, marks in watermarks(kafka, topics).items()}
 
 
 def offsets_at(kafka: KafkaConfig, topics: Iterable[str], time_ms: int) -> dict[TopicPartition, int]:
-    """The first offset whose timestamp is `time_ms` (epoch) or later, in every partition of `topics`.
+    """Finds the first offset whose timestamp is `time_ms` (epoch) or later, in every partition of `topics`.
 
     Where there is none it is the partition's end. Raises `TopicMissingError` for a topic that does not exist.
     """
@@ -170,7 +170,7 @@ def _created(name: str, future: "Future[Any]") -> TopicResult:
 
 
 def _await_leaders(kafka: KafkaConfig, names: set[str]) -> None:
-    """A topic just created is known to every broker, and led, only a little later."""
+    """Waits until topics just created are known and have leaders, which takes a moment."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
@@ -184,7 +184,7 @@ def _await_leaders(kafka: KafkaConfig, names: set[str]) -> None:
 
 
 def _unfit(client: AdminClient, topics: list[_Shape]) -> dict[str, str]:
-    """A warning for each existing topic whose clean-up or size limit would lose what it is for."""
+    """Words a warning for each existing topic whose clean-up or size limit would lose what it is for."""
     resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics}
     if not resources:
         return {}
@@ -221,7 +221,7 @@ def _existing(client: AdminClient, kafka: KafkaConfig) -> dict[str, list[int]]:
 def _offsets(
     client: AdminClient, kafka: KafkaConfig, places: list[TopicPartition], which: OffsetSpec, timeout: float = TIMEOUT
 ) -> dict[TopicPartition, int]:
-    """Offsets of all places; waits for leaders, which a topic just created does not have at once."""
+    """Finds offsets of all partitions; waits for leaders, which a topic just created does not have at once."""
     if not places:
         return {}
     request = {TopicPartitionOffset(topic, partition): which for topic, partition in places}

@@ -1,4 +1,4 @@
-"""Models on their way into service: fetched and verified; the first one is waited for."""
+"""Admits models to service: they are fetched and verified, and the first one is waited for."""
 
 import os
 import time
@@ -21,7 +21,7 @@ from stream_detector.registry.suitability import check_at_start, check_declared
 __all__ = ["ModelSource", "Refusals", "admitted", "await_model", "published", "verified"]
 
 ModelSource = Callable[[], DetectorModel | None]
-"""The model to serve, None while there is none."""
+"""Gives the model to serve, None while there is none."""
 
 LOOK = 1.0  # seconds between two looks for a first model
 REMEDY = "make one with 'stream-detector fit FILE --out MODEL' and 'stream-detector models import MODEL'"
@@ -30,20 +30,20 @@ log = structlog.get_logger(__name__)
 
 
 class Refusals:
-    """What a worker has refused, from its start on; their number is its length."""
+    """Keeps the models that a worker has refused since its start; each is named once with its reason, and counted once."""
 
     def __init__(self) -> None:
         self.standing: str | None = None
-        """What the last pointer names and why it is refused; None once another one is considered."""
+        """The refused model that the last pointer names, and why; None once another pointer is considered."""
         self._known: set[tuple[Pointer | None, str]] = set()
 
     def __len__(self) -> int:
         return len(self._known)
 
     def note(self, pointer: Pointer | None, error: Exception, serving: str) -> None:
-        """A model that a pointer names, or a pointer that is none (None; the error names its offset), is refused.
+        """Notes that a model is refused which a pointer names, or a pointer itself: None, whose offset the error names.
 
-        Pointed to anew it is another decision, and said again. `serving` is the version that goes on instead.
+        A pointer that names it anew is another decision, and is told again. `serving` is the version that goes on.
         """
         version = pointer.version if pointer else "?"
         self.standing = f"model {version[:16]} is refused, {serving[:16]} serves: {error}"
@@ -53,17 +53,17 @@ class Refusals:
 
 
 def published(config: Config, refusals: Refusals) -> ModelSource:
-    """The model that the `current` pointer on the models topic names; if it is unfit, which is noted, the one before."""
+    """Gives a source of the model that the `current` pointer names; if that is unfit, of the one before, and notes it."""
     return partial(_first_sound, config, refusals)
 
 
 def verified(config: Config, version: str) -> DetectorModel:
-    """A published model that is fit to serve; raises as `admitted`, or a `KafkaError` when it could not be fetched."""
+    """Fetches a published model and admits it; raises as `admitted`, or a `KafkaError` when it could not be fetched."""
     return admitted(config, version, store.fetch(config, version))
 
 
 def admitted(config: Config, version: str, artifact: bytes) -> DetectorModel:
-    """The model in an artifact, once its tensors, its features and the scores of its golden batch are proved.
+    """Loads the model in an artifact, and proves its tensors, its features and the scores of its golden batch.
 
     Raises a `ModelError` with the reason.
     """
@@ -79,9 +79,9 @@ def admitted(config: Config, version: str, artifact: bytes) -> DetectorModel:
 
 
 def await_model(source: ModelSource, config: Config, stop: Event, health: Health) -> DetectorModel | None:
-    """The model, once there is one; None when told to stop before. Nothing is consumed meanwhile.
+    """Waits for the model; None when told to stop before. Nothing is consumed meanwhile.
 
-    A broker that goes away is borne, and a first model waited for, for `worker.unavailable_timeout_ms`.
+    A broker that is away, and a first model, are waited for as long as `worker.unavailable_timeout_ms` says.
     Raises `ModelSchemaError` when it was fitted on other features than the configured ones, or on other records
     than a new group is to read, `ModelNotFoundError` when none came, and what else `source` raises.
     """
@@ -108,7 +108,7 @@ def await_model(source: ModelSource, config: Config, stop: Event, health: Health
 
 
 def _first_sound(config: Config, refusals: Refusals) -> DetectorModel | None:
-    """The current model; if it is refused, the one before, which running workers go on with as well."""
+    """Admits the current model; if it is refused, the one before, which running workers go on with as well."""
     unsound: list[ModelFormatError] = []
     pointer = store.current(config, unsound.append)
     for fault in unsound:

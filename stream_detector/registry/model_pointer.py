@@ -1,4 +1,4 @@
-"""The pointer on the models topic: which version serves, and moving it so that nobody overwrites unseen.
+"""Reads and moves the pointer on the models topic, which says what version serves; nobody overwrites it unseen.
 
 Whoever moves it holds one transactional id, the same for all: taking it fences whoever held it, so
 that between reading the pointer and writing it no one else can write. Of two who move it at once
@@ -48,7 +48,7 @@ LOOK = 5.0  # seconds between two looks whether the topic is there, and for an a
 TIMEOUT = 60.0  # seconds for a transaction to be begun, and for one to be ended
 
 OnUnsound = Callable[[ModelFormatError], None]
-"""Is told of what stands under a pointer's key and is none."""
+"""Takes the error of a record under a pointer's key that is no pointer."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 class PointerWatch:
     """Follows the pointers as they move; for one thread, closed after use.
 
-    `unsound` is told of what is no pointer; without it a log line tells, once. Raises `TopicMissingError` without a
+    `unsound` takes the error of a record that is no pointer; without it a log line tells, once. Raises `TopicMissingError` without a
     models topic.
     """
 
@@ -70,9 +70,9 @@ class PointerWatch:
         self._consumer.assign([TopicPartitionOffset(self._topic, PARTITION, end)])
 
     def poll(self, wait: float = 0.0) -> Mapping[bytes, Pointer | None]:
-        """What moved since the last call, waiting so many seconds for a first: by `CURRENT` and `SHADOW`, the newest.
+        """Gives the newest pointers that moved since the last call, by `CURRENT` and `SHADOW`; waits `wait` seconds for one.
 
-        None is a pointer taken away. The first call gives them as they stand. Raises a `KafkaError` when the topic
+        None is a pointer taken away. The first call gives both as they stand. Raises a `KafkaError` when the topic
         is gone.
         """
         found: dict[bytes, Pointer | None] = dict(self._unread)
@@ -87,7 +87,7 @@ class PointerWatch:
         return found
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         self._consumer.close()
 
     def _take(self, key: bytes, message: Message, found: dict[bytes, Pointer | None]) -> None:
@@ -105,13 +105,13 @@ class PointerWatch:
             self._looked = time.monotonic()
 
     def _heed(self, fault: Fault) -> None:
-        """A partition's end is no fault, and a connection comes back by itself; a topic that is gone does not."""
+        """Raises for a topic that is gone; a partition's end is no fault, and a connection comes back by itself."""
         if TRANSLATION.get(fault.code()) is TopicMissingError:
             topics.require(self._kafka, [self._topic])
 
 
 class Moves:
-    """What the holder of the pointer writes; all of it counts, or none."""
+    """Writes to the models topic for the holder of the pointer; all of it counts, or none."""
 
     def __init__(self, producer: Producer, topic: str) -> None:
         self._producer, self._topic = producer, topic
@@ -138,7 +138,7 @@ class Moves:
 
 @contextmanager
 def exclusive(config: Config) -> Iterator[Moves]:
-    """A block in which nobody else moves the pointer; what it writes is committed at its end, and can be read then.
+    """Keeps others from moving the pointer during a block; its end commits what it wrote, and waits until that can be read.
 
     Raises `PointerMovedError` when somebody else came in between, and another `KafkaError`
     when the broker does not do it; nothing has been written then, unless the message says otherwise.
@@ -192,7 +192,7 @@ def _aborting(producer: Producer) -> Iterator[None]:
 
 
 def _insist(call: Callable[[float], object]) -> None:
-    """Makes a call of the producer, again while the client says that it may be."""
+    """Makes a call of the producer, and repeats it while its fault is retriable."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
@@ -205,21 +205,21 @@ def _insist(call: Callable[[float], object]) -> None:
 
 
 def current(config: Config, unsound: OnUnsound | None = None) -> Pointer | None:
-    """The pointer as it stands, the last that is sound; None when no model was published yet, or it was taken away.
+    """Reads the last sound pointer; None when no model was published yet, or it was taken away.
 
-    `unsound` is told of a later one that is no pointer; without it a log line tells, once. Raises `TopicMissingError`
+    `unsound` takes the error of a later record that is no pointer; without it a log line tells, once. Raises `TopicMissingError`
     without a models topic.
     """
     return next(_standing(config, CURRENT, unsound or _pass_over), None)
 
 
 def shadow(config: Config) -> Pointer | None:
-    """The pointer to the candidate scored beside the current model, None when there is none; as `current`."""
+    """Reads the pointer to the candidate scored beside the current model, None when there is none; raises as `current`."""
     return next(_standing(config, SHADOW, _pass_over), None)
 
 
 def newest(config: Config, key: bytes) -> Message | None:
-    """The last record of the models topic under `key`, read from the end backwards."""
+    """Finds the last record of the models topic under `key`, reading backwards from the end."""
     return next(_backwards(config, key), None)
 
 
@@ -229,7 +229,7 @@ def _backwards(config: Config, key: bytes) -> Iterator[Message]:
 
 
 def _standing(config: Config, key: bytes, unsound: OnUnsound) -> Iterator[Pointer | None]:
-    """The last sound pointer or its end, if there is either; of what is unsound behind it the last is told."""
+    """Yields the last sound pointer, or None where it was taken away; the last unsound record behind it is told."""
     told = False
     for message in _backwards(config, key):
         try:
@@ -243,7 +243,7 @@ def _standing(config: Config, key: bytes, unsound: OnUnsound) -> Iterator[Pointe
 
 
 def told_by(message: Message) -> Pointer | None:
-    """What a record under a pointer's key says; None = taken away. Raises `ModelFormatError`."""
+    """Reads the pointer in a record under a pointer's key; None = taken away. Raises `ModelFormatError`."""
     value = raw(message.value())
     return None if value is None else Pointer.from_json(value, f"topic {message.topic()!r}, offset {message.offset()}")
 

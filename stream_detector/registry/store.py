@@ -1,4 +1,4 @@
-"""Models on Kafka: a compacted topic of artifacts, and a pointer to the one that serves.
+"""Keeps models on Kafka: a compacted topic of artifacts, and a pointer to the one that serves.
 
 An artifact is a record with key `version/<SHA-256 of its bytes>`. It is acknowledged before the
 pointer is written, so a pointer never names what is not there; a crash in between leaves an
@@ -58,7 +58,7 @@ VERSION_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A published artifact: its size in bytes, when it was written (epoch ms), and whether it serves.
+    """Describes a published artifact: its size in bytes, when it was written (epoch ms), and whether it serves.
 
     A damaged one has other bytes than its version names, and is never handed out.
     """
@@ -174,7 +174,7 @@ def prune(config: Config, keep: int) -> list[str]:
 
 
 def fetch(config: Config, version: str) -> bytes:
-    """An artifact's bytes, its SHA-256 verified.
+    """Reads an artifact's bytes and verifies their SHA-256.
 
     Raises `ModelNotFoundError` when there is none of that version, `ModelFormatError` when
     `version` is not 64 hexadecimal digits or the bytes are not those that it names.
@@ -201,7 +201,7 @@ def fetch(config: Config, version: str) -> bytes:
 
 
 def versions(config: Config) -> list[VersionInfo]:
-    """All published versions, the oldest first; reads the whole topic, one batch in memory at a time."""
+    """Lists all published versions, the oldest first; reads the whole topic, one batch in memory at a time."""
     served: str | None = None
     found: dict[str, tuple[int, int, bool]] = {}
     for message in _all(config):
@@ -217,7 +217,7 @@ def versions(config: Config) -> list[VersionInfo]:
 
 
 def resolve(config: Config, text: str) -> str:
-    """The version that `text`, four or more of its first digits, names.
+    """Finds the version that `text`, four or more of its first digits, names.
 
     Raises `ModelNotFoundError` when none or several begin so, `ModelFormatError` when it cannot be one.
     """
@@ -237,7 +237,7 @@ def _is(version: str, artifact: bytes) -> bool:
 
 
 def _served(config: Config, expected: str | None) -> Pointer | None:
-    """The pointer, if it is the one expected."""
+    """Reads the pointer; raises `PointerMovedError` when it is not the one expected."""
     served = current(config)
     serves = served.version if served else NOTHING
     if expected is not None and serves != expected:
@@ -249,7 +249,7 @@ def _served(config: Config, expected: str | None) -> Pointer | None:
 
 
 def _moved(served: Pointer | None, version: str, who: str, why: str, approved_by: str | None) -> Pointer:
-    """The next pointer; pointing again to what serves keeps the way back."""
+    """Makes the next pointer; pointing again to what serves keeps the way back."""
     previous = approved = None
     if served is not None:
         previous = served.previous if served.version == version else served.version

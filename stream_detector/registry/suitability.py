@@ -1,4 +1,4 @@
-"""Whether a model fits the records that it is to judge: held against the configuration, and against what the topics hold.
+"""Checks that a model fits the records that it is to judge: by the configuration, and by what the topics hold.
 
 A feature that is missing is imputed, so without this a model of another topic would score, and mean nothing.
 """
@@ -33,8 +33,9 @@ log = structlog.get_logger(__name__)
 
 
 def require_suitable(model: DetectorModel, config: Config) -> None:
-    """Raises `ModelSchemaError` when the model fits neither 'features:' nor the newest records; nothing is proved
-    where there are hardly any, or no topic yet.
+    """Raises `ModelSchemaError` when the model does not fit 'features:', or the newest records.
+
+    Nothing is proved where there are hardly any records, or no topic yet.
     """
     check_declared(model, config)
     try:
@@ -45,7 +46,7 @@ def require_suitable(model: DetectorModel, config: Config) -> None:
 
 
 def check_at_start(model: DetectorModel, config: Config) -> None:
-    """As `require_suitable` for a group that begins; one that has judged records goes on, and is told.
+    """Raises as `require_suitable` for a group that begins; one that has judged records goes on, and is warned.
 
     Records that changed under a running group are its dead letters, with or without a restart.
     """
@@ -55,7 +56,7 @@ def check_at_start(model: DetectorModel, config: Config) -> None:
         if all((each.committed or 0) <= each.low for each in progress(config)):
             raise
         log.warning("records have changed, the model does not fit them any more", why=str(error))
-    except KafkaError as error:  # the worker's own patience is greater
+    except KafkaError as error:  # the worker waits longer by itself
         log.warning("the model could not be held against the telemetry topics", why=str(error))
 
 
@@ -90,7 +91,7 @@ def check_against(model: DetectorModel, messages: Sequence[Message], config: Con
 
 
 def _check_width(model: DetectorModel, values: Sequence[bytes | None], config: Config) -> None:
-    """A vector names no features: their number is all there is to compare."""
+    """Compares the number of features, which is all that a vector tells; raises `ModelSchemaError`."""
     sizes = Counter(len(value) for value in values if value is not None)
     expected = WIDTH * len(model.schema.features)
     if sizes.total() >= LEAST and expected not in sizes:
@@ -103,7 +104,7 @@ def _check_width(model: DetectorModel, values: Sequence[bytes | None], config: C
 
 
 def _newest(config: Config) -> list[Message]:
-    """The last records of the longest partitions of each topic."""
+    """Reads the last records of the longest partitions of each topic."""
     whole = recent.retained(config)
     longest = sorted(whole, key=lambda place: (whole[place][0] - whole[place][1], place))
     taken: Counter[str] = Counter()
@@ -117,7 +118,7 @@ def _newest(config: Config) -> list[Message]:
 
 
 def _whereabouts(values: Sequence[bytes | None], schema: FeatureSchema, config: Config) -> str:
-    """Where in the records the features are, if they are elsewhere."""
+    """Says where in the records the features are, if they are elsewhere."""
     whole = decoder(config.record.model_copy(update={"features_path": ""})).read(values[:1])
     path = next((path for document in whole.features[:1] for path in _paths(document, schema, DEPTH)), None)
     if path is None or path == config.record.features_path:
@@ -147,12 +148,12 @@ def check_declared(model: DetectorModel, config: Config) -> None:
 
 
 def _difference(model: DetectorModel, declared: FeatureSchema) -> str:
-    """Which names are meant, where names differ and not kinds."""
+    """Says which names differ; empty where only kinds do."""
     return f" ({compared(model.schema, declared.names)})" if set(declared.names) != set(model.schema.names) else ""
 
 
 def _check_vectors(model: DetectorModel, declared: FeatureSchema | None) -> None:
-    """A vector names no features, so their order and number must be the model's, and all must be numbers."""
+    """Raises `ModelSchemaError` unless order and number of features are the model's, and all are numbers."""
     if declared is not None and declared.names != model.schema.names:
         raise ModelSchemaError(
             f"model {model.version[:12]} reads float32 vectors as {', '.join(model.schema.names)}, but 'features:' "
@@ -166,5 +167,5 @@ def _check_vectors(model: DetectorModel, declared: FeatureSchema | None) -> None
 
 
 def _sorted(schema: FeatureSchema) -> FeatureSchema:
-    """Records name their features, so their order does not matter."""
+    """Sorts the features by name: records name them, so their order does not matter."""
     return replace(schema, features=tuple(sorted(schema.features, key=lambda feature: feature.name)))

@@ -22,7 +22,8 @@ from stream_detector.records.comparison import Comparison
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.model_swap import Candidate
-from stream_detector.worker.output.topic_limits import Outgoing, TopicLimits
+from stream_detector.worker.output.producer import Outgoing
+from stream_detector.worker.output.topic_limits import TopicLimits
 from stream_detector.worker.partitions.assignment import Assignment, OwnedPartition
 from stream_detector.worker.partitions.restore import CaughtUp, catch_up
 

@@ -14,7 +14,8 @@ from messages import Stored
 from stream_detector.kafka.faults import REFUSALS, Blame, blame
 from stream_detector.records import Alert, Contribution, DeadLetter, alert_from_json
 from stream_detector.worker.output import topic_limits
-from stream_detector.worker.output.topic_limits import LASTS, Outgoing, TopicLimits, fitted, keyed, size, stamped
+from stream_detector.worker.output.producer import Outgoing
+from stream_detector.worker.output.topic_limits import LASTS, TopicLimits, fitted, keyed, size, stamped
 
 HOUR = 3_600_000
 TOO_LARGE, TOO_LONG, WRONG_TIME, NO_KEY = map(

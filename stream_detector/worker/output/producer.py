@@ -1,4 +1,4 @@
-"""The transactional producer of librdkafka: one instance after another, its calls, and what it reports back.
+"""Runs librdkafka's transactional producer: one instance after another, its calls, and what it reports back.
 
 A producer reports lost connections, statistics and the fate of each message by callbacks, which run inside
 its own calls. They are gathered here, so that a transaction can ask for them when it ends.
@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -23,7 +24,7 @@ from stream_detector.kafka.group import offset_metadata
 from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Header, TopicPartition
 
-__all__ = ["ANY", "NO_TIME", "Connect", "Delivered", "TransactionalProducer", "call_within", "is_member"]
+__all__ = ["ANY", "NO_TIME", "Connect", "Delivered", "Outgoing", "TransactionalProducer", "call_within", "is_member"]
 
 ErrorCallback = Callable[[Fault], None]
 StatsCallback = Callable[[str], None]
@@ -46,6 +47,21 @@ METADATA = b"CGMDv2:"
 LOST = Fault(Fault._TRANSPORT, "a connection was lost during the transaction")  # noqa: SLF001
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Holds a message for a topic; `id` names what it tells of. `timestamp_ms` 0 is the time of sending.
+
+    `structured`: the value is a JSON object, and whatever is left of it must be one.
+    """
+
+    id: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header] = ()
+    timestamp_ms: int = 0
+    structured: bool = True
+
+
 class TransactionalProducer:
     """Sends a transaction's messages, and notes what becomes of them.
 
@@ -65,7 +81,7 @@ class TransactionalProducer:
 
     @property
     def live(self) -> Producer:
-        """The instance in use."""
+        """Gives the instance in use."""
         assert self._instance is not None, "no producer: take_over() comes first"
         return self._instance
 
@@ -175,7 +191,7 @@ class TransactionalProducer:
         self._serve(lambda instance: instance.poll(seconds))
 
     def check_connections(self) -> bool:
-        """Whether a connection was lost since the last check."""
+        """Tells whether a connection was lost since the last check."""
         self._slow = False
         self.poll(0)
         lost = self.connections.check()
@@ -199,7 +215,7 @@ class TransactionalProducer:
             self.fault = error.args[0]
 
     def _on_error(self, fault: Fault) -> None:
-        """A connection failed: an EndTxn in flight may have been sent twice."""
+        """Notes that a connection failed: an EndTxn in flight may have been sent twice."""
         self.connections.lost = True
         self.fault = fault
 
@@ -235,13 +251,13 @@ class Connections:
         self._reports += 1
 
     def check(self) -> bool:
-        """Whether a connection was lost since the last check; forgets what else went wrong before."""
+        """Tells whether a connection was lost since the last check; forgets what else went wrong before."""
         before, self._known = self._known, _faults(self._stats)
         self.lost = before is not None and self._known != before
         return self.lost
 
     def lost_since_check(self) -> bool:
-        """Whether a connection was lost since the last check; this is no check itself."""
+        """Tells whether a connection was lost since the last check; this is no check itself."""
         return self._known is not None and _faults(self._stats) != self._known
 
     def reset(self) -> None:
@@ -286,7 +302,7 @@ def call_within(seconds: float, call: Callable[[], object], beat: Callable[[], N
 
 
 def is_member(membership: bytes | None) -> TypeGuard[bytes]:
-    """Whether group metadata names a live member: the broker does not check a generation of -1.
+    """Tells whether group metadata names a live member: the broker does not check a generation of -1.
 
     The form is librdkafka's own (`CGMDv2:`, generation, group, member); another one passes unchecked.
     """
@@ -316,7 +332,7 @@ def _outcome(
 
 
 def _faults(stats: str) -> tuple[int, int] | None:
-    """How often connections to brokers were lost, and requests timed out; None when not told."""
+    """Counts lost connections to brokers, and requests that timed out; None when the statistics do not tell."""
     try:
         brokers = orjson.loads(stats)["brokers"].values()
         return sum(each["disconnects"] for each in brokers), sum(each["req_timeouts"] for each in brokers)

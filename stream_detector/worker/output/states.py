@@ -1,4 +1,4 @@
-"""The states of a transaction, and which moves between them are legal."""
+"""Names the states of a transaction, and the legal moves between them."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -7,7 +7,7 @@ __all__ = ["MOVES", "State"]
 
 
 class State(StrEnum):
-    """Where a transactional producer stands."""
+    """Says where a transactional producer stands."""
 
     READY = "ready"
     """Nothing is open; a transaction may begin."""
@@ -18,9 +18,9 @@ class State(StrEnum):
     ABORTING = "aborting"
     """The transaction is being taken back."""
     DOUBTFUL = "doubtful"
-    """Its last outcome is not certain, or it is no producer yet: another one must take over."""
+    """The last outcome is not certain, or there is no producer yet: another one must take over."""
     CLOSED = "closed"
-    """It is gone for good."""
+    """The producer is gone for good."""
 
 
 MOVES: Mapping[State, frozenset[State]] = {

@@ -1,4 +1,4 @@
-"""Replacing a producer in doubt by another one, and ending what the one before it left open."""
+"""Replaces a producer in doubt by another one, and ends what the one before it left open."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a topic takes of its messages, as far as its refusals tell, and the forms that a message may have within that.
+"""Learns from a topic's refusals what messages it takes, and gives each message a form within that.
 
 A message is sent as it is at first. What is left of it where its topic refuses that is described in headers.
 """
@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from math import inf
 
@@ -17,9 +17,9 @@ from confluent_kafka import KafkaError as Fault
 
 from stream_detector.records import CONNECT, Header
 from stream_detector.records.dead_letters import LOST, ORIGINAL
-from stream_detector.worker.output.producer import NO_TIME
+from stream_detector.worker.output.producer import NO_TIME, Outgoing
 
-__all__ = ["TOO_LARGE", "Outgoing", "TopicLimits", "fitted", "keyed", "size", "stamped"]
+__all__ = ["TOO_LARGE", "TopicLimits", "fitted", "keyed", "size", "stamped"]
 
 SIZES = (65_536, 16_384, 8_192, 4_096, 2_048, 960, 640, 480)  # bytes to try one after the other
 WIDER = 0.5  # of a time that was refused: what is nearer to now is still tried as it is
@@ -39,23 +39,8 @@ NAME_CHARACTERS = 64
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message for a topic; `id` names what it tells of. `timestamp_ms` 0 is the time of sending.
-
-    `structured`: the value is a JSON object, and whatever is left of it must be one.
-    """
-
-    id: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[Header] = ()
-    timestamp_ms: int = 0
-    structured: bool = True
-
-
 class TopicLimits:
-    """The limits of one topic that its refusals have shown, as long as its worker lasts.
+    """Knows the limits of one topic that its refusals have shown, as long as its worker lasts.
 
     Refusals of one message tell of others: what is as large, as far ahead or behind, or without a key. Operators change
     topics: once in `LASTS` seconds a message is tried as it is again, and all is forgotten when that is taken.

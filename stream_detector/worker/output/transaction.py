@@ -1,4 +1,4 @@
-"""One Kafka transaction after another, as a state machine around the transactional producer.
+"""Runs one Kafka transaction after another, as a state machine around the transactional producer.
 
     DOUBTFUL -> READY -> OPEN -> COMMITTING -> READY     committed
                          OPEN, COMMITTING -> ABORTING -> READY     aborted
@@ -88,12 +88,12 @@ class Transaction:
 
     @property
     def fault(self) -> Fault | None:
-        """The last fault that the client told, or that ended a transaction."""
+        """Gives the last fault that the client reported, or that ended a transaction."""
         return self._producer.fault
 
     @property
     def age(self) -> float:
-        """Seconds since the open transaction began; 0 without one."""
+        """Gives the seconds since the open transaction began; 0 without one."""
         return time.monotonic() - self._opened_at if self.state is State.OPEN else 0.0
 
     @exclusive
@@ -114,7 +114,7 @@ class Transaction:
 
     @exclusive
     def retire(self) -> bool:
-        """READY -> DOUBTFUL when connections were lost at rest, or after a long rest; whether so.
+        """Moves READY -> DOUBTFUL when connections were lost at rest, or after a long rest; tells whether it did.
 
         The next transaction would be aborted otherwise, or the broker forget a producer that writes nothing.
         """
@@ -133,7 +133,7 @@ class Transaction:
 
     @exclusive
     def begin(self) -> None:
-        """READY -> OPEN, or DOUBTFUL when the connection did not last."""
+        """Moves READY -> OPEN, or DOUBTFUL when the connection did not last."""
         if self.state is not State.READY:
             raise RuntimeError(f"illegal move: the transaction is {self.state}, not {State.READY}")
         self._producer.poll(0)
@@ -240,14 +240,14 @@ class Transaction:
 
     @exclusive
     def abort(self) -> None:
-        """OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; nothing in any other state."""
+        """Moves OPEN -> READY, or DOUBTFUL when the abort itself is in doubt; does nothing in any other state."""
         if self.state is State.OPEN:
             self._producer.check_connections()
             self._roll_back()
 
     @exclusive
     def give_up(self) -> None:
-        """READY -> DOUBTFUL: goes on with another producer."""
+        """Moves READY -> DOUBTFUL, to go on with another producer."""
         if self.state is State.READY:
             self._doubt()
 
@@ -272,7 +272,7 @@ class Transaction:
             self._move(State.READY)
 
     def _fill(self, offsets: Offsets, membership: bytes | None) -> bool:
-        """Whether the broker took offsets and messages; only the offsets tell that it refuses them."""
+        """Tells whether the broker took offsets and messages; only the offsets show that it refuses them."""
         deadline = time.monotonic() + self._timeout / 2
         while self._send_offsets(offsets, membership) and time.monotonic() < deadline:
             self._producer.deliver()
@@ -281,7 +281,7 @@ class Transaction:
         return False
 
     def _send_offsets(self, offsets: Offsets, membership: bytes | None) -> bool:
-        """Whether the broker took the offsets; retried with the same arguments, as it must be."""
+        """Sends the offsets, retried with the same arguments, as it must be; tells whether the broker took them."""
         if self.state is not State.OPEN or not offsets or min(offsets.values()) < 0 or not is_member(membership):
             return False
         failure = self._attempt(partial(self._producer.send_offsets, offsets, membership, self._timeout))
@@ -299,7 +299,7 @@ class Transaction:
         return failure
 
     def _attempt(self, call: Callable[[], object]) -> FaultClass | None:
-        """The class of the fault that a call ended with; None when it succeeded."""
+        """Makes a call; gives the class of its fault, None when it succeeded."""
         try:
             call()
         except KafkaException as error:
@@ -329,7 +329,7 @@ class Transaction:
         self._fenced_at = now
 
     def _unsent(self, error: KafkaException) -> Fault | None:
-        """What becomes of the transaction when the client does not take a message; its fault if that is the message's."""
+        """Dooms the transaction when the client does not take a message; gives the fault instead if it is the message's."""
         fault: Fault = error.args[0]
         if blame(fault) is Blame.MESSAGE:
             return fault
@@ -344,7 +344,7 @@ class Transaction:
         self._producer.discard()
 
     def _move(self, state: State) -> None:
-        """Raises `RuntimeError` when the move is not legal."""
+        """Changes the state; raises `RuntimeError` when the move is not legal."""
         if state not in MOVES[self.state]:
             raise RuntimeError(f"illegal move of the transaction: {self.state} -> {state}")
         self.state = state

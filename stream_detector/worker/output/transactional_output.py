@@ -1,4 +1,4 @@
-"""Alerts, dead letters and control events on their way into the open transaction.
+"""Puts alerts, dead letters and control events into the open transaction.
 
 A message that its topic refuses ends its transaction, and is written again in another form (see
 `topic_limits`). Which message of a batch was refused, and why, is certain only where each is in a batch of
@@ -21,7 +21,8 @@ from stream_detector.kafka.faults import Blame, blame
 from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Alert, DeadLetter
 from stream_detector.records.control_events import ControlEvent
-from stream_detector.worker.output.topic_limits import TOO_LARGE, Outgoing, TopicLimits, size
+from stream_detector.worker.output.producer import Outgoing
+from stream_detector.worker.output.topic_limits import TOO_LARGE, TopicLimits, size
 from stream_detector.worker.output.transaction import Transaction
 
 __all__ = ["TransactionalOutput"]
@@ -33,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Refusal(NamedTuple):
-    """A message that its topic did not take, and the fault that says why."""
+    """Holds a message that its topic did not take, and the fault that says why."""
 
     topic: str
     sent: Outgoing
@@ -147,7 +148,7 @@ class TransactionalOutput:
             self._refusals.append(Refusal(topic, sent, fault))
 
     def _is_certain(self, refusal: Refusal, sent: Counter[str]) -> bool:
-        """Whether a message was in a batch of its own."""
+        """Tells whether a message was in a batch of its own."""
         alone = self.batching.messages == 1 or sent[refusal.topic] == 1
         return alone or size(refusal.sent) >= self.batching.bytes
 
