@@ -29,7 +29,7 @@ ORDINARY, ODD = 600, {"cpu": 95.0, "memory": 5.0, "latency": 40.0, "requests": 3
 SETTINGS = {"steps": 60, "hidden": 16}
 FED = 40  # records before the traced one
 WAIT_S = 240.0  # until the worker has committed; interpreted code is slow
-QUIET_S = 2.0  # turns without a record, so that what runs by itself is known
+QUIET_S = 1.0  # until the worker has done with the ordinary records
 COMPILED = ("scoring/compiled/", "scoring/device/")  # counted apart
 
 

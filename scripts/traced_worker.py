@@ -15,6 +15,7 @@ import textwrap
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures.thread import _worker  # type: ignore[attr-defined]  # what every thread of a pool runs
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
@@ -34,13 +35,13 @@ def package() -> Path:
 class Road:
     """Files of the engine in order of first entry, noted from the record's poll to its commit.
 
-    What a thread other than the polling one did since the last commit before, it does by itself: it does not count.
+    The polling thread counts, what it hands work to, and what it starts. Other threads do what they do by themselves.
     """
 
     def __init__(self, root: Path, out: Path) -> None:
         self._root, self._out = f"{root}{os.sep}", out
-        self._is_open, self._poller = False, 0
-        self._alone: set[tuple[int, CodeType]] = set()
+        self._is_open = False
+        self._others: set[int] = set()
         self._files: dict[str, None] = {}
         self.opens: list[Callable[[], None]] = []  # called when it does
 
@@ -53,28 +54,27 @@ class Road:
         """The record is here, handed to this thread."""
         for call in self.opens:
             call()
-        self._poller, self._is_open = threading.get_ident(), True
+        helpers = {thread for thread in threading.enumerate() if getattr(thread, "_target", None) is _worker}
+        others = set(threading.enumerate()) - helpers - {threading.current_thread()}
+        self._others = {thread.ident for thread in others if thread.ident}
+        self._is_open = True
 
     def commit(self) -> None:
         """A transaction is committed; the one with the record ends the road."""
         if self._is_open:
             self._is_open = False
             self._out.write_text(json.dumps(list(self._files)))
-        self._alone.clear()
 
     def enter(self, code: CodeType, file: str | None = None) -> None:
         """Notes the file of a function, if it is the engine's; `file` where its code does not say it."""
         file = file or code.co_filename
-        if not file.startswith(self._root):
-            return
-        thread = threading.get_ident()
-        if not self._is_open:
-            self._alone.add((thread, code))
-        elif thread == self._poller or (thread, code) not in self._alone:
+        if self._is_open and file.startswith(self._root) and threading.get_ident() not in self._others:
             self._files.setdefault(file.removeprefix(self._root))
 
     def _runs(self, frame: FrameType, _event: str, _argument: Any) -> None:
         """Called when a function is entered, calls or returns: one that only waits for what it called does not run."""
+        if not self._is_open:
+            return
         code = frame.f_code
         if code.co_filename == "<string>":
             self.enter(code, _home(frame))
