@@ -1,7 +1,7 @@
 """The second part of a training: the discriminator learns to tell how far a record was moved.
 
-Real or generated is a question with an answer that training wears out; the size of a displacement,
-from none to 1.6 standard deviations in ordered steps, is not. It is answered by the `evidence`: what
+It does not tell real records from generated ones, which it would forget as the generator improves. It tells the
+size of a displacement, from none to 1.6 standard deviations in ordered steps. Its input is the `evidence`: what
 the kept records and the generator say about the record. A negative never finds the record it was
 made from among the kept ones, just as a new record is not among them.
 """
@@ -127,7 +127,7 @@ class _Pool:
         self.inputs = _blockwise(inputs, len(own))
 
     def _moved(self, views: Tensor, spread: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The rows [view, row, column] as they are, and with all but the clean ones moved."""
+        """Copies the rows [view, row, column], and moves all but the clean ones in the second copy."""
         original = views[:, self.rows]
         negatives = len(self.rows) - self.clean
         moved = original.clone()

@@ -2,7 +2,7 @@
 
 One process leads: it runs the command, and hands data, settings and checkpoints to the others,
 which only train. All hold the same weights, because all take the same steps along gradients that
-torch's DistributedDataParallel averages. With a single process nothing here does anything.
+torch's DistributedDataParallel averages. In a single process these functions do nothing.
 """
 
 import json

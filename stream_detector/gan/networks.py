@@ -93,7 +93,7 @@ class Network:
         *,
         residual: bool = False,
     ) -> "Network":
-        """He-initialised weights drawn from `rng`, the last layer's times `gain`; biases 0."""
+        """Makes He-initialised weights, drawn from `rng`, the last layer's times `gain`; biases 0."""
         shapes = _layers(widths)
         gains = [sqrt(2.0)] * (len(shapes) - 1) + [gain]
         weights = [
@@ -157,7 +157,7 @@ class Network:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], name: str, widths: tuple[int, ...], *, residual: bool
     ) -> "Network":
-        """The inverse of `named_tensors`, their names led by `name`."""
+        """Makes the network of tensors as `named_tensors` names them, with `name` before each name."""
         layers = range(len(widths) - 1)
         return cls(
             tuple(tensors[f"{name}.{layer}.weight"] for layer in layers),
@@ -210,7 +210,7 @@ class Gan:
 
     @classmethod
     def random(cls, sizes: Sizes, rng: torch.Generator, axes: Tensor | None = None) -> "Gan":
-        """Untrained networks drawn from `rng`; with `axes` [member, column, latent] (orthonormal),
+        """Makes untrained networks, drawn from `rng`; with `axes` [member, column, latent] (orthonormal),
         encoder and generator start as the linear map onto them and back.
         """
         back = None if axes is None else axes.transpose(1, 2)
@@ -255,7 +255,7 @@ class Gan:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], sizes: Sizes) -> "Gan":
-        """The inverse of `tensors`."""
+        """Makes the networks of tensors as `tensors` names them."""
         return cls(
             Network.from_tensors(tensors, "encoder", sizes.encoder, residual=sizes.residual),
             Network.from_tensors(tensors, "generator", sizes.generator, residual=sizes.residual),

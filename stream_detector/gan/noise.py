@@ -1,4 +1,4 @@
-"""Random numbers for training, and what is made of normal records with them: noised and otherwise moved ones.
+"""Random numbers for training, and negatives: normal records that are noised or otherwise moved.
 
 Numbers are float32, whatever torch's default type is in the program around them.
 
@@ -33,17 +33,17 @@ BLUR = 0.5  # of the latents' spread, between generated records and those they c
 
 
 def uniform(shape: Sequence[int], rng: torch.Generator) -> Tensor:
-    """Numbers in [0, 1), each equally likely."""
+    """Draws numbers in [0, 1), each equally likely."""
     return torch.rand(*shape, generator=rng, dtype=torch.float32)
 
 
 def gaussian(shape: Sequence[int], rng: torch.Generator) -> Tensor:
-    """Standard normal numbers."""
+    """Draws standard normal numbers."""
     return torch.randn(*shape, generator=rng, dtype=torch.float32)
 
 
 def log_uniform(shape: Sequence[int], bounds: tuple[float, float], rng: torch.Generator) -> Tensor:
-    """Numbers between two bounds, each order of magnitude equally likely."""
+    """Draws numbers between two bounds, each order of magnitude equally likely."""
     exponents = torch.empty(*shape, dtype=torch.float32)
     return exponents.uniform_(log(bounds[0]), log(bounds[1]), generator=rng).exp_()
 
@@ -64,8 +64,8 @@ def column_spread(views: Tensor) -> Tensor:
 
 
 def corrupted(records: Tensor, others: Tensor, spread: Tensor, rng: torch.Generator) -> Tensor:
-    """Records [row, column], each moved: noised, with values or parts of the way to another record's
-    values on random columns, or moved away from another record.
+    """Moves records [row, column]: each is noised, has another record's values on random columns or moves part of the way
+    to them, or moves away from another record.
     """
     each = (len(records), 1)
     share = uniform(each, rng)

@@ -1,4 +1,4 @@
-"""What every training is made of: its state, its steps with a falling learning rate, and who may follow it.
+"""The parts of every training: its state, its steps with a falling learning rate, and a callback.
 
 `training.train` builds one `TrainingState`, starts at `callback.begin(state)`, and calls
 `callback.after(step, state, losses)` when a step is done.
@@ -34,7 +34,7 @@ class TrainingState:
     rng: torch.Generator
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on, by name, copied to the CPU."""
+        """Copies everything that the next step depends on to the CPU, by name."""
         named = {f"gan.{name}": tensor for name, tensor in self.gan.tensors()}
         named |= {f"average.{name}": tensor for name, tensor in self.average.tensors()}
         for name, parameter, optimiser in self._parameters():
@@ -99,7 +99,7 @@ def decay(step: int, steps: int) -> float:
 class Descent:
     """Takes steps of an optimiser with one group of tensors; the loss must depend on each of them.
 
-    Processes that train together make one each, at the same time, and step along their mean gradient.
+    Processes that train together each have one, take steps at the same time, and step along their mean gradient.
     """
 
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
@@ -120,7 +120,7 @@ class Descent:
 
 @torch.no_grad()
 def average_into(average: Network, network: Network, most: float, step: int) -> None:
-    """Lets `average` follow `network`, quickly at first; it keeps a share `most` a step in the end."""
+    """Lets `average` follow `network`, quickly at first; later a share `most` of it stays at each step."""
     keep = min(most, (step + 1) / (step + WARM))
     current = [tensor.detach() for tensor in network.tensors()]
     torch._foreach_lerp_(list(average.tensors()), current, 1 - keep)

@@ -16,7 +16,7 @@ EVENT_TYPE = "stream-detector.anomaly.v1"
 
 
 class Contribution(NamedTuple):
-    """One feature's part in an alert: what was seen, what was expected, its share of the surprise.
+    """The part of one feature in an alert: what was seen, what was expected, its share of the surprise.
 
     `value` and `expected` are in the input's units (a category by its name, None = missing);
     `contribution` is in [0, 1] and sums to 1 over a record; `direction` is `high`, `low`,
@@ -55,7 +55,7 @@ class Alert:
 
     @property
     def id(self) -> str:
-        """`topic-partition-offset`, and `-row` where a message holds many records: the same however often it is scored."""
+        """`topic-partition-offset`, and `-row` where a message holds many records; it does not depend on how often the record is scored."""
         place = f"{self.topic}-{self.partition}-{self.offset}"
         return place if self.row is None else f"{place}-{self.row}"
 
@@ -108,7 +108,7 @@ class Alert:
 
 
 def alert_from_json(value: bytes, key: bytes | None = None) -> Alert:
-    """An alert read back from the alerts topic; raises ValueError when it is none."""
+    """Reads an alert back from its topic; raises ValueError when it is none."""
     try:
         body = orjson.loads(value)
         source, opinions = field(body, "source", dict), field(body, "opinions", dict)

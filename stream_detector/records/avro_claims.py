@@ -63,7 +63,7 @@ class AvroClaims:
 
 
 class _Walk:
-    """One way through a record's bytes; nothing is made of them."""
+    """Walks through a record's bytes without decoding them."""
 
     def __init__(self, payload: bytes, names: Mapping[str, Schema], config: RecordConfig) -> None:
         self._payload, self._at = payload, 0
@@ -130,7 +130,7 @@ class _Walk:
 
 
 class _TooMuch(Exception):  # noqa: N818 - not an error but a way out of a record
-    """Carries the reason."""
+    """Carries the reason why a record claims too much."""
 
 
 def _kind(schema: Any) -> Any:

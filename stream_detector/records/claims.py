@@ -43,7 +43,7 @@ class Claims(NamedTuple):
 
 
 def claims(value: bytes) -> Claims:
-    """The claims of a stream. Raises ValueError, struct.error or an Arrow exception when it is none."""
+    """Reads the claims of a stream. Raises ValueError, struct.error or an Arrow exception when it is none."""
     total = Claims()
     for message in ipc.MessageReader.open_stream(value):
         if message.type not in {"record batch", "dictionary"}:
@@ -133,7 +133,7 @@ def longest(values: Any, *, shared: bool = False) -> int:
 
 
 def _elements(values: Any) -> int:
-    """How many values the lists of a column hold; as objects they take many times what they take in Arrow."""
+    """The number of values in the lists of a column; as objects they take many times their size in Arrow."""
     kind = values.type
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     return len(values.values) if lists or pa.types.is_map(kind) else 0

@@ -17,11 +17,11 @@ from pyarrow import compute, ipc
 from stream_detector.absence import telling
 from stream_detector.config import RecordConfig
 from stream_detector.features import FLOAT32_MAX, Encoded, Feature, FeatureSchema, Kind, Rejection
+from stream_detector.records.arrow_rows import rows_of
 from stream_detector.records.claims import Claims, claims, longest, viewed
 from stream_detector.records.documents import Document, Rows, TooMuchAtOnce
 from stream_detector.records.row_identity import IdentityColumns, is_text, row_documents, shortened
 from stream_detector.records.unusable import unfit
-from stream_detector.tables.arrow import rows_of
 from stream_detector.values import number
 
 __all__ = ["count_rows", "decode_columns", "read_columns"]
@@ -42,7 +42,7 @@ class Unusable(Exception):  # noqa: N818 - not an error but a way out of a messa
 def decode_columns(
     values: Sequence[bytes | None], schema: FeatureSchema, config: RecordConfig, usual: NDArray[np.bool_] | None
 ) -> ColumnBatch:
-    """The matrix float32 [row, feature], of every row the message's position and the row's number in it, documents
+    """Decodes to the matrix float32 [row, feature], for every row its message's position and its number there, documents
     with its identity and categories alone, and the reasons of messages that cannot be used. `usual` as `Decoder.decode`.
 
     Raises `TooMuchAtOnce` for several messages, while their rows fit into memory.
@@ -83,7 +83,7 @@ def count_rows(value: bytes | None, config: RecordConfig) -> int:
 
 
 def read_columns(values: Sequence[bytes | None], config: RecordConfig) -> Rows:
-    """Rows as objects, for fitting, where no schema is known yet."""
+    """Reads rows as objects, for fitting, where no schema is known yet."""
     rows = Rows([], [], [], {})
     for position, value in enumerate(values):
         try:
@@ -128,7 +128,7 @@ def _bytes_of(columns: dict[str, Any]) -> int:
 
 
 def _table(value: bytes | None, config: RecordConfig) -> Any:
-    """The message's rows, checked to the last offset: a broken one could make reading leave its memory."""
+    """Reads a message's rows and checks every offset: with a broken one, reading could leave the buffer."""
     if reason := unfit(value, config):
         raise Unusable(reason)
     try:
@@ -200,7 +200,7 @@ def _features(table: Any, config: RecordConfig) -> Any:
 def _telling(
     table: Any, schema: FeatureSchema, config: RecordConfig, usual: NDArray[np.bool_] | None
 ) -> NDArray[np.float32]:
-    """The matrix of a table none of whose rows lacks too much."""
+    """Makes the matrix of a table, in which no row may lack too much."""
     matrix = _matrix(table, schema, config)
     found = telling(Encoded(matrix, list(range(len(matrix))), {}), schema, (), usual, config.least_present)
     if found.rejected:

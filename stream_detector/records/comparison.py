@@ -14,7 +14,7 @@ EXAMPLES = 20  # alert ids kept of those added, and of those lost
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Records that both models judged, how many each flagged, and how many both did.
+    """Counts of records that two models judged, that each flagged, and that both flagged.
 
     `added` and `lost` are ids of some alerts that only the candidate, or only the champion, raised.
     """
@@ -32,7 +32,7 @@ class Comparison:
     def of(
         cls, candidate: str, champion: str, records: int, candidate_ids: Iterable[str], champion_ids: Iterable[str]
     ) -> Self:
-        """From the ids of both models' alerts among so many records."""
+        """Compares by the ids of both models' alerts among so many records."""
         new, old = dict.fromkeys(candidate_ids), dict.fromkeys(champion_ids)
         added, lost = [each for each in new if each not in old], [each for each in old if each not in new]
         both = len(new) - len(added)
@@ -71,7 +71,7 @@ class Comparison:
 
     @classmethod
     def from_json(cls, value: bytes) -> Self:
-        """Read back from the topic; raises ValueError when it is none."""
+        """Reads a comparison back from its topic; raises ValueError when it is none."""
         try:
             body = json_object(value)
             return cls(

@@ -40,9 +40,9 @@ class DeadLetter:
 
     @classmethod
     def of(cls, message: Message, rejection: Rejection) -> "DeadLetter":
-        """Key, value, headers and timestamp untouched, plus Kafka Connect's error headers.
+        """Makes a letter with key, value, headers and timestamp untouched, plus Kafka Connect's error headers.
 
-        Never raises. Of a name that begins as ours do, ours is the only header; the original's is renamed.
+        Never raises. An original's header whose name begins as ours do is renamed.
         """
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         lost: list[str] = []

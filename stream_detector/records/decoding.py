@@ -82,7 +82,7 @@ class Decoder:
     def decode(
         self, values: Sequence[bytes | None], schema: FeatureSchema, usual: NDArray[np.bool_] | None = None
     ) -> Decoded:
-        """Record values as a feature matrix, the unusable ones with a reason each.
+        """Decodes record values to a feature matrix; unusable ones get a reason each.
 
         `usual` [feature] are the features of which a record must have the share `record.least_present`.
         Raises `TooMuchAtOnce` for several messages that hold more rows than should be decoded together.
@@ -101,7 +101,7 @@ class Decoder:
         return self._decode_documents(values, schema, usual)
 
     def read(self, values: Sequence[bytes | None], declared: FeatureSchema | None = None) -> Rows:
-        """Record values as objects, for fitting; `declared` names the features of bare vectors.
+        """Reads record values as objects, for fitting; `declared` names the features of bare vectors.
 
         Raises `ConfigError` when it is None then.
         """
@@ -117,7 +117,7 @@ class Decoder:
         return int(self._columns.count_rows(value, self._config)) if self.many else 1
 
     def stretches(self, values: Sequence[bytes | None]) -> Iterator[slice]:
-        """The values in their order, in stretches whose objects may be alive at the same time."""
+        """Yields stretches of values whose objects may be alive at the same time, in order."""
         step = 1 if self.many else CHUNK
         for first in range(0, len(values), step):
             yield from _light(values, first, min(first + step, len(values)))
@@ -168,7 +168,7 @@ class Decoder:
 
 
 def _parse_together(values: Sequence[bytes | None], config: RecordConfig) -> Sequence[Document] | None:
-    """All documents by one parse; None when any value is unusable or needs a closer look.
+    """Parses all documents at once; None when any value is unusable or needs a closer look.
 
     A random marker stands between the values, so that no value can pass for two, nor a broken
     one be completed by its neighbour: the markers would not come out where they were put in.
@@ -188,7 +188,7 @@ def _parse_together(values: Sequence[bytes | None], config: RecordConfig) -> Seq
 
 
 def _light(values: Sequence[bytes | None], first: int, end: int) -> Iterator[slice]:
-    """Halves of values, and halves of these, until none is heavy."""
+    """Halves a stretch of values until no part is heavy."""
     if end - first > 1 and sum(map(len, filter(None, values[first:end]))) > CHUNK_BYTES:
         middle = (first + end) // 2
         yield from _light(values, first, middle)
@@ -198,5 +198,5 @@ def _light(values: Sequence[bytes | None], first: int, end: int) -> Iterator[sli
 
 
 def _columns() -> ModuleType:
-    """Loaded only where the format calls for it: pyarrow takes its time to load."""
+    """Loads the module of Arrow messages where the format calls for it: pyarrow takes time to load."""
     return import_module("stream_detector.records.columns")

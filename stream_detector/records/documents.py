@@ -109,7 +109,7 @@ class TooMuchAtOnce(Exception):  # noqa: N818 - not an error but a way out of a 
 
 
 def read(documents: Sequence[Document | Rejection], config: RecordConfig) -> Rows:
-    """Parsed values with their features, the unusable ones with a reason each."""
+    """Reads the features of parsed values; unusable ones get a reason each."""
     path = config.features_path
     if path and (rows := _read_plain(documents, path)):
         return rows
@@ -129,7 +129,7 @@ def read(documents: Sequence[Document | Rejection], config: RecordConfig) -> Row
 
 
 def _read_plain(documents: Sequence[Any], path: str) -> Rows | None:
-    """All rows at once where every document has an object right at `path`; None when any has not."""
+    """Reads all rows at once where every document has an object at `path` itself; None where one has not."""
     try:
         features = [document[path] for document in documents]
     except (KeyError, TypeError):  # a path with dots, a document without features, a rejection
@@ -222,7 +222,7 @@ def telemetry_to_json(
     features: Mapping[str, Any],
     record: RecordConfig = DEFAULT,
 ) -> bytes:
-    """A telemetry record's value, laid out as `record.*` says, for producers.
+    """Writes a telemetry record's value as `record.*` lays it out, for producers.
 
     Time is RFC 3339, a `datetime` or a number since 1970; what is None is left out, a missing feature too.
     Raises `TypeError` for a value that JSON cannot hold.
@@ -238,14 +238,14 @@ def telemetry_to_json(
 
 
 def _within(document: Document, path: Iterable[str]) -> Document:
-    """The object at a path, made on the way where it is not there."""
+    """The object at a path; missing objects on the way are made."""
     for key in path:
         document = document.setdefault(key, {})
     return document
 
 
 def event_time(value: object, unit: Unit | Literal["auto"] = "auto") -> str | None:
-    """A time as RFC 3339 text in UTC, cut to milliseconds; None where the value is no time.
+    """Converts a time to RFC 3339 text in UTC, cut to milliseconds; None where the value is no time.
 
     Numbers, and digits in text, count from 1970 in `unit`, up to the year 9999. `auto` tells the unit by the
     number alone (`guessed`). Text is RFC 3339; what names no zone is taken as UTC.
@@ -296,7 +296,7 @@ def _is_epoch(number: float | Decimal) -> bool:
 
 
 def _counted(number: float | Decimal, unit: Unit) -> datetime:
-    """Exact numbers are cut to microseconds; a double is rounded, as it lies beside what was written."""
+    """Counts from 1970. Exact numbers are cut to microseconds; a double is rounded, as it is not exact."""
     if isinstance(number, float):
         return EPOCH + timedelta(microseconds=round(number * 10**6 / PER_SECOND[unit]))
     return EPOCH + timedelta(microseconds=int(number * 10**6 // PER_SECOND[unit]))
@@ -315,6 +315,6 @@ def _read(text: str) -> datetime | None:
 
 
 def _after_leap(moment: datetime) -> datetime | None:
-    """The first second of the next month, as clocks without leap seconds have it; there are none elsewhere."""
+    """The first second of the next month, which follows a leap second; None where no leap second can be."""
     after = moment + timedelta(seconds=1)
     return after if (after.day, after.hour, after.minute, after.second) == (1, 0, 0, 0) else None

@@ -20,7 +20,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One verdict on one alert (by its id), with who gave it, when (RFC 3339), and what they noted."""
+    """A verdict on an alert (by its id), with who gave it, when (RFC 3339), and what they noted."""
 
     alert: str
     verdict: Verdict
@@ -63,6 +63,6 @@ class Precision:
 
 
 def precision(verdicts: Mapping[str, Feedback]) -> Precision:
-    """The figure over all verdicts, as `latest` gives them."""
+    """Computes the precision over the latest verdict on each alert."""
     anomalies = sum(feedback.verdict is Verdict.ANOMALY for feedback in verdicts.values())
     return Precision(anomalies, len(verdicts) - anomalies)

@@ -1,4 +1,4 @@
-"""A consumed message."""
+"""Messages as they are consumed."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise

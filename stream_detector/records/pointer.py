@@ -20,7 +20,7 @@ LEFT_OUT = {"approved", "first", "approved_by"}  # by writers of an earlier day
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Which version serves, which served before, and who moved the pointer, when (RFC 3339) and why.
+    """The version that serves, the one that served before, and who moved the pointer, when (RFC 3339) and why.
 
     `approved_by` is the person who chose the version, None when a program did; `approved` is the
     version that a person chose last, `first` the one that the topic began with, both carried on.
@@ -37,7 +37,7 @@ class Pointer:
 
     @property
     def moment(self) -> datetime | None:
-        """When it was moved; None when `when` is no time. Without a zone it is UTC."""
+        """The time when it was moved, UTC where no zone is given; None when `when` is no time."""
         try:
             moved = datetime.fromisoformat(self.when)
         except ValueError:
@@ -56,7 +56,7 @@ class Pointer:
 
     @classmethod
     def from_json(cls, value: bytes, where: str) -> Self:
-        """Read from its record, which `where` names; raises `ModelFormatError` when it is no pointer of ours."""
+        """Reads a pointer from its record, which `where` names; raises `ModelFormatError` when it is no pointer of ours."""
         fields = _fields(value)
         if isinstance(fields, str):
             raise ModelFormatError(
@@ -70,7 +70,7 @@ class Pointer:
 
 
 def _fields(value: bytes) -> dict[str, Any] | str:
-    """A pointer's fields, or what is wrong with them."""
+    """Reads a pointer's fields, or says what is wrong with them."""
     if len(value) > MAX_BYTES:
         return f"it has {len(value):,} bytes"
     try:

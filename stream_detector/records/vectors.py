@@ -17,7 +17,7 @@ WIDTH = 4  # bytes of a float32
 def decode_vectors(
     values: Sequence[bytes | None], schema: FeatureSchema, config: RecordConfig
 ) -> tuple[NDArray[np.float32], list[int], dict[int, Rejection]]:
-    """The matrix float32 [kept, feature], positions kept, and the reasons of the others; NaN = missing."""
+    """Decodes to the matrix float32 [kept, feature], positions kept, and the reasons of the others; NaN = missing."""
     columns = len(schema.features)
     rejected = {at: reason for at, value in enumerate(values) if (reason := _misfit(value, columns, config))}
     kept = [at for at in range(len(values)) if at not in rejected]

@@ -1,6 +1,6 @@
 """Tables that people have: files and standard input read as rows of named values, and results written.
 
-`reading` opens any of the formats, `delimited` reads CSV and its kin, `arrow` makes rows of Arrow tables,
+`reading` opens any of the formats, `delimited` reads CSV and its kin, `frames` takes what Python programs hold,
 `records` says which columns are features, `writing` writes columns.
 """
 

@@ -13,7 +13,7 @@ from pyarrow import compute
 from pyarrow import csv as arrow_csv
 
 from stream_detector.errors import DataError
-from stream_detector.tables.arrow import rows_of
+from stream_detector.records.arrow_rows import rows_of
 
 __all__ = ["Delimited", "read_delimited"]
 

@@ -104,7 +104,7 @@ def _from_arrow(frame: Any) -> list[Row]:
     """Reads a frame of polars, pyarrow or any library that hands it over as an Arrow stream."""
     import pyarrow as pa  # noqa: PLC0415 - takes its time to load
 
-    from stream_detector.tables.arrow import rows_of  # noqa: PLC0415
+    from stream_detector.records.arrow_rows import rows_of  # noqa: PLC0415
 
     table = pa.table(frame)
     _require_different(table.schema.names)

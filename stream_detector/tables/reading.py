@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pyarrow import feather, parquet
 
 from stream_detector.errors import DataError
-from stream_detector.tables.arrow import rows_of
+from stream_detector.records.arrow_rows import rows_of
 from stream_detector.tables.delimited import read_delimited
 
 __all__ = ["FORMATS", "STANDARD", "Row", "Table", "open_table", "read_table"]
