@@ -1,4 +1,4 @@
-"""How long trouble may last: back off, say so now and then, give up in the end."""
+"""Retries work that fails: it waits longer each time, says so now and then, and gives up in the end."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from stream_detector.config import WorkerConfig
 from stream_detector.errors import AuthorizationError, KafkaError
 from stream_detector.health import Health
 
-__all__ = ["Patience"]
+__all__ = ["Retry"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds
 QUIET = 5.0  # seconds between two log lines about the same trouble
@@ -23,10 +23,11 @@ Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 
 
-class Patience:
-    """Failures of one kind of work since it last succeeded; `limit` is how long they may go on, seconds.
+class Retry:
+    """Counts failures of one kind of work since it last succeeded, and backs off from one attempt to the next.
 
-    `tell` is told what the last failure was, and None when the work went well again.
+    `limit` is the retry budget: how long failures may go on, seconds. `tell` is given the last failure in words, and
+    None when the work succeeds again.
     """
 
     def __init__(self, work: str, limit: float, tell: Callable[[str | None], None] = lambda _: None) -> None:
@@ -41,31 +42,31 @@ class Patience:
 
     @classmethod
     def of(cls, worker: WorkerConfig, work: str, health: Health) -> Self:
-        """As long as a worker may be without its broker; a failure is a trouble of its health."""
+        """Gives the budget for which a worker may be without its broker; a failure is a trouble of its health."""
         return cls(work, worker.unavailable_timeout_ms / 1000, health.teller(work))
 
     @property
-    def troubled(self) -> bool:
-        """Whether the last attempt failed."""
+    def failing(self) -> bool:
+        """Tells whether the last attempt failed."""
         return self._since is not None
 
     @property
     def waiting(self) -> bool:
-        """Whether it is too early for another attempt."""
-        return self.troubled and time.monotonic() < self._last + self._pause
+        """Tells whether it is too early for another attempt."""
+        return self.failing and time.monotonic() < self._last + self._pause
 
     def succeeded(self) -> None:
-        """The work went well."""
+        """Notes that the work succeeded."""
         if self._since is not None and self._logged_at >= self._since:
             log.info("recovered", work=self._work, after_seconds=round(time.monotonic() - self._since, 1))
         if self._since is not None:
             self._tell(None)
         self._since = None
 
-    def insist(self, attempt: Callable[[], Result], stop: Event) -> Result | None:
-        """What `attempt` gives, made again while it fails with a `KafkaError`; None when told to stop.
+    def run(self, attempt: Callable[[], Result], stop: Event) -> Result | None:
+        """Makes an attempt until it does not fail with a `KafkaError`, and gives its result; None when told to stop.
 
-        Raises the error when patience is at its end, and at once whatever else `attempt` raises.
+        Raises the error when the budget is used up, and any other error of `attempt` at once.
         """
         while not stop.is_set():
             try:
@@ -79,7 +80,7 @@ class Patience:
         return None
 
     def failed(self, error: KafkaError) -> None:
-        """The work failed. Raises the error when patience is at its end.
+        """Notes that the work failed. Raises the error when the budget is used up.
 
         A missing permission does not come by waiting: the third `AuthorizationError` in a row is raised,
         even when something else that is permitted succeeds in between.

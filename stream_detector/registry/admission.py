@@ -12,7 +12,7 @@ import torch
 from stream_detector.config import Config
 from stream_detector.errors import ModelError, ModelFormatError, ModelNotFoundError
 from stream_detector.health import Health
-from stream_detector.kafka.retry import Patience
+from stream_detector.kafka.retry import Retry
 from stream_detector.model import DetectorModel
 from stream_detector.registry import store
 from stream_detector.registry.model_pointer import Pointer
@@ -87,10 +87,10 @@ def await_model(source: ModelSource, config: Config, stop: Event, health: Health
     """
     torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
     limit = config.worker.unavailable_timeout_ms / 1000
-    patience, tell = Patience.of(config.worker, "fetching the model", health), health.teller("model")
+    retry, tell = Retry.of(config.worker, "fetching the model", health), health.teller("model")
     until, told = time.monotonic() + limit, False
     while not stop.is_set():
-        model = patience.insist(source, stop)
+        model = retry.run(source, stop)
         if model is not None:
             check_at_start(model, config)
             log.info("model", version=model.version, features=len(model.schema.features))

@@ -145,12 +145,12 @@ def exclusive(config: Config) -> Iterator[Moves]:
     """
     producer = registrar(config.kafka, config.topics.models)
     try:
-        _insist(producer.init_transactions)
+        _retried(producer.init_transactions)
         producer.begin_transaction()
         with _aborting(producer):
             moves = Moves(producer, config.topics.models)
             yield moves
-            _insist(producer.commit_transaction)
+            _retried(producer.commit_transaction)
         _await_readable(config, moves.end)
     except KafkaException as error:
         subject = f"moving the pointer on topic {config.topics.models!r}"
@@ -191,7 +191,7 @@ def _aborting(producer: Producer) -> Iterator[None]:
         raise
 
 
-def _insist(call: Callable[[float], object]) -> None:
+def _retried(call: Callable[[float], object]) -> None:
     """Makes a call of the producer, and repeats it while its fault is retriable."""
     deadline = time.monotonic() + TIMEOUT
     while True:

@@ -16,7 +16,7 @@ from stream_detector.errors import KafkaError
 from stream_detector.health import Health
 from stream_detector.kafka.clients import transactional_id
 from stream_detector.kafka.faults import explained
-from stream_detector.kafka.retry import Patience
+from stream_detector.kafka.retry import Retry
 from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Arrivals, TopicPartition
 from stream_detector.worker.judge import Judge
@@ -142,7 +142,7 @@ class Delivery:
         self._transaction = transaction(config, health, source.starts.ids, lambda: self.output.batching)
         self.output = TransactionalOutput(self._transaction, config.topics, source.starts.ids)
         self.takeover = Takeover(self._transaction, self.output, source, written(config), self._failed)
-        self.retry = Patience.of(config.worker, "committing", health)
+        self.retry = Retry.of(config.worker, "committing", health)
         self._interval = config.worker.commit_interval_ms / 1000
         self._subject = f"transactional id {transactional_id(config.kafka)!r}, group {config.kafka.group_id!r}"
         self._urgent = False
@@ -227,8 +227,8 @@ class Delivery:
         """How long a receive may wait for a first message, seconds."""
         if self._transaction.state is State.OPEN:
             return min(IDLE, max(0.0, self._interval - self._transaction.age))
-        troubled = self.retry.troubled or self.source.retry.troubled
-        return 0.0 if self._assignment.restoring and not troubled else IDLE
+        failing = self.retry.failing or self.source.retry.failing
+        return 0.0 if self._assignment.restoring and not failing else IDLE
 
     def _begin(self) -> None:
         if self._transaction.state is State.READY:

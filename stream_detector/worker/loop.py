@@ -100,10 +100,10 @@ class Worker:
     def _begin(self, stop: Event, *, until_end: bool) -> UntilEnd | None:
         """Joins the group, and finds where a bounded run ends."""
         retry = self._delivery.retry
-        end = retry.insist(lambda: UntilEnd(self._config, self._source), stop) if until_end else None
+        end = retry.run(lambda: UntilEnd(self._config, self._source), stop) if until_end else None
         if self._follower:
             self._follower.start()
-        retry.insist(self._delivery.subscribe, stop)
+        retry.run(self._delivery.subscribe, stop)
         self._source.tell()
         self._health.began()
         return end

@@ -21,7 +21,7 @@ from stream_detector.health import Health
 from stream_detector.kafka.clients import worker_consumer
 from stream_detector.kafka.faults import explained
 from stream_detector.kafka.group import topic_id
-from stream_detector.kafka.retry import Patience
+from stream_detector.kafka.retry import Retry
 from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Message, TopicPartition
 from stream_detector.worker.output.producer import is_member
@@ -50,7 +50,7 @@ class Source:
         self._inside = RLock()
         self._health = health or Health()
         self.assignment = assignment
-        self.retry = Patience.of(config.worker, "reading", self._health)
+        self.retry = Retry.of(config.worker, "reading", self._health)
         self.rebalances = self.restores = 0
         self._config = config
         self._busy = self._joined = False
@@ -301,7 +301,7 @@ class Source:
             if fault.fatal():
                 raise explained(fault, subject)
             self.retry.failed(explained(fault, subject))
-        if not faults and self.retry.troubled and not self.retry.waiting:
+        if not faults and self.retry.failing and not self.retry.waiting:
             self._probe(subject)
 
     def _probe(self, subject: str) -> None:

@@ -7,7 +7,7 @@ from stream_detector.config import Config
 from stream_detector.health import Health
 from stream_detector.kafka import topics
 from stream_detector.kafka.clients import Batching, require_broker, slot, transactional_producer
-from stream_detector.kafka.retry import Patience
+from stream_detector.kafka.retry import Retry
 from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.worker.output.transaction import Transaction
 
@@ -27,8 +27,8 @@ def await_topics(config: Config, health: Health, stop: Event) -> bool:
         topics.require(config.kafka, (*config.topics.telemetry, *written(config)))
         return True
 
-    patience = Patience.of(config.worker, "starting", health)
-    return bool(patience.insist(look, stop))
+    retry = Retry.of(config.worker, "starting", health)
+    return bool(retry.run(look, stop))
 
 
 def transaction(config: Config, health: Health, topic_ids: TopicIds, batching: Callable[[], Batching]) -> Transaction:
