@@ -39,7 +39,7 @@ from stream_detector.registry import store
 from stream_detector.retraining.first_fit import fit_topics
 from stream_detector.runtime import logs
 from stream_detector.runtime.logs import Terminal
-from stream_detector.scoring.compiled.compiling import announce
+from stream_detector.scoring.compiled.cache import announce
 from stream_detector.worker import loop
 from stream_detector.worker.summary import RunSummary
 

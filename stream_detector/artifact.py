@@ -28,8 +28,8 @@ from stream_detector.golden import Golden
 from stream_detector.normaliser import Layout, Normaliser
 from stream_detector.scoring.calibration import KNOTS, Calibration, TailTable
 from stream_detector.scoring.discrimination import FeatureSpread
-from stream_detector.scoring.scorer import PARTS, Scorer, remembered
-from stream_detector.scoring.screen import Screen
+from stream_detector.scoring.opinions import Panel
+from stream_detector.scoring.scorer import Scorer, Screen, remembered
 
 __all__ = ["FORMAT", "Artifact", "pack", "unpack"]
 
@@ -69,6 +69,8 @@ def pack(artifact: Artifact) -> bytes:
         "lineage": dict(artifact.lineage),
         "golden": artifact.golden.to_header(),
     }
+    if others := list(scorer.panel.methods):
+        header["scorers"] = others
     text = json.dumps(header, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return bytes(save(_tensors(artifact), metadata={KEY: text}))
 
@@ -82,7 +84,9 @@ def unpack(data: bytes) -> Artifact:
         kept = int(header["memory"])
         metrics = {str(name): float(value) for name, value in header["metrics"].items()}
         lineage = dict(header["lineage"])
-        golden = Golden.from_header(header["golden"], len(layout.schema.features))
+        names = [str(name) for name in header.get("scorers", ())]
+        panel = _panel(config.model.mode, names)
+        golden = Golden.from_header(header["golden"], len(layout.schema.features), len(panel.told) + 1)
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError, ConfigError) as error:
         raise ModelFormatError(
             f"the model header cannot be read ({type(error).__name__}); fit the model anew"
@@ -92,21 +96,23 @@ def unpack(data: bytes) -> Artifact:
     if not NEAR < kept <= MOST_KEPT:
         raise ModelFormatError(f"the model header says that {kept:,} records are kept; it must be 4 to {MOST_KEPT:,}")
     sizes = _sizes(layout, config)
-    tensors = _read(data, _shapes(layout, sizes, kept, config))
-    scorer = _scorer(layout, config, tensors, sizes)
-    return Artifact(scorer, _calibration(tensors), config, metrics, lineage, golden)
+    tensors = _read(data, _shapes(layout, sizes, kept, config, panel))
+    scorer = _scorer(layout, config, tensors, sizes, panel)
+    return Artifact(scorer, _calibration(tensors, panel), config, metrics, lineage, golden)
 
 
 def _tensors(artifact: Artifact) -> dict[str, NDArray[Any]]:
     scorer, calibration = artifact.scorer, artifact.calibration
     tensors: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in scorer.gan.tensors()}
-    tensors["screen.start"], tensors["screen.usual"] = scorer.screen.start, scorer.screen.usual
+    tensors["screen.start"], tensors["screen.usual"] = scorer.screen.start, scorer.screen.refined
     tensors["memory"] = scorer.kept
-    tensors["usual"] = scorer.usual.cpu().numpy()
+    tensors["usual"] = scorer.residual_rms.cpu().numpy()
     tensors["spread.mean"] = scorer.spread.mean.cpu().numpy()
     tensors["spread.whitening"] = scorer.spread.whitening.cpu().numpy()
     for part in COLUMN_PARTS:
         tensors[f"columns.{part}"] = getattr(scorer.normaliser, part)
+    for name, learnt in scorer.learnt.items():
+        tensors |= {_learnt_name(name, at): array for at, array in enumerate(learnt)}
     tables = (calibration.parts, calibration.opinions, calibration.anomaly)
     for part in TAIL_PARTS:
         tensors[f"tail.{part}"] = np.concatenate([getattr(table, part) for table in tables])
@@ -135,7 +141,21 @@ def _sizes(layout: Layout, config: ModelConfig) -> Sizes:
     return sizes_for(config.model, judged, len(layout.judged()) - judged)
 
 
-def _shapes(layout: Layout, sizes: Sizes, kept: int, config: ModelConfig) -> Shapes:
+def _panel(mode: str, names: list[str]) -> Panel:
+    try:
+        return Panel.named(mode, names)
+    except KeyError as error:
+        raise ModelFormatError(
+            f"the model has the scorer {error.args[0]!r}, which is not registered here; register it, or fit the model anew"
+        ) from None
+
+
+def _learnt_name(scorer: str, at: int) -> str:
+    """The name of the tensor that holds an array which a scorer has learnt."""
+    return f"scorer.{scorer}.{at}"
+
+
+def _shapes(layout: Layout, sizes: Sizes, kept: int, config: ModelConfig, panel: Panel) -> Shapes:
     """Type and shape of every tensor that such a model has."""
     shapes: Shapes = {name: ("float32", shape) for name, shape in tensor_shapes(sizes).items()}
     shapes["memory"] = ("float32", (kept, len(layout.schema.features)))
@@ -147,7 +167,9 @@ def _shapes(layout: Layout, sizes: Sizes, kept: int, config: ModelConfig) -> Sha
     shapes["screen.start"] = shapes["screen.usual"] = ("float64", (views,))
     for part in COLUMN_PARTS:
         shapes[f"columns.{part}"] = ("float64", (views, len(layout.owners())))
-    rows = PARTS * views + 3
+    for name, method in panel.methods.items():
+        shapes |= {_learnt_name(name, at): ("float32", shape) for at, shape in enumerate(method.shapes(sizes))}
+    rows = len(panel.parts) * views + len(panel.told) + 1
     shapes["tail.raw"] = shapes["tail.nines"] = ("float64", (rows, KNOTS))
     shapes["tail.scale"] = shapes["tail.shape"] = ("float64", (rows,))
     return shapes
@@ -173,7 +195,9 @@ def _read(data: bytes, shapes: Shapes) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _scorer(layout: Layout, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Scorer:
+def _scorer(
+    layout: Layout, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], sizes: Sizes, panel: Panel
+) -> Scorer:
     columns = (np.array(tensors[f"columns.{part}"]) for part in COLUMN_PARTS)
     weights = {name: torch.tensor(t) for name, t in tensors.items() if t.dtype == np.float32}
     normaliser, gan = Normaliser(layout, config.model.views, *columns), Gan.from_tensors(weights, sizes)
@@ -182,7 +206,11 @@ def _scorer(layout: Layout, config: ModelConfig, tensors: Mapping[str, NDArray[A
     _check_codes(layout, kept)
     screen = Screen(np.array(tensors["screen.start"]), np.array(tensors["screen.usual"]))
     memory = remembered(normaliser, gan, kept)
-    return Scorer(normaliser, gan, kept, memory, spread, weights["usual"], screen, config.search)
+    learnt = {
+        name: tuple(np.array(tensors[_learnt_name(name, at)]) for at in range(len(method.shapes(sizes))))
+        for name, method in panel.methods.items()
+    }
+    return Scorer(normaliser, gan, kept, memory, spread, weights["usual"], screen, config.search, panel, learnt)
 
 
 def _check_codes(layout: Layout, kept: NDArray[np.float32]) -> None:
@@ -194,6 +222,7 @@ def _check_codes(layout: Layout, kept: NDArray[np.float32]) -> None:
             raise ModelFormatError(f"a kept record has no category of feature {feature.name!r}; the file is damaged")
 
 
-def _calibration(tensors: Mapping[str, NDArray[Any]]) -> Calibration:
+def _calibration(tensors: Mapping[str, NDArray[Any]], panel: Panel) -> Calibration:
     table = TailTable(*(np.array(tensors[f"tail.{part}"]) for part in TAIL_PARTS))
-    return Calibration(table.take(slice(0, -3)), table.take(slice(-3, -1)), table.take(slice(-1, None)))
+    told = -1 - len(panel.told)
+    return Calibration(table.take(slice(0, told)), table.take(slice(told, -1)), table.take(slice(-1, None)))

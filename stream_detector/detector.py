@@ -18,7 +18,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector import ahead
 from stream_detector.absence import by_feature, unseen
 from stream_detector.config import ThresholdConfig
 from stream_detector.features import Encoded
@@ -36,13 +35,15 @@ from stream_detector.records import (
     raw,
     values_of,
 )
+from stream_detector.scoring.calibration import six_digits
 from stream_detector.scoring.explanation import Explanation
 from stream_detector.scoring.threshold import Limits, NewsScore, RollingThreshold, Threshold, Unseen
+from stream_detector.scoring_pool import ScoringPool
 
 __all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "limits", "within"]
 
 EXPLAINED = 1_000  # records explained at once: a flood of them takes seconds
-ROOM = 512 * 2**20  # bytes of features that a batch of messages with many records each may have
+MOST_BYTES = 512 * 2**20  # bytes of features that a batch of messages with many records each may have
 LEAST = 1_024  # messages of a part, unless a message may hold many records
 SEVERITIES = ((3.0, "critical"), (2.0, "major"), (1.0, "minor"))
 
@@ -76,12 +77,12 @@ class Outcome:
 
     @property
     def records(self) -> int:
-        """All of them."""
+        """The number of records."""
         return self.normal + len(self.alerts) + len(self.dead_letters)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BatchPart:
     """Messages of a batch, decoded; `scores` waits for what is being computed meanwhile."""
 
     messages: Arrivals
@@ -95,16 +96,16 @@ class Begun:
 
     model: DetectorModel
     decoder: Decoder
-    parts: Sequence[Part]
+    parts: Sequence[BatchPart]
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A row of a part whose score exceeds its threshold: the record's `features` [feature] in the input's units, and
-    its scores [3], in the order of `Scores.columns`.
+    its scores [score], in the order of `Scores.columns`.
     """
 
-    part: Part
+    part: BatchPart
     row: int
     features: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -124,19 +125,23 @@ def detect(
     return finish(begin(messages, model, decoder), thresholds)
 
 
-def begin(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> Begun:
+def begin(
+    messages: Sequence[Message], model: DetectorModel, decoder: Decoder, pool: ScoringPool | None = None
+) -> Begun:
     """Decodes a batch and has it scored; nothing is decided and nothing moved, so it may be dropped, too.
 
+    The `pool` scores a part while the next is decoded; without one, scores are computed when they are asked for.
     Raises `TooMuchAtOnce` for several messages that hold more rows than a batch should.
     """
     arrivals = Arrivals.of(messages)
     pieces = [arrivals] if model.device_scorer else _pieces(arrivals, decoder)
-    alone = len(pieces) == 1 and not model.device_scorer
+    if len(pieces) == 1 and not model.device_scorer:
+        pool = None  # there is nothing to decode meanwhile
     parts, taken = [], 0
     for piece in pieces:
-        parts.append(_begin(piece, model, decoder, alone=alone))
+        parts.append(_begin(piece, model, decoder, pool))
         taken += parts[-1].decoded.features.nbytes
-        if decoder.many and taken > ROOM and len(arrivals) > 1:
+        if decoder.many and taken > MOST_BYTES and len(arrivals) > 1:
             raise TooMuchAtOnce(len(piece), len(parts[-1].decoded.kept))
     return Begun(model, decoder, parts)
 
@@ -202,15 +207,15 @@ def _pieces(messages: Arrivals, decoder: Decoder) -> list[Arrivals]:
     return pieces
 
 
-def _begin(messages: Arrivals, model: DetectorModel, decoder: Decoder, *, alone: bool) -> Part:
-    """A part, decoded and being scored; with nothing to decode meanwhile, it is scored when it is asked for."""
+def _begin(messages: Arrivals, model: DetectorModel, decoder: Decoder, pool: ScoringPool | None) -> BatchPart:
+    """A part, decoded and being scored by the pool; without one, it is scored when it is asked for."""
     decoded = decoder.decode(values_of(messages), model.schema, model.usual_features)
     records = Encoded.whole(decoded.features)
-    scores = partial(model.score, records) if alone else ahead.begin(model, records)
-    return Part(messages, decoded, scores)
+    scores = pool.begin(model, records) if pool else partial(model.score, records)
+    return BatchPart(messages, decoded, scores)
 
 
-def _judge(part: Part, model: DetectorModel) -> Judged:
+def _judge(part: BatchPart, model: DetectorModel) -> Judged:
     """Waits for the scores, and says where the rows lie in the log."""
     positions = _positions(part)
     found = []
@@ -223,7 +228,7 @@ def _judge(part: Part, model: DetectorModel) -> Judged:
     return Judged(tuple(found), part.messages.offsets[positions], part.scores(), missing, news)
 
 
-def _positions(part: Part) -> NDArray[np.int64]:
+def _positions(part: BatchPart) -> NDArray[np.int64]:
     """The message of each row, int64 [row]."""
     kept = part.decoded.kept
     if len(kept) == len(part.messages) and part.decoded.rows is None:  # a record each, and all of them usable
@@ -231,15 +236,14 @@ def _positions(part: Part) -> NDArray[np.int64]:
     return np.array(kept, dtype=np.int64)
 
 
-def _flag(part: Part, judged: Judged, thresholds: Mapping[TopicPartition, RollingThreshold]) -> Iterator[Hit]:
+def _flag(part: BatchPart, judged: Judged, thresholds: Mapping[TopicPartition, RollingThreshold]) -> Iterator[Hit]:
     """Rows whose score exceeds its threshold."""
-    decimals, scores = _decimals(judged.scores.anomaly), judged.scores
+    decimals = _decimals(judged.scores.anomaly)
     for place, rows in judged.runs:
         news = {feature: among[within(among, rows)] - rows.start for feature, among in judged.unseen.items()}
         for at, threshold in thresholds[place].flag(decimals[rows], news).items():
             row = rows.start + at
-            told = np.array([scores.inversion[row], scores.discriminator[row], scores.anomaly[row]])
-            yield Hit(part, row, part.decoded.features[row], told, threshold)
+            yield Hit(part, row, part.decoded.features[row], judged.scores.of_record(row), threshold)
 
 
 def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
@@ -267,7 +271,7 @@ def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
     return left
 
 
-def _dead_letters(part: Part) -> Iterator[DeadLetter]:
+def _dead_letters(part: BatchPart) -> Iterator[DeadLetter]:
     return (DeadLetter.of(part.messages[position], why) for position, why in sorted(part.decoded.rejected.items()))
 
 
@@ -284,7 +288,7 @@ def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: De
     row, threshold, decoded = hit.row, hit.threshold, hit.part.decoded
     message, document = hit.part.messages[decoded.kept[row]], decoded.documents[row]
     event_id, entity, event_time = decoder.identity(document)
-    inversion, discriminator, score = _decimals(hit.scores).tolist()
+    inversion, discriminator, *others, score = _decimals(hit.scores).tolist()
     passed_over = frozenset(model.schema.names[feature] for feature in threshold.usual)
     told = explanation.revealing(partial(decoder.category, document), passed_over)
     return Alert(
@@ -305,6 +309,7 @@ def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: De
         severity=_severity(score - threshold.value),
         contributions=_contributions(told),
         row=decoded.rows[row] if decoded.rows else None,
+        others=tuple(zip(model.scorer.panel.told[2:], others, strict=True)),
     )
 
 
@@ -315,10 +320,7 @@ def _severity(excess: float) -> str:
 
 def _decimals(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """Scores as the doubles their 6 significant digits name, so that what is compared is what is stored."""
-    wide = scores.astype(np.float64)
-    scale = 10.0 ** (5 - np.floor(np.log10(np.maximum(np.abs(wide), 1e-6))))
-    rounded: NDArray[np.float64] = np.round(wide * scale) / scale
-    return rounded
+    return six_digits(scores.astype(np.float64))
 
 
 def _contributions(explanation: Explanation) -> tuple[Contribution, ...]:

@@ -1,12 +1,13 @@
-"""Drift of a partition's stream under one model: river's ADWIN and KSWIN, and alerts that are alike.
+"""Drift of a partition's stream under one model: river's ADWIN and KSWIN, alerts that are alike, missing features.
 
-Everything is counted in offsets, so what is noticed does not depend on batches. ADWIN sees the mean of
+`Deviations` counts what many records lack or bring that those fitted on did not, over the last 1,000 records, or for
+dead letters offsets. Everything is counted in offsets, so what is noticed does not depend on batches. ADWIN sees the mean of
 every 32 offsets; KSWIN sees one record in 16 and is asked every 2,048 offsets. Scores are cut off at 3
 nines: a few wild records are anomalies, not drift.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -18,8 +19,9 @@ from river.drift import ADWIN, KSWIN
 
 from stream_detector.config import DriftConfig
 from stream_detector.records import Alert
+from stream_detector.scoring.threshold import Frequency
 
-__all__ = ["SPAN", "Monitor", "Notice"]
+__all__ = ["SPAN", "Deviations", "Monitor", "Notice"]
 
 BLOCK = 32  # offsets that ADWIN sees as one mean
 CHECK = 8  # blocks between two checks of ADWIN
@@ -31,6 +33,8 @@ CAP = 3.0  # nines
 UNIT = 2**32  # fractions of a nine that values are counted in
 SPAN = 1_000  # offsets over which alerts are counted that are alike
 DOMINANT = 0.25  # contribution to an alert from which a feature counts
+
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,18 @@ class Notice:
 
 
 class Monitor:
-    """Watches one partition; begins anew with another model."""
+    """Watches the scores and alerts of one partition; begins anew with another model."""
 
     def __init__(self, config: DriftConfig) -> None:
         self._config = config
-        self._streams = {stream: Stream(config) for stream in ("score", "residual")}
-        self._alike = Alike(config.regime_share)
+        self._streams = {stream: ValueStream(config) for stream in ("score", "residual")}
+        self._alike = AlikeAlerts(config.regime_share)
         self._quiet_until: dict[bool, int] = {}
         self._last = -1
 
     def update(
         self,
-        offsets: NDArray[np.int64],
+        offsets: Positions,
         scores: NDArray[np.float32],
         residuals: NDArray[np.float32],
         alerts: Iterable[Alert],
@@ -83,18 +87,67 @@ class Monitor:
         return True
 
 
-class Grid(NamedTuple):
+class Deviations:
+    """Watches what the records of one partition lack or bring, and its dead letters; begins anew with another model.
+
+    `usual` is the share of the records fitted on that lack a feature, by its name; what exceeds it by
+    `drift.regime_share` is noticed.
+    """
+
+    def __init__(self, config: DriftConfig, usual: Mapping[str, float]) -> None:
+        self._config = config
+        self._usual = usual
+        self._records = 0
+        self._counts: dict[tuple[str, str], Frequency] = {}
+        self._quiet_until: dict[tuple[str, str], int] = {}
+
+    def take(
+        self, offsets: Positions, missing: Mapping[str, Positions], unseen: Mapping[str, Positions]
+    ) -> list[Notice]:
+        """What is new in records [record] at these offsets: by feature those that lack it, or have a new category."""
+        found: list[tuple[int, str, str]] = []
+        for detector, marked, word in (("missing", missing, "missing"), ("unseen", unseen, "new")):
+            for name, rows in marked.items():
+                usual = self._usual.get(name, 0.0) if detector == "missing" else 0.0
+                key, at = (detector, f"{name} {word}"), (rows + self._records, offsets[rows])
+                found += [(offset, *key) for offset in self._often(key, *at, usual)]
+        self._records += len(offsets)
+        return _told(found, "features")
+
+    def bury(self, letters: Mapping[str, Positions]) -> list[Notice]:
+        """What is new in dead letters: their offsets by reason."""
+        found = [
+            (offset, "dead-letters", reason)
+            for reason, offsets in letters.items()
+            for offset in self._often(("dead-letters", reason), offsets, offsets, 0.0)
+        ]
+        return _told(found, "records")
+
+    def _often(self, key: tuple[str, str], positions: Positions, offsets: Positions, usual: float) -> Iterator[int]:
+        """Offsets at which these are many, with the cool-down between."""
+        least = max(2, round((usual + self._config.regime_share) * SPAN))
+        if least > SPAN:
+            return
+        frequency = self._counts.setdefault(key, Frequency(SPAN, least - 1))  # the mark itself is one
+        often = offsets[frequency.add(positions)]
+        while (at := int(np.searchsorted(often, self._quiet_until.get(key, 0)))) < len(often):
+            offset = int(often[at])
+            self._quiet_until[key] = offset + max(1, self._config.cooldown)
+            yield offset
+
+
+class OffsetGrid(NamedTuple):
     """Rows of a batch that are the first of a block of offsets, and the offset before each; rows that KSWIN sees;
     and those of the latter, by their number, that a test precedes, with their offsets.
     """
 
-    blocks: NDArray[np.int64]
+    blocks: Positions
     before: list[int]
-    sampled: NDArray[np.int64]
+    sampled: Positions
     tests: list[tuple[int, int]]
 
 
-class Stream:
+class ValueStream:
     """One stream of values: river's detectors on a grid of offsets."""
 
     def __init__(self, config: DriftConfig) -> None:
@@ -103,7 +156,7 @@ class Stream:
         self._total = self._count = 0
         self._samples: deque[float] = deque(maxlen=SAMPLES)
 
-    def update(self, grid: Grid, values: NDArray[np.float32]) -> Iterator[tuple[int, str]]:
+    def update(self, grid: OffsetGrid, values: NDArray[np.float32]) -> Iterator[tuple[int, str]]:
         """(offset, detector) of each drift."""
         capped = np.minimum(values.astype(np.float64), CAP)
         sums = np.concatenate(([0], np.cumsum(np.rint(capped * UNIT).astype(np.int64))))  # exact, however it is cut
@@ -140,7 +193,7 @@ class Stream:
         return differs
 
 
-class Alike:
+class AlikeAlerts:
     """Counts, over the last offsets, alerts that the same features dominate."""
 
     def __init__(self, share: float) -> None:
@@ -162,16 +215,16 @@ class Alike:
                 self._counts.clear()
 
 
-def _grid(last: int, offsets: NDArray[np.int64]) -> Grid:
-    """Of a batch that follows the offset `last`."""
+def _grid(last: int, offsets: Positions) -> OffsetGrid:
+    """The grid of a batch that follows the offset `last`."""
     before = np.concatenate(([last], offsets[:-1]))
     blocks = np.flatnonzero(before // BLOCK != offsets // BLOCK)
     sampled = np.flatnonzero(before // STRIDE != offsets // STRIDE)
     tests = np.flatnonzero(before[sampled] // TEST != offsets[sampled] // TEST)
-    return Grid(blocks, before[blocks].tolist(), sampled, _pairs(tests, offsets[sampled[tests]]))
+    return OffsetGrid(blocks, before[blocks].tolist(), sampled, _pairs(tests, offsets[sampled[tests]]))
 
 
-def _pairs(some: NDArray[np.int64], others: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _pairs(some: Positions, others: Positions) -> list[tuple[int, int]]:
     return list(zip(some.tolist(), others.tolist(), strict=True))
 
 
@@ -196,3 +249,13 @@ def _least_difference(alpha: float) -> int:
         if kswin.drift_detected:
             return difference
     return LATEST + 1
+
+
+def _told(found: list[tuple[int, str, str]], stream: str) -> list[Notice]:
+    """One notice for all that is noticed alike at one offset."""
+    together: dict[tuple[int, str], list[str]] = {}
+    for offset, detector, what in found:
+        together.setdefault((offset, detector), []).append(what)
+    return [
+        Notice(offset, detector, stream, tuple(sorted(what))) for (offset, detector), what in sorted(together.items())
+    ]

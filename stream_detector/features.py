@@ -139,7 +139,7 @@ class FeatureSchema:
         return cls(tuple(Feature(f"x{column}") for column in range(width)))
 
     def with_vocabularies(self, rows: Iterable[Mapping[str, Any]]) -> "FeatureSchema":
-        """The same features with the categories that `rows` hold.
+        """Adds to the features the categories that `rows` hold.
 
         A feature that has a vocabulary keeps it. Raises `DataError` when a feature has more than
         1,000 categories: such a column is an identifier, not a category.
@@ -161,7 +161,7 @@ class FeatureSchema:
         )
 
     def with_origins(self, columns: Iterable[NDArray[np.float64]]) -> "FeatureSchema":
-        """The same features with the origins that their values call for: a column [record] each, NaN = missing."""
+        """Adds to the features the origins that their values call for: a column [record] each, NaN = missing."""
         pairs = zip(self.features, columns, strict=True)
         return FeatureSchema(tuple(replace(feature, origin=_origin(feature, values)) for feature, values in pairs))
 

@@ -1,6 +1,6 @@
 """The golden batch: a few records and the scores that the model gave them where it was made.
 
-Who is about to serve a model scores them again. An artifact can be whole and yet mean something
+Whoever is about to serve a model scores them again. An artifact can be whole and yet mean something
 else here: another version of a library or of this program, another processor, a faulty device.
 """
 
@@ -25,14 +25,14 @@ Score = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Float32 `records` [record, feature] (NaN = missing) and their `scores` [record, opinion] in nines."""
+    """Float32 `records` [record, feature] (NaN = missing) and their `scores` [record, score] in nines, as `Scores.columns` has them."""
 
     records: Floats
     scores: Floats
 
     @classmethod
     def of(cls, matrix: Floats, score: Score, seed: int) -> Self:
-        """From normal records [record, feature] and a model's scores.
+        """Draws one from normal records [record, feature], and has it scored.
 
         Each feature is drawn by itself, so no record of the data gets into the artifact.
         """
@@ -42,11 +42,13 @@ class Golden:
         return cls(records, score(records))
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any], features: int) -> Self:
-        """Read from an artifact; raises ValueError, KeyError or TypeError when it is none for so many features."""
+    def from_header(cls, header: Mapping[str, Any], features: int, told: int = 3) -> Self:
+        """Reads one from an artifact; raises ValueError, KeyError or TypeError when it has another shape than so many
+        features and scores call for.
+        """
         records = np.array(header["records"], dtype=np.float32)
         scores = np.array(header["scores"], dtype=np.float32)
-        if records.ndim != 2 or records.shape[1] != features or scores.shape != (len(records), 3):
+        if records.ndim != 2 or records.shape[1] != features or scores.shape != (len(records), told):
             raise ValueError("golden batch of another shape")
         if not len(records) or not np.isfinite(scores).all() or np.isinf(records).any():
             raise ValueError("golden batch without finite scores")
@@ -56,8 +58,8 @@ class Golden:
         return golden
 
     def to_header(self) -> dict[str, Any]:
-        """As JSON values, a gap as null."""
-        return {"records": _decimals(self.records), "scores": _decimals(self.scores)}
+        """The batch as JSON values, a gap as null."""
+        return {"records": _shortest(self.records), "scores": _shortest(self.scores)}
 
     def verify(self, score: Score) -> None:
         """Raises `ModelFormatError` when the model's scores are not here what they were where it was made."""
@@ -72,18 +74,18 @@ class Golden:
             )
 
 
-def _decimals(table: Floats) -> list[list[float | None]]:
+def _shortest(table: Floats) -> list[list[float | None]]:
     """The shortest decimals that name these float32 values."""
     return [[None if value != value else float(str(value)) for value in row] for row in table]
 
 
 def _wild(records: Floats) -> Floats:
-    """As many records again, each with one feature, in turn, far out of range or missing."""
+    """Copies of records, each with one feature, in turn, far out of range or missing."""
     wild = records.astype(np.float64)
-    reach = np.nan_to_num(np.fmax.reduce(wild, axis=0) - np.fmin.reduce(wild, axis=0))
+    width = np.nan_to_num(np.fmax.reduce(wild, axis=0) - np.fmin.reduce(wild, axis=0))
     rows = np.arange(len(wild))
     columns = rows % wild.shape[1]
-    wild[rows, columns] += WILD * (1 + reach[columns])  # whole numbers stay whole: categories are codes
+    wild[rows, columns] += WILD * (1 + width[columns])  # whole numbers stay whole: categories are codes
     wild[rows % 4 == 3, columns[rows % 4 == 3]] = np.nan
     wild[np.abs(wild) > np.finfo(np.float32).max] = np.nan
     return wild.astype(np.float32)

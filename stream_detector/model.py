@@ -1,11 +1,11 @@
 """The fitted model: score, explain, save, load. Immutable once made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ from stream_detector.absence import compared, present_names, telling
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
 from stream_detector.features import Encoded, FeatureSchema, Kind, encode
-from stream_detector.gan.settings import Mode, ModelConfig
+from stream_detector.gan.settings import ModelConfig
 from stream_detector.golden import Golden
 from stream_detector.runtime.files import write_file
 from stream_detector.runtime.host import AS_NUMPY_HAS_IT
-from stream_detector.scoring.calibration import Calibration, Weights, significant
-from stream_detector.scoring.device import DeviceScorer
+from stream_detector.scoring.calibration import Calibration, significant
+from stream_detector.scoring.device import DeviceScorer, raw_scores
 from stream_detector.scoring.explanation import Explanation, absent_shares, explain
+from stream_detector.scoring.opinions import Panel, RawScores
 from stream_detector.scoring.scorer import Scorer
 from stream_detector.tables.frames import Records, as_numbers, as_rows, is_float32
 
@@ -30,27 +31,27 @@ __all__ = ["DetectorModel", "Scores", "as_matrix", "pick_device", "scored"]
 
 MOST_LACKING = 0.1  # of the records fitted on, that may lack a feature which is nearly always there
 
-WEIGHTS: Mapping[
-    Mode, Weights
-] = {  # weights of the inversion, the discriminator, and the nearness that is the inversion's prior
-    "combined": (1.0, 1.0, 2.0),
-    "inversion": (1.0, 0.0, 0.0),
-    "reconstruction": (1.0, 0.0, 0.0),
-    "discriminator": (0.0, 1.0, 0.0),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Float32 arrays [record] in nines (-log10 of a tail probability: 3.0 = one normal record in
     1,000 scores as high); higher = more anomalous; finite; 6 significant digits.
 
-    `inversion` and `discriminator` are the two opinions, `anomaly` what the model's mode makes of them.
+    `inversion` and `discriminator` are the two opinions, `anomaly` what the model's mode makes of them; `others` are
+    by name the opinions of other scorers that the model has.
     """
 
     inversion: NDArray[np.float32]
     discriminator: NDArray[np.float32]
     anomaly: NDArray[np.float32]
+    others: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, panel: Panel, scores: NDArray[np.float32]) -> Self:
+        """Makes them of the opinions that a panel tells, and the anomaly score [score, record]."""
+        named = dict(zip(panel.told, scores, strict=False))
+        inversion, discriminator = (named.pop(name) for name in ("inversion", "discriminator"))
+        return cls(inversion, discriminator, scores[-1], named)
 
     def flagged(self, rate: float) -> NDArray[np.bool_]:
         """Which records score higher than a share `rate` of normal ones does, bool [record].
@@ -60,9 +61,14 @@ class Scores:
         flagged: NDArray[np.bool_] = self.anomaly > np.float32(Calibration.quantile(rate))
         return flagged
 
+    def of_record(self, row: int) -> NDArray[np.float32]:
+        """The scores of one record [score], in the order of `columns`."""
+        arrays = self.inversion, self.discriminator, *self.others.values(), self.anomaly
+        return np.array([scores[row] for scores in arrays])
+
     def columns(self) -> NDArray[np.float32]:
-        """The three as [record, opinion], in the order above."""
-        return np.stack((self.inversion, self.discriminator, self.anomaly), axis=1)
+        """The opinions and the anomaly score [record, score]: inversion, discriminator, others, anomaly."""
+        return np.stack((self.inversion, self.discriminator, *self.others.values(), self.anomaly), axis=1)
 
 
 @dataclass(frozen=True)
@@ -90,10 +96,10 @@ class DetectorModel:
         normal: NDArray[np.float32],
         seed: int,
     ) -> "DetectorModel":
-        """A model just fitted; its golden batch is drawn from `normal` records [record, feature]."""
+        """Makes a model of what was just fitted; its golden batch is drawn from `normal` records [record, feature]."""
 
         def score(records: NDArray[np.float32]) -> NDArray[np.float32]:
-            return scored(calibration, config, scorer.raw(records)).columns()
+            return scored(calibration, scorer.panel, raw_scores(scorer, records)).columns()
 
         return cls(scorer, calibration, config, metrics, {}, Golden.of(normal, score, seed))
 
@@ -123,15 +129,15 @@ class DetectorModel:
         """
         matrix = as_matrix(X, self.schema)
         if self.device_scorer:
-            return Scores(*self.device_scorer(matrix))
-        return scored(self.calibration, self.config, self.scorer.raw(matrix))
+            return Scores.of(self.scorer.panel, self.device_scorer(matrix))
+        return scored(self.calibration, self.scorer.panel, self.scorer.raw(matrix))
 
     @cached_property
     def device_scorer(self) -> DeviceScorer | None:
         """What scores a float32 matrix on another device than the CPU, in whatever thread; None on the CPU."""
-        if self.scorer.usual.device.type == "cpu":
+        if self.scorer.device.type == "cpu":
             return None
-        return DeviceScorer.calibrated(self.scorer, self.calibration, WEIGHTS[self.config.model.mode])
+        return DeviceScorer.calibrated(self.scorer, self.calibration)
 
     def threshold(self, rate: float) -> float:
         """The anomaly score, in nines, that a share `rate` of normal records exceeds.
@@ -179,11 +185,11 @@ class DetectorModel:
         return shares
 
     def with_lineage(self, lineage: Mapping[str, Any]) -> "DetectorModel":
-        """The same model with other lineage, hence another version."""
+        """Copies the model with other lineage, hence another version."""
         return replace(self, lineage=lineage)
 
     def to(self, device: str) -> "DetectorModel":
-        """The same model with its networks on `device`: "cpu", "cuda" or "auto"."""
+        """Copies the model with its networks on `device`: "cpu", "cuda" or "auto"."""
         return replace(self, scorer=self.scorer.to(pick_device(device)))
 
     def to_bytes(self) -> bytes:
@@ -217,10 +223,10 @@ class DetectorModel:
             raise ModelFormatError(f"{path}: {error}") from error
 
 
-def scored(calibration: Calibration, config: ModelConfig, raw: NDArray[np.float64]) -> Scores:
-    """What raw scores [record, part] mean."""
-    told = calibration(raw, WEIGHTS[config.model.mode])
-    return Scores(*significant(told.ravel()).reshape(told.shape))
+def scored(calibration: Calibration, panel: Panel, raw: RawScores) -> Scores:
+    """What raw scores mean."""
+    told = calibration(raw, panel)
+    return Scores.of(panel, significant(told.ravel()).reshape(told.shape))
 
 
 def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:

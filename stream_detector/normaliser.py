@@ -5,10 +5,12 @@ sine and cosine, and a feature with gaps in training one more that marks the gap
 the columns its own way: `tamed` by their range once heavy tails are drawn in, `bounded` by their
 range, `soft` by their standard deviation. All grow as a logarithm far from where the data lay, so
 that one wild value is far away yet cannot drown the others. Then one scale for the whole view makes
-the judged columns' mean variance 1.
+the judged columns' mean variance 1. `scaling` learns the scales from training records.
 """
 
-from collections.abc import Sequence
+# mypy: disable-error-code="no-untyped-call"
+
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,19 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.features import FeatureSchema, Kind
-from stream_detector.taming import CHANGED, FAR, tame
+from stream_detector.scoring.compiled.arithmetic import compiled, log
 
-__all__ = ["Layout", "Normalised", "Normaliser"]
+__all__ = [
+    "CHANGED",
+    "FAR",
+    "KNEES",
+    "MAX_CATEGORY_COLUMNS",
+    "UNITS",
+    "Layout",
+    "Normalised",
+    "Normaliser",
+    "spread_out",
+]
 
 Floats = NDArray[np.float64]
 MAX_CATEGORY_COLUMNS = 128  # further categories of a feature share the last of these
 KNEES = {"tamed": 1.0, "bounded": 1.0, "soft": 3.0}  # where a view stops being linear
 UNITS = {"tamed": 2.0, "bounded": 2.0, "soft": 1.0}  # of the logarithm beyond: a range, a standard deviation
-TAME = 12.5  # mean absolute deviations, about ten standard ones: there the inverse hyperbolic sine bends
-LEAST_WIDTH = 1e-3  # of a column's range, that its deviation is at least taken for
-HEIGHT = 2.0**0.5  # a category's column; two of them change at once, together as far as a full range
-MARK = 1.0  # a gap's column
-TINY = 1e-12  # a mean variance that is none
+FAR = 1e60  # beyond this many units outside the data, all distances are alike
+CHANGED = 1e-6  # units that a constant must move to have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Normaliser:
-    """How each column is scaled, learnt from training records; immutable.
+    """Scales columns as was learnt from training records; immutable.
 
     All are float64 [view, column]; `offset` and `gain` give a view mean 0 and mean variance 1; `knee`
     is how far from the centre a column is linear, or in a tamed one the data lay.
@@ -120,25 +129,6 @@ class Normaliser:
     gain: Floats
     filler: Floats
 
-    @classmethod
-    def fit(cls, schema: FeatureSchema, matrix: NDArray[np.float32], views: Sequence[str]) -> "Normaliser":
-        """Learn the scales from training records [record, feature]; looks at no label."""
-        layout = Layout(schema, tuple(bool(np.isnan(column).any()) for column in matrix.T))
-        raw, present = _spread_out(layout, matrix)
-        raw[~present] = np.nan
-        scalings = [_scaling(layout, raw, view) for view in views]
-        centre, scale, jump, knee = (np.stack(parts) for parts in zip(*scalings, strict=True))
-        nothing, one = np.zeros_like(centre), np.ones_like(centre)
-        bare = cls(layout, tuple(views), centre, scale, jump, knee, nothing, one, nothing)
-        bent = [_filled(bare._bend(raw, view)) for view in range(len(views))]
-        for view in np.flatnonzero(bare._tamed.any(1)):
-            knee[view] = np.where(bare._tamed[view], np.abs(bent[view]).max(0), knee[view])
-        offset = np.stack([columns.mean(0) for columns in bent])
-        height = [_height(columns, tamed) for columns, tamed in zip(bent, bare._tamed, strict=True)]
-        gain = np.stack([_gain(columns, by, layout.judged()) for columns, by in zip(bent, height, strict=True)])
-        middles = np.stack([_middle(layout, columns) for columns in bent])
-        return cls(layout, tuple(views), centre, scale, jump, knee, offset, gain, (middles - offset) * gain)
-
     @property
     def columns(self) -> tuple[int, int]:
         """Numbers of judged and of context columns."""
@@ -149,12 +139,12 @@ class Normaliser:
         """Columns of records [record, feature] in the input's units, NaN where missing."""
         if self._is_plain:
             return self._tame(matrix)
-        raw, present = _spread_out(self.layout, matrix)
+        raw, present = spread_out(self.layout, matrix)
         judged = self.layout.judged()
         complete = bool(present.all())
         stacked = np.empty((len(self.views), *raw.shape), dtype=np.float32)
         for view in range(len(self.views)):
-            bent = self._bend(raw, view)
+            bent = self.bend(raw, view)
             stacked[view] = bent if complete else np.where(present, bent, self.filler[view])
         if judged.all():
             context = np.zeros((len(matrix), 0), dtype=np.float32)
@@ -176,30 +166,30 @@ class Normaliser:
         full = np.full((len(columns), len(judged)), np.nan)
         full[:, judged] = columns / self.gain[view, judged] + self.offset[view, judged]
         within = np.clip(full, -self.knee[view], self.knee[view])
-        raw = self.centre[view] + np.where(self._tamed[view], np.sinh(within), within) / self.scale[view]
+        raw = self.centre[view] + np.where(self.tamed[view], np.sinh(within), within) / self.scale[view]
         return _gather(self.layout, raw, full)
 
     @cached_property
     def _is_plain(self) -> bool:
         """Whether all columns are judged numbers in tamed views: no categories, no marks, no context."""
-        return bool(self._tamed.all()) and bool(self.layout.judged().all())
+        return bool(self.tamed.all()) and bool(self.layout.judged().all())
 
     def _tame(self, matrix: NDArray[np.float32]) -> Normalised:
         scales = zip(self.centre, self.scale, self.jump, self.offset, self.gain, self.filler, strict=True)
-        tamed = [tame(np.ascontiguousarray(matrix), *view) for view in scales]
+        tamed = [_tame(np.ascontiguousarray(matrix), *view) for view in scales]
         context = np.zeros((len(matrix), 0), dtype=np.float32)
         return Normalised(np.stack([columns for columns, _ in tamed]), context, tamed[0][1])
 
     @cached_property
-    def _tamed(self) -> NDArray[np.bool_]:
+    def tamed(self) -> NDArray[np.bool_]:
         """Which columns are tamed, bool [view, column]: numbers in such a view."""
         return np.outer([view == "tamed" for view in self.views], self.layout.numbers())
 
-    def _bend(self, raw: Floats, view: int) -> Floats:
+    def bend(self, raw: Floats, view: int) -> Floats:
         """Columns on their way to the networks; odd about the centre, and rising."""
         shifted = raw - self.centre[view]
         far = np.minimum(np.abs(shifted) * self.scale[view], FAR)
-        tamed = self._tamed[view]
+        tamed = self.tamed[view]
         if tamed.all():
             bent = np.arcsinh(far)
         else:
@@ -213,7 +203,7 @@ class Normaliser:
         return columns
 
 
-def _spread_out(layout: Layout, matrix: NDArray[np.float32]) -> tuple[Floats, NDArray[np.bool_]]:
+def spread_out(layout: Layout, matrix: NDArray[np.float32]) -> tuple[Floats, NDArray[np.bool_]]:
     """Unscaled columns [record, column] and which of them were observed."""
     missing = np.isnan(matrix)
     gappy = bool(missing.any())
@@ -241,49 +231,6 @@ def _spread_out(layout: Layout, matrix: NDArray[np.float32]) -> tuple[Floats, ND
     return raw, present
 
 
-def _scaling(layout: Layout, raw: Floats, view: str) -> tuple[Floats, Floats, Floats, Floats]:
-    """Centre, scale, jump and knee [column] of a view."""
-    raw = np.where(np.isnan(raw).all(0), 0.0, raw)  # a feature that never had a value is a constant
-    low, high = np.nanmin(raw, 0), np.nanmax(raw, 0)
-    size = np.maximum(np.abs(low), np.abs(high))
-    constant = (high - low) <= np.maximum(1e-6 * size, 1e-30)
-    width = np.where(constant, 1.0, high - low)
-    knee = np.where(constant, 0.0, KNEES[view])
-    if view == "bounded":
-        centre, scale = (low + high) / 2, 2 / width
-    elif view == "tamed":
-        centre = np.nanmedian(raw, 0)
-        deviation = np.nanmean(np.abs(raw - centre), 0)
-        scale = 1 / (TAME * np.maximum(deviation, LEAST_WIDTH * width))
-    else:
-        deviation = np.nanstd(raw, 0)
-        # A column of two values is as wide as its range: dividing a rare one by its deviation
-        # would let a single rare flag outweigh everything else.
-        two = np.array([_two_valued(raw[:, column]) for column in range(raw.shape[1])])
-        centre = np.nanmean(raw, 0)
-        scale = 1 / np.maximum(deviation, np.where(two, 0.25, LEAST_WIDTH) * width)
-    # A constant that changes has no scale to be measured by: it jumps by half a range at once.
-    jump = np.where(constant, 1.0, 0.0)
-    centre = np.where(constant, low, centre)
-    scale = np.where(constant, 1 / np.maximum(size, 1.0), scale)
-    return _fix_codes(layout, centre, scale, jump, knee)
-
-
-def _fix_codes(
-    layout: Layout, centre: Floats, scale: Floats, jump: Floats, knee: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Category, cyclic and gap columns are 0 or 1 or within a circle: the same in every view."""
-    starts = layout.starts()
-    for feature, described in enumerate(layout.schema.features):
-        if described.kind is not Kind.NUMERIC:
-            columns = slice(starts[feature], starts[feature + 1])
-            centre[columns], jump[columns], knee[columns] = 0.0, 0.0, HEIGHT
-            scale[columns] = HEIGHT if described.kind is Kind.CATEGORICAL else 1.0
-    marks = layout.marks()
-    centre[marks], scale[marks], jump[marks], knee[marks] = 0.0, MARK, 0.0, HEIGHT
-    return centre, scale, jump, knee
-
-
 def _kneed(far: Floats, knee: Floats, unit: float) -> Floats:
     """Linear up to the knee, then a logarithm that starts with the same slope."""
     bent: Floats = np.minimum(far, knee)
@@ -291,36 +238,6 @@ def _kneed(far: Floats, knee: Floats, unit: float) -> Floats:
     if outside.any():
         bent[outside] += unit * np.log1p((far[outside] - bent[outside]) / unit)
     return bent
-
-
-def _height(bent: Floats, tamed: NDArray[np.bool_]) -> Floats:
-    """What a tamed column is multiplied by to range over 2, as a bounded one does."""
-    width = np.ptp(bent, axis=0)
-    return np.where(tamed & (width > 0), 2 / np.where(width > 0, width, 1.0), 1.0)
-
-
-def _two_valued(column: Floats) -> bool:
-    column = column[~np.isnan(column)]
-    return bool(np.all((column == column.min()) | (column == column.max())))
-
-
-def _filled(bent: Floats) -> Floats:
-    """Missing values as their column's median, 0 in a column that never had a value."""
-    empty = np.isnan(bent).all(0)
-    median = np.nanmedian(np.where(empty, 0.0, bent), 0)
-    return np.where(np.isnan(bent), median, bent)
-
-
-def _gain(bent: Floats, height: Floats, judged: NDArray[np.bool_]) -> Floats:
-    """The heights, times one factor for all judged columns: their relative scale is the view's own."""
-    variance = float((bent * height)[:, judged].var(0).mean())
-    return height * np.where(judged, 1 / np.sqrt(variance) if variance > TINY else 1.0, 1.0)
-
-
-def _middle(layout: Layout, bent: Floats) -> Floats:
-    """What stands in for a missing value: the median of a number, the shares of categories."""
-    middle: Floats = np.where(layout.numbers(), np.median(bent, 0), bent.mean(0))
-    return middle
 
 
 def _gather(layout: Layout, raw: Floats, bent: Floats) -> Floats:
@@ -340,3 +257,32 @@ def _gather(layout: Layout, raw: Floats, bent: Floats) -> Floats:
             code = bent[:, first:end].argmax(1)
             features[:, feature] = np.where(code == end - first - 1, len(described.vocabulary), code)
     return features
+
+
+@compiled
+def _tame(
+    matrix: NDArray[np.float32],
+    centre: Floats,
+    scale: Floats,
+    jump: Floats,
+    offset: Floats,
+    gain: Floats,
+    filler: Floats,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Columns float32 [record, column] of numbers [record, column], and which were there, 0 or 1.
+
+    A column is `gain` times what its inverse hyperbolic sine in units of 1 / `scale` about `centre` lies above
+    `offset`; one that was constant and changes jumps; what is missing (NaN) is `filler`. All float64 [column].
+    """
+    columns, present = np.empty(matrix.shape, np.float32), np.empty(matrix.shape, np.float32)
+    for row in range(matrix.shape[0]):
+        for column in range(matrix.shape[1]):
+            value = np.float64(matrix[row, column])
+            shifted = value - centre[column]
+            far = min(abs(shifted) * scale[column], FAR)
+            bent = log(far + math.sqrt(far * far + 1.0)) + (jump[column] if far > CHANGED else 0.0)
+            bent = (-bent if shifted < 0 else bent) - offset[column]
+            there = value == value
+            columns[row, column] = bent * gain[column] if there else filler[column]
+            present[row, column] = 1.0 if there else 0.0
+    return columns, present

@@ -28,7 +28,7 @@ ADAM_STEPS, ADAM_RATE = 500, 0.02
 CHUNK = 1_024  # records searched for at once
 REFERENCE = 1_000  # training records that put the views on one scale
 FLOOR = 1e-6
-EVERYTHING = 1e6  # a reach that no residual has
+EVERYTHING = 1e6  # a robust_scale that no residual has
 
 Search = Callable[[Problem], Inversion]
 
@@ -50,32 +50,32 @@ def fit(train: Matrix, seed: int) -> Score:
 
 
 def _searches(model: DetectorModel) -> list[Search]:
-    gan, reach = model.scorer.gan, model.scorer.reach()
+    gan, robust_scale = model.scorer.gan, model.scorer.robust_scale()
 
-    def damped(steps: int, reach: torch.Tensor = reach) -> Search:
-        return lambda problem: refine(gan, problem, reach, start(gan, problem, reach)[0], steps)
+    def damped(steps: int, robust_scale: torch.Tensor = robust_scale) -> Search:
+        return lambda problem: refine(gan, problem, robust_scale, start(gan, problem, robust_scale)[0], steps)
 
     def free(problem: Problem) -> Inversion:
         return damped(max(STEPS))(replace(problem, prior=0.0))
 
     def thorough(problem: Problem) -> Inversion:
-        return invert(gan, problem, reach, start(gan, problem, reach)[0], *THOROUGH)
+        return invert(gan, problem, robust_scale, start(gan, problem, robust_scale)[0], *THOROUGH)
 
-    unmoved = damped(max(STEPS), torch.full_like(reach, EVERYTHING))
+    unmoved = damped(max(STEPS), torch.full_like(robust_scale, EVERYTHING))
     return [*(damped(steps) for steps in STEPS), thorough, unmoved, free, lambda problem: _adam(model, problem)]
 
 
 def _adam(model: DetectorModel, problem: Problem) -> Inversion:
     """AnoGAN's search: gradient descent from the prior's mean, on the same objective."""
     generator = model.scorer.gan.map(torch.clone)  # tensors made for inference record no gradient
-    reach = model.scorer.reach()
+    robust_scale = model.scorer.robust_scale()
     latent = problem.anchor.clone().requires_grad_()
     adam = torch.optim.Adam([latent], ADAM_RATE, fused=True)
     for _ in range(ADAM_STEPS):
         adam.zero_grad()
-        judged(generator, problem, reach, latent).objective.sum().backward()  # type: ignore[no-untyped-call]
+        judged(generator, problem, robust_scale, latent).objective.sum().backward()  # type: ignore[no-untyped-call]
         adam.step()
-    return judged(generator, problem, reach, latent.detach())
+    return judged(generator, problem, robust_scale, latent.detach())
 
 
 def _misfits(model: DetectorModel, search: Search, X: Matrix) -> NDArray[np.float64]:
@@ -92,7 +92,7 @@ def _misfits(model: DetectorModel, search: Search, X: Matrix) -> NDArray[np.floa
 def _problem(model: DetectorModel, X: Matrix) -> Problem:
     scorer, normalised = model.scorer, model.scorer.normaliser(X)
     columns = map(torch.from_numpy, (normalised.views, normalised.context, normalised.present))
-    return look(scorer.gan, scorer.memory, scorer.reach(), *columns, scorer.search.prior).problem
+    return look(scorer.gan, scorer.memory, scorer.robust_scale(), *columns, scorer.search.prior).problem
 
 
 SEARCH = Method(

@@ -14,7 +14,7 @@ from benchmarks.speed.part import Figure, Measured
 from benchmarks.speed.streams import best, ceiling, configure, fill, settled, work
 from stream_detector.errors import ConfigError, EmbeddedBrokerError
 from stream_detector.kafka.embedded import EmbeddedBroker
-from stream_detector.model import WEIGHTS, DetectorModel
+from stream_detector.model import DetectorModel
 from stream_detector.scoring.device import DeviceScorer
 
 __all__ = ["measure", "run"]
@@ -121,7 +121,7 @@ def _covered(events: list[FunctionEvent]) -> float:
 
 def _launched_one_by_one(model: DetectorModel) -> DeviceScorer:
     """A scorer by the same tensors without graphs."""
-    plain = DeviceScorer.calibrated(model.scorer, model.calibration, WEIGHTS[model.config.model.mode])
+    plain = DeviceScorer.calibrated(model.scorer, model.calibration)
     plain._road.captured = lambda work: work  # type: ignore[method-assign]  # noqa: SLF001 - what nobody but this wants
     return plain
 

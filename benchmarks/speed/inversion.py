@@ -13,7 +13,7 @@ from benchmarks.speed import data
 from benchmarks.speed.part import Measured
 from benchmarks.speed.searching import search_for_all
 from stream_detector.model import DetectorModel
-from stream_detector.scoring.compiled import given
+from stream_detector.scoring.compiled.layout import Inputs, Workspace
 from stream_detector.scoring.inversion import invert, judged, start
 
 __all__ = ["run"]
@@ -105,34 +105,36 @@ def _adams(model: DetectorModel, problem: search.Problem) -> Adam:
 def _adam(model: DetectorModel, problem: search.Problem, begin: torch.Tensor) -> tuple[float, NDArray[np.float64]]:
     """Processor seconds of AnoGAN's search from `begin` [member, record, latent], and the objective it ends at."""
     generator = model.scorer.gan.map(torch.clone)  # tensors made for inference record no gradient
-    reach, latent = model.scorer.reach(), begin.clone().requires_grad_()
+    robust_scale, latent = model.scorer.robust_scale(), begin.clone().requires_grad_()
     adam = torch.optim.Adam([latent], search.ADAM_RATE, fused=True)
     began = time.process_time()
     for _ in range(search.ADAM_STEPS):
         adam.zero_grad()
-        judged(generator, problem, reach, latent).objective.sum().backward()
+        judged(generator, problem, robust_scale, latent).objective.sum().backward()
         adam.step()
     seconds = time.process_time() - began
-    return seconds, judged(generator, problem, reach, latent).objective.detach().numpy().astype(np.float64).sum(0)
+    return seconds, judged(generator, problem, robust_scale, latent).objective.detach().numpy().astype(np.float64).sum(
+        0
+    )
 
 
 def _objective(model: DetectorModel, problem: search.Problem, steps: int, starts: int) -> NDArray[np.float64]:
     """The objective [record] after the search, summed over the members."""
-    gan, reach = model.scorer.gan, model.scorer.reach()
-    found = invert(gan, problem, reach, start(gan, problem, reach)[0], steps, starts)
+    gan, robust_scale = model.scorer.gan, model.scorer.robust_scale()
+    found = invert(gan, problem, robust_scale, start(gan, problem, robust_scale)[0], steps, starts)
     return found.objective.numpy().astype(np.float64).sum(0)
 
 
 def _seconds(model: DetectorModel, records: NDArray[np.float32], steps: int, starts: int) -> float:
     """Least processor seconds a record of the kernel's search, every record searched for."""
-    networks, normalised = model.scorer._compiled, model.scorer.normaliser(records)  # noqa: SLF001
-    assert networks is not None
-    pair, kept, judges = networks.pair, networks.kept, networks.judges
-    own, pull = np.full(len(records), -1), np.float32(records.shape[1] ** 0.5)
-    laid = given.Records(normalised.views, normalised.context, normalised.present, own, pull)
-    room = given.Room.of(pair, kept, judges, normalised.views.shape[2], normalised.context.shape[1])
+    kernel, normalised = model.scorer.kernel, model.scorer.normaliser(records)
+    inputs = Inputs.of(normalised, np.full(len(records), -1))
+    widths = normalised.views.shape[2], normalised.context.shape[1]
+    space = Workspace.of(kernel.autoencoder, kernel.kept, kernel.discriminators, *widths)
     found = np.zeros((2, len(records)))
-    return _least(lambda: search_for_all(pair, kept, laid, room, steps, starts, found)) / len(records)
+    return _least(lambda: search_for_all(kernel.autoencoder, kernel.kept, inputs, space, steps, starts, found)) / len(
+        records
+    )
 
 
 def _least(call: Callable[[], object]) -> float:

@@ -13,9 +13,10 @@ from benchmarks.speed import data
 from benchmarks.speed.part import Measured
 from stream_detector.config import RecordConfig, ThresholdConfig
 from stream_detector.detector import limits
-from stream_detector.model import WEIGHTS, DetectorModel
+from stream_detector.model import DetectorModel
 from stream_detector.records import Decoder
-from stream_detector.scoring.compiled import evidence, given, kernel
+from stream_detector.scoring.compiled import kernel
+from stream_detector.scoring.compiled.layout import TILE, Inputs, Workspace
 from stream_detector.scoring.compiled.nearest import find_nearest
 from stream_detector.scoring.threshold import RollingThreshold
 
@@ -81,7 +82,7 @@ def _steps(model: DetectorModel) -> dict[str, float]:
         "decoding": lambda: decoder.decode(values, model.schema),
         "score": lambda: model.score(X),
         "normalising": lambda: model.scorer.normaliser(X),
-        "calibration": lambda: model.calibration(raw, WEIGHTS["combined"]),
+        "calibration": lambda: model.calibration(raw, model.scorer.panel),
         "threshold": lambda: threshold.flag(scores),
     }
     found = {name: 1e6 / _rate(call, len(X), time.process_time, 1) for name, call in whole.items()}
@@ -95,19 +96,20 @@ def _stages(model: DetectorModel, X: NDArray[np.float32]) -> dict[str, float]:
     again and again; and the search's share of all records.
     """
     scorer = model.scorer
-    networks, normalised = scorer._compiled, scorer.normaliser(X)  # noqa: SLF001
-    assert networks is not None
-    own, screen, rows = np.full(len(X), -1), scorer.screen.start, given.TILE
-    pair, kept, judges = networks.pair, networks.kept, networks.judges
-    records = given.Records(normalised.views, normalised.context, normalised.present, own, np.float32(4.0))
-    room = given.Room.of(pair, kept, judges, normalised.views.shape[2], normalised.context.shape[1])
+    normalised, own, screen, rows = scorer.normaliser(X), np.full(len(X), -1), scorer.screen.start, TILE
+    autoencoder, kept, discriminators = scorer.kernel.autoencoder, scorer.kernel.kept, scorer.kernel.discriminators
+    inputs = Inputs.of(normalised, own)
+    widths = normalised.views.shape[2], normalised.context.shape[1]
+    space = Workspace.of(autoencoder, kept, discriminators, *widths)
     starts, nearness, distances, verdicts = np.zeros((4, rows))
-    stages: dict[str, Callable[[int], object]] = {  # each needs what the ones before it have left in the room
-        "laying out": lambda first: kernel._show(records, 0, first, room, rows),  # noqa: SLF001
-        "nearest records": lambda first: find_nearest(kept, 0, own, first, room, rows),
-        "encoder and generator": lambda first: kernel._start(pair, kept, records, 0, first, room, starts, rows),  # noqa: SLF001
-        "evidence": lambda first: evidence.show_evidence(judges, kept, records, 0, first, room, nearness, rows),
-        "discriminator": lambda _first: evidence.judge(judges, 0, 1, room, distances, verdicts, rows),
+    stages: dict[str, Callable[[int], object]] = {  # each needs what the ones before it have left in the workspace
+        "laying out": lambda first: kernel.show_records(inputs, 0, first, space, rows),
+        "nearest records": lambda first: find_nearest(kept, 0, own, first, space, rows),
+        "encoder and generator": lambda first: kernel.start_search(
+            autoencoder, kept, inputs, 0, first, space, starts, rows
+        ),
+        "evidence": lambda first: kernel.show_evidence(discriminators, kept, inputs, 0, first, space, nearness, rows),
+        "discriminator": lambda _first: kernel.judge(discriminators, 0, 1, space, distances, verdicts, rows),
     }
     tiles = range(0, len(X) - rows + 1, rows)
     found = dict.fromkeys(stages, np.inf)
@@ -117,7 +119,7 @@ def _stages(model: DetectorModel, X: NDArray[np.float32]) -> dict[str, float]:
         for name, seconds in _through(stages, tiles).items():
             found[name] = min(found[name], 1e6 * seconds / (len(tiles) * rows))
     searching, plain = (
-        _rate(lambda s=search: networks(normalised, own, screen, s), len(X), time.process_time, 1)
+        _rate(lambda s=search: scorer.kernel(inputs, screen, s), len(X), time.process_time, 1)
         for search in (scorer.search, scorer.search.model_copy(update={"steps": 0}))
     )
     return found | {"search": max(0.0, 1e6 / searching - 1e6 / plain)}

@@ -66,7 +66,7 @@ def prepare_scoring(config: Config) -> None:
     """
     import torch
 
-    from stream_detector.scoring.compiled.compiling import announce
+    from stream_detector.scoring.compiled.cache import announce
 
     torch.set_num_threads(config.worker.threads or os.cpu_count() or 1)
     announce(console.print)

@@ -18,9 +18,10 @@ from stream_detector.gan.memory import capacity, selected
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.normaliser import Normaliser
+from stream_detector.scoring.device import raw_scores
 from stream_detector.scoring.discrimination import FeatureSpread
-from stream_detector.scoring.scorer import PARTS, Scorer, remembered
-from stream_detector.scoring.screen import Screen
+from stream_detector.scoring.opinions import Panel, RawScores
+from stream_detector.scoring.scorer import Scorer, Screen, remembered
 
 __all__ = ["Assembly", "assembled"]
 
@@ -33,13 +34,13 @@ EXPLAINED = 500  # held-out records that tell how large a residual is usual
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A scorer, its `raw` scores [record, part] of the `held` records [record, feature] that it was made with, as if
+    """A scorer, its `raw` scores of the `held` records [record, feature] that it was made with, as if
     they were new to it; and the share of the held-out records that was far, and how many far ones were left out.
     """
 
     scorer: Scorer
     held: Matrix
-    raw: NDArray[np.float64]
+    raw: RawScores
     far: float = 0.0
     left_out: int = 0
 
@@ -49,12 +50,12 @@ def assembled(
 ) -> Assembly:
     """Makes the scorer of networks that were trained on `learn`; with `trim`, far records have no part in it."""
     made, own = _assembled(normaliser, gan, learn, held, config)
-    tail = FarTail.of(made.raw)
-    far = tail.holds(made.raw)
+    tail = FarTail.of(made.raw.table)
+    far = tail.holds(made.raw.table)
     share = float(far.mean())
     if not (trim and far.any()):
         return replace(made, far=share)
-    near = ~tail.holds(made.scorer.raw(learn, own))
+    near = ~tail.holds(raw_scores(made.scorer, learn, own).table)
     again, _ = _assembled(normaliser, gan, learn[near], held[~far], config)
     return replace(again, far=share, left_out=int(far.sum() + (~near).sum()))
 
@@ -87,34 +88,37 @@ def _bare(normaliser: Normaliser, gan: Gan, kept: Matrix, config: ModelConfig) -
     zeros = memory.records.new_zeros
     unknown = FeatureSpread(zeros(hidden[0], 1, hidden[1]), zeros(*hidden, hidden[1]))
     screen = Screen.everyone(len(config.model.views))
-    return Scorer(normaliser, gan, kept, memory, unknown, gan.gauge.spread, screen, config.search)
+    panel = Panel.of(config.model.mode)
+    learnt = {name: tuple(method.learn(normaliser(kept))) for name, method in panel.methods.items()}
+    return Scorer(normaliser, gan, kept, memory, unknown, gan.gauge.spread, screen, config.search, panel, learnt)
 
 
 def _settled(bare: Scorer, features: Tensor, held: Matrix, own: NDArray[np.int64]) -> Scorer:
     """Completes the scorer with what is learnt of held-out records, and the spread of `features` [member, record, hidden]."""
     scorer = replace(bare, spread=FeatureSpread.fit(features))
-    scorer = replace(scorer, usual=scorer.usual_residuals(held[:EXPLAINED]).to(bare.memory.records.device))
+    scorer = replace(scorer, residual_rms=scorer.usual_residuals(held[:EXPLAINED]).to(bare.memory.records.device))
     if scorer.search.steps and scorer.search.screen:
-        refined = scorer.raw(held, own)[:, ::PARTS]
-        scorer = replace(scorer, screen=Screen.fit(scorer.starts(held, own), refined, scorer.search.screen))
+        refined, starts = (raw_scores(each, held, own)["inversion"] for each in (scorer, scorer.without_search()))
+        scorer = replace(scorer, screen=Screen.fit(starts, refined, scorer.search.screen))
     return scorer
 
 
-def _as_new(bare: Scorer, features: Tensor, held: Matrix, own: NDArray[np.int64]) -> NDArray[np.float64]:
+def _as_new(bare: Scorer, features: Tensor, held: Matrix, own: NDArray[np.int64]) -> RawScores:
     """Raw scores of held-out records, each by a scorer that has learnt nothing of it: what a new record meets.
 
     `features` [member, record, hidden] are those of the last records learnt from and of the held-out ones, or of the
     last held-out ones.
     """
-    raw = np.empty((len(held), PARTS * len(bare.normaliser.views)))
+    names = bare.panel.parts
+    raw = np.empty((len(held), len(names) * len(bare.normaliser.views)))
     fold = np.arange(len(held)) % FOLDS
     rows = features.shape[1]
     for left_out in range(FOLDS):
         mine = fold == left_out
         known = np.concatenate((np.ones(max(0, rows - len(held)), np.bool_), ~mine[-rows:]))
         scorer = _settled(bare, features[:, torch.from_numpy(known).to(features.device)], held[~mine], own[~mine])
-        raw[mine] = scorer.raw(held[mine], own[mine])
-    return raw
+        raw[mine] = raw_scores(scorer, held[mine], own[mine]).table
+    return RawScores(names, raw)
 
 
 def _selected(normaliser: Normaliser, learn: Matrix, count: int) -> NDArray[np.int64]:

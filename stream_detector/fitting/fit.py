@@ -14,14 +14,14 @@ from stream_detector.fitting.profiling import Learnt, described, learn
 from stream_detector.gan.autoencoder_training import latent_width
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.gan.training import Progress, TrainingSet, train
-from stream_detector.model import WEIGHTS, DetectorModel, as_matrix, pick_device
-from stream_detector.normaliser import Normaliser
+from stream_detector.model import DetectorModel, as_matrix, pick_device
 from stream_detector.runtime.host import undisturbed
+from stream_detector.scaling import learn_scales
 from stream_detector.scoring.calibration import Calibration
 from stream_detector.tables.frames import Records, as_numbers, as_rows
 from stream_detector.tracking.detection import Probe
+from stream_detector.tracking.detector_opinions import DetectorOpinions
 from stream_detector.tracking.generated import near_records
-from stream_detector.tracking.opinions import DetectorOpinions
 from stream_detector.tracking.run_directory import RunDirectory, fingerprint
 from stream_detector.tracking.sweet_spot import Rule
 from stream_detector.tracking.tracker import Tracker, measured_steps
@@ -101,7 +101,7 @@ def _fitted(
     trim: bool,
 ) -> tuple[DetectorModel, Assembly]:
     """Normalises, trains, chooses the checkpoint and calibrates."""
-    normaliser = Normaliser.fit(schema, split.learn, config.model.views)
+    normaliser = learn_scales(schema, split.learn, config.model.views)
     prepared = normaliser(split.learn)
     data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
     config = _sized(config, data)
@@ -109,7 +109,7 @@ def _fitted(
     train(data, config.model, seed, device, progress, tracker)
     gan, metrics = tracker.best(), tracker.figures()
     made = assembled(normaliser, gan, split.learn, split.calibration, config, trim=trim)
-    calibration = Calibration.fit(made.raw, WEIGHTS[config.model.mode])
+    calibration = Calibration.fit(made.raw, made.scorer.panel)
     metrics = {**metrics, "records": float(len(split.learn)), "held_out": float(len(split.calibration))}
     return DetectorModel.made(made.scorer, calibration, config, metrics, made.held, seed), made
 

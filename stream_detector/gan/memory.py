@@ -16,13 +16,13 @@ from torch.nn.functional import pad
 
 from stream_detector.gan.networks import Gan
 
-__all__ = ["NEAR", "Memory", "capacity", "selected"]
+__all__ = ["NEAR", "Memory", "capacity", "least_positions", "selected"]
 
 NEAR = 3  # neighbours looked for
 CHUNK = 16  # records whose least distance is found first
 LEAF = 64  # slots come in whole leaves
 NOWHERE = 1e30  # squared distance of an empty slot
-ROOM_ROWS = 256  # most rows whose distances are written into the same room again
+BUFFER_ROWS = 256  # most rows whose distances are written into the same buffer again
 BLOCK = 1024  # rows compared at once when records are selected
 ROUNDS = 8  # in which rare records are drawn
 LEAST_CHANCE = 1e-12  # of a record like one that is kept
@@ -43,10 +43,10 @@ class Memory:
     @classmethod
     @torch.no_grad()
     def of(cls, gan: Gan, records: Tensor, context: Tensor) -> "Memory":
-        """From normal records [view, record, column], more than `NEAR` of them, and their context."""
+        """Makes the memory of normal records [view, record, column], more than `NEAR` of them, and their context."""
         members = records.repeat_interleave(len(gan.encoder.weights[0]) // len(records), 0)
         latents = gan.encode(members, context.expand(len(members), -1, -1))
-        known = torch.cat((records, _pulling(records, context)), 2)
+        known = torch.cat((records, _weighed_context(records, context)), 2)
         keys = torch.cat((-2 * known, known.square().sum(2, keepdim=True)), 2).transpose(1, 2)
         lacking = -keys.shape[2] % LEAF
         keys = pad(keys, (0, lacking))
@@ -60,7 +60,7 @@ class Memory:
         records that are not to be found, -1 for none. Neighbours share the context, if they can.
         """
         ones = records.new_ones(*records.shape[:2], 1)
-        queries = torch.cat((records, _pulling(records, context), ones), 2)
+        queries = torch.cat((records, _weighed_context(records, context), ones), 2)
         return torch.stack([self._search(query, keys, own) for query, keys in zip(queries, self.keys, strict=True)])
 
     def neighbours(self, nearest: Tensor) -> Tensor:
@@ -85,11 +85,11 @@ class Memory:
         """Squared distance [view, row, kept record] of contexts [row, column], as the search weighs it."""
         _, kept, columns = self.records.shape
         known = self.keys[:, columns:-1, :kept] / -2
-        pulling = _pulling(self.records, context).unsqueeze(3)
-        return (known.unsqueeze(1) - pulling).square().sum(2)
+        weighed = _weighed_context(self.records, context).unsqueeze(3)
+        return (known.unsqueeze(1) - weighed).square().sum(2)
 
     def to(self, device: torch.device) -> "Memory":
-        """The same memory on `device`."""
+        """Copies the memory to `device`."""
         return Memory(self.records.to(device), self.latents.to(device), self.keys.to(device))
 
     @staticmethod
@@ -102,14 +102,14 @@ class Memory:
             distances[known, own[known]] = NOWHERE
         chunks = slots // CHUNK
         least = distances.view(rows, CHUNK, chunks).amin(1)
-        best = _least(least, min(NEAR, chunks))
+        best = least_positions(least, min(NEAR, chunks))
         offsets = torch.arange(0, slots, chunks, device=query.device)
         candidates = (best.unsqueeze(1) + offsets.unsqueeze(1)).flatten(1)
-        order = _least(distances.gather(1, candidates), NEAR)
+        order = least_positions(distances.gather(1, candidates), NEAR)
         return candidates.gather(1, order)
 
 
-def _least(values: Tensor, count: int) -> Tensor:
+def least_positions(values: Tensor, count: int) -> Tensor:
     """Positions [row, count] of the least values [row, value], the least first; overwrites those values.
 
     Minimum after minimum: these are vectorised, selection is not.
@@ -122,18 +122,18 @@ def _least(values: Tensor, count: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _room(rows: int, slots: int, device: torch.device, thread: int) -> Tensor:  # noqa: ARG001 - a thread's own
+def _buffer(rows: int, slots: int, device: torch.device, thread: int) -> Tensor:  # noqa: ARG001 - a thread's own
     with torch.inference_mode(mode=False):
         return torch.empty(rows, slots, device=device, dtype=torch.float32)
 
 
 def _distances(query: Tensor, keys: Tensor) -> Tensor:
-    """Distances [row, slot]; those of a tile in the same room every time, for fresh pages cost more than the product."""
-    if len(query) > ROOM_ROWS:
+    """Distances [row, slot]; a tile's are written into the same buffer, for fresh pages cost more than the product."""
+    if len(query) > BUFFER_ROWS:
         return torch.mm(query, keys)
-    room = _room(len(query), keys.shape[1], keys.device, get_ident())
+    buffer = _buffer(len(query), keys.shape[1], keys.device, get_ident())
     with torch.no_grad():
-        return torch.mm(query, keys, out=room)
+        return torch.mm(query, keys, out=buffer)
 
 
 def capacity(wanted: int, available: int, views: int, columns: int) -> int:
@@ -152,7 +152,7 @@ def selected(records: Tensor, context: Tensor, count: int) -> Tensor:
     if count >= available:
         return torch.arange(available)
     rng = torch.Generator().manual_seed(count)
-    known = torch.cat(tuple(torch.cat((records, _pulling(records, context)), 2)), 1)
+    known = torch.cat(tuple(torch.cat((records, _weighed_context(records, context)), 2)), 1)
     chosen = torch.arange(count // 2)
     unlike = _least_distances(known, known[chosen])
     for share in range(ROUNDS, 0, -1):
@@ -164,7 +164,7 @@ def selected(records: Tensor, context: Tensor, count: int) -> Tensor:
 
 
 def _filled_up(chosen: Tensor, count: int, available: int) -> Tensor:
-    """So many positions, ascending: `chosen`, and the first of the others."""
+    """Fills `chosen` up to so many positions, ascending, with the first of the others."""
     others = torch.ones(available, dtype=torch.bool)
     others[chosen] = False
     return torch.cat((chosen, torch.nonzero(others).flatten()[: count - len(chosen)])).sort().values
@@ -177,7 +177,7 @@ def _least_distances(queries: Tensor, known: Tensor) -> Tensor:
     return torch.cat([(sizes - 2 * rows @ known.T).amin(1) + rows.square().sum(1) for rows in blocks]).clamp_min(0)
 
 
-def _pulling(records: Tensor, context: Tensor) -> Tensor:
-    """Context [view, row, column], weighed so that another context is farther than another record."""
+def _weighed_context(records: Tensor, context: Tensor) -> Tensor:
+    """The context [view, row, column], weighed so that another context is farther than another record."""
     weighed = context * sqrt(records.shape[2])
     return weighed.expand(len(records), -1, -1)

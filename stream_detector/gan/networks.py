@@ -18,11 +18,27 @@ from torch.nn.functional import leaky_relu, pad
 
 from stream_detector.gan.noise import DISPLACEMENTS, gaussian
 
-__all__ = ["ARCHITECTURES", "LANE", "LEVELS", "Gan", "Gauge", "Network", "Sizes", "evidence_width", "tensor_shapes"]
+__all__ = [
+    "ARCHITECTURES",
+    "COLUMN_INPUTS",
+    "DISTANCE_INPUTS",
+    "LANE",
+    "LEVELS",
+    "Gan",
+    "Gauge",
+    "Network",
+    "Sizes",
+    "evidence_width",
+    "tensor_shapes",
+]
 
 LEAK = 0.1
 LANE = 16
 LEVELS = len(DISPLACEMENTS)  # that the discriminator tells apart
+COLUMN_INPUTS = (
+    4  # of every column: the value, what it is off the nearest record and the neighbours' mean, the residual
+)
+DISTANCE_INPUTS = 4  # half the log distance of each of the three neighbours, nearest first, and of what is generated
 
 ARCHITECTURES: Mapping[str, tuple[float, ...]] = {
     "mlp": (1.0, 1.0),
@@ -266,7 +282,7 @@ class Gan:
 
 def evidence_width(columns: int) -> int:
     """The number of inputs that `gan.evidence` makes of so many columns."""
-    return 4 * columns + 4
+    return COLUMN_INPUTS * columns + DISTANCE_INPUTS
 
 
 def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:

@@ -1,12 +1,22 @@
 """The settings of a model; every default fits every data set it was measured on."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["Architecture", "InversionSettings", "Mode", "ModelConfig", "ModelSettings", "View"]
+__all__ = ["MODES", "Architecture", "InversionSettings", "Mode", "ModelConfig", "ModelSettings", "View"]
 
-Mode = Literal["combined", "inversion", "reconstruction", "discriminator"]
+MODES = ["combined", "inversion", "reconstruction", "discriminator"]
+"""What the anomaly score can be; a scorer that is registered adds its own."""
+
+
+def _known_mode(mode: str) -> str:
+    if mode not in MODES:
+        raise ValueError(f"there is no mode {mode!r}; give one of {', '.join(MODES)}")
+    return mode
+
+
+Mode = Annotated[str, AfterValidator(_known_mode)]
 View = Literal["tamed", "bounded", "soft"]
 Architecture = Literal["mlp", "shallow", "deep", "residual", "funnel"]
 

@@ -13,6 +13,7 @@ from stream_detector.records.parsing import count, field, place
 __all__ = ["Alert", "Contribution", "alert_from_json"]
 
 EVENT_TYPE = "stream-detector.anomaly.v1"
+OPINIONS = ("inversion", "discriminator")  # that every alert has
 
 
 class Contribution(NamedTuple):
@@ -52,6 +53,8 @@ class Alert:
     contributions: tuple[Contribution, ...]
     row: int | None = None
     """Number of the record in its message, from 0; None where a message is one record."""
+    others: tuple[tuple[str, float], ...] = ()
+    """Opinions of scorers beside the two, by name."""
 
     @property
     def id(self) -> str:
@@ -74,7 +77,7 @@ class Alert:
                 "score": self.score,
                 "threshold": self.threshold,
                 "threshold_state": self.threshold_state,
-                "opinions": {"inversion": self.inversion, "discriminator": self.discriminator},
+                "opinions": {"inversion": self.inversion, "discriminator": self.discriminator, **dict(self.others)},
                 "severity": self.severity,
                 "features": [
                     {
@@ -128,6 +131,7 @@ def alert_from_json(value: bytes, key: bytes | None = None) -> Alert:
             field(body, "severity", str),
             tuple(map(_contribution, field(body, "features", list))),
             count(source, "row") if "row" in source else None,
+            tuple((name, float(field(opinions, name, float, int))) for name in opinions if name not in OPINIONS),
         )
     except ValueError as error:
         raise ValueError(f"not an alert: {error}") from None

@@ -20,19 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.errors import DataError
-from stream_detector.scoring.compiled.numbers import compiled
+from stream_detector.scoring.compiled.arithmetic import compiled
+from stream_detector.scoring.opinions import Panel, RawScores
 
-__all__ = ["KNOTS", "Calibration", "TailTable", "Weights", "significant"]
+__all__ = ["KNOTS", "Calibration", "TailTable", "significant", "six_digits"]
 
 Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
 Arrays = tuple[Floats, Floats, Floats, Floats]
-Weights = tuple[float, float, float]
-"""Of the inversion, the discriminator and the nearness in the anomaly score."""
 LOG_10 = math.log(10)
 KNOTS = 129  # quantiles kept of a score's body: a power of two of intervals
 SHAPES = (0.05, 0.1)  # of a tail: sums of surprises fall off nearly as an exponential does; above 0, it has no end
 STEEPEST = 0.05  # smallest scale of an exponential tail, relative to the scores' deviation
-VERDICT = 0.3  # weight of the discriminator's verdict beside the distance in its features
 TAIL = 20  # records that a tail is fitted to; fewer only where there are not so many
 WIDEST = 0.2  # most of all records that a tail is fitted to
 FEW = 205  # records; of fewer, less than `TAIL` lie beyond where a tail begins, and the tail is as wide as all deviate
@@ -74,7 +73,7 @@ class TailTable:
 
     @property
     def arrays(self) -> Arrays:
-        """All of it, for compiled code."""
+        """The table's arrays, for compiled code."""
         return self.raw, self.nines, self.scale, self.shape
 
     def take(self, rows: slice) -> "TailTable":
@@ -86,8 +85,8 @@ class TailTable:
 class Calibration:
     """What a model's raw scores mean, learnt from held-out normal records.
 
-    `parts` has a row for every raw score (for every view: inversion, nearness, distance, verdict);
-    `opinions` one for the inversion and one for the discriminator; `anomaly` one for the combined score.
+    `parts` has a row for every raw score of every view, in the order of `RawScores.table`; `opinions` one for each
+    opinion that is told; `anomaly` one for the combined score.
     """
 
     parts: TailTable
@@ -95,17 +94,18 @@ class Calibration:
     anomaly: TailTable
 
     @classmethod
-    def fit(cls, raw: Floats, weights: Weights) -> "Calibration":
-        """From raw scores [record, view * 4] of held-out normal records."""
-        parts = TailTable.fit(raw, exponential=True)
-        surprise = _surprise(np.ascontiguousarray(raw.T), parts.arrays)
-        combined = _combined(surprise, weights)
-        return cls(parts, TailTable.fit(surprise[:2].T), TailTable.fit(combined[:, None]))
+    def fit(cls, raw: RawScores, panel: Panel) -> "Calibration":
+        """Learns from raw scores of held-out normal records, and from what the panel makes of them."""
+        parts = TailTable.fit(raw.table, exponential=True)
+        surprise = _surprise(np.ascontiguousarray(raw.table.T), parts.arrays, panel.shares(raw.views))
+        combined = _combined(surprise, np.array(panel.weights))
+        return cls(parts, TailTable.fit(surprise[panel.told_places].T), TailTable.fit(combined[:, None]))
 
-    def __call__(self, raw: Floats, weights: Weights) -> Floats:
-        """Inversion, discriminator and anomaly score [3, record] in nines, higher = more anomalous."""
-        surprise = _surprise(np.ascontiguousarray(raw.T), self.parts.arrays)
-        told: Floats = _told(surprise, weights, self.opinions.arrays, self.anomaly.arrays)
+    def __call__(self, raw: RawScores, panel: Panel) -> Floats:
+        """The opinions that are told and the anomaly score [score, record] in nines, higher = more anomalous."""
+        surprise = _surprise(np.ascontiguousarray(raw.table.T), self.parts.arrays, panel.shares(raw.views))
+        tables = self.opinions.arrays, self.anomaly.arrays
+        told: Floats = _told(surprise, np.array(panel.weights), panel.told_places, *tables)
         return told
 
     @staticmethod
@@ -129,8 +129,8 @@ def _add_nines(scores: Floats, table: Arrays, column: int, weight: float, into: 
         score, at = scores[row], left[row]
         if score >= raw[last]:
             excess = (score - raw[last]) / scale
-            bent = math.log1p(shape * excess) / shape if shape > 0 else excess
-            found = nines[last] + bent / LOG_10
+            beyond = math.log1p(shape * excess) / shape if shape > 0 else excess
+            found = nines[last] + beyond / LOG_10
         elif score <= raw[0]:
             found = nines[0] / (1 + (raw[0] - score) / scale)
         else:
@@ -153,48 +153,57 @@ def _knots_below(scores: Floats, raw: Floats) -> NDArray[np.int64]:
     return left
 
 
-@compiled
 def significant(values: Floats) -> NDArray[np.float32]:
     """Values [value] rounded to 6 significant digits, float32: what is compared, stored and shown."""
-    rounded = np.empty(len(values), np.float32)
+    return six_digits(values).astype(np.float32)
+
+
+@compiled
+def six_digits(values: Floats) -> Floats:
+    """The doubles that are nearest to 6 significant digits of values [value]."""
+    rounded = np.empty(len(values))
     for place in range(len(values)):
         value = values[place]
         binary = math.frexp(abs(value))[1] - 1  # tells the decimal exponent, or the one below it
         power = min(max(math.floor(binary * LOG10_OF_2), -MOST_DIGITS), MOST_DIGITS)
         power += 1 if abs(value) >= POWERS[MOST_DIGITS + power + 1] else 0
-        factor = POWERS[MOST_DIGITS + 5 - power]
-        rounded[place] = np.rint(value * factor) / factor
+        # One of the two is 1: powers of 10 below 1 are not exact, so they are not multiplied by.
+        up, down = POWERS[MOST_DIGITS + max(5 - power, 0)], POWERS[MOST_DIGITS + max(power - 5, 0)]
+        rounded[place] = np.rint(value * up / down) * down / up
     return rounded
 
 
 @compiled
-def _surprise(raw: Floats, parts: Arrays) -> Floats:
-    """Nines of the inversion, the discriminator and the nearness [3, record], means over the views."""
-    views = len(raw) // 4
-    found = np.zeros((3, raw.shape[1]))
-    for first in range(0, 4 * views, 4):
-        _add_nines(raw[first], parts, first, 1 / views, found[0])
-        _add_nines(raw[first + 1], parts, first + 1, 1 / views, found[2])
-        _add_nines(raw[first + 2], parts, first + 2, 1 / (1 + VERDICT) / views, found[1])
-        _add_nines(raw[first + 3], parts, first + 3, VERDICT / (1 + VERDICT) / views, found[1])
+def _surprise(raw: Floats, parts: Arrays, shares: Floats) -> Floats:
+    """Nines of the opinions [opinion, record]: means of their raw scores' by `shares` [opinion, view * part]."""
+    found = np.zeros((len(shares), raw.shape[1]))
+    for row in range(len(raw)):
+        for opinion in range(len(shares)):
+            if shares[opinion, row] > 0:
+                _add_nines(raw[row], parts, row, shares[opinion, row], found[opinion])
     return found
 
 
 @compiled
-def _told(surprise: Floats, weights: Weights, opinions: Arrays, anomaly: Arrays) -> Floats:
-    """What surprises [3, record] mean: the two opinions and their combination, in nines [3, record]."""
-    found = np.zeros(surprise.shape)
-    _add_nines(surprise[0], opinions, 0, 1.0, found[0])
-    _add_nines(surprise[1], opinions, 1, 1.0, found[1])
-    _add_nines(_combined(surprise, weights), anomaly, 0, 1.0, found[2])
+def _told(surprise: Floats, weights: Floats, places: Places, opinions: Arrays, anomaly: Arrays) -> Floats:
+    """What surprises [opinion, record] mean: the opinions at `places` and their combination, in nines."""
+    found = np.zeros((len(places) + 1, surprise.shape[1]))
+    for row in range(len(places)):
+        _add_nines(surprise[places[row]], opinions, row, 1.0, found[row])
+    _add_nines(_combined(surprise, weights), anomaly, 0, 1.0, found[len(places)])
     return found
 
 
 @compiled
-def _combined(surprise: Floats, weights: Weights) -> Floats:
+def _combined(surprise: Floats, weights: Floats) -> Floats:
     """Weighted mean of the surprises [record]."""
-    total: Floats = surprise[0] * weights[0] + surprise[1] * weights[1] + surprise[2] * weights[2]
-    return total / (weights[0] + weights[1] + weights[2])
+    total: Floats = surprise[0] * weights[0]
+    whole = weights[0]
+    for opinion in range(1, len(weights)):
+        total += surprise[opinion] * weights[opinion]
+        whole += weights[opinion]
+    total /= whole
+    return total
 
 
 def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, float, float]:

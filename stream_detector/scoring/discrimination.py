@@ -27,7 +27,7 @@ class FeatureSpread:
 
     @classmethod
     def fit(cls, features: Tensor) -> "FeatureSpread":
-        """From features [member, record, hidden] of training records."""
+        """Learns the spread from features [member, record, hidden] of training records."""
         exact = features.double()
         mean = exact.mean(1, keepdim=True)
         centred = exact - mean
@@ -43,7 +43,7 @@ class FeatureSpread:
         return torch.bmm(features - self.mean, self.whitening).square_().sum(2)
 
     def to(self, device: torch.device) -> "FeatureSpread":
-        """The same on `device`."""
+        """Copies the spread to `device`."""
         return FeatureSpread(self.mean.to(device), self.whitening.to(device))
 
 

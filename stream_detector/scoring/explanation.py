@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.features import FeatureSchema, Kind
+from stream_detector.normaliser import Normaliser
+from stream_detector.scoring.calibration import six_digits
 
-__all__ = ["Direction", "Explanation", "FeatureExplanation", "Value", "absent_shares", "explain"]
+__all__ = ["Completion", "Direction", "Explanation", "FeatureExplanation", "Value", "absent_shares", "explain"]
 
 Direction = Literal["high", "low", "expected", "unexpected", "missing"]
 Value = float | str | None
@@ -20,6 +22,7 @@ Score = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 UNSEEN = "(unseen)"  # how a category that fitting never saw is named where only its code is known
 APART = 8  # missing features that are looked at one by one; more of them share alike
 TOGETHER = 256  # records that are looked at together, which bounds memory
+ASKED = 2_048  # kept records among which there are some like a record
 
 
 class FeatureExplanation(NamedTuple):
@@ -41,7 +44,7 @@ class Explanation:
     features: tuple[FeatureExplanation, ...]
 
     def revealing(self, named: Callable[[str], str | None], passed_over: frozenset[str] = frozenset()) -> "Explanation":
-        """With categories that fitting never saw as `named` calls them by their feature, where it knows.
+        """Names categories that fitting never saw as `named` calls them by their feature, where it knows.
 
         `passed_over` are features with such a category in whose place another one was explained.
         """
@@ -55,6 +58,45 @@ class Explanation:
                 for f in self.features
             )
         )
+
+
+class Completion:
+    """Completes records from `kept` normal ones [record, feature], in the input's units.
+
+    What stands in for a value is that of the kept record that is most like the rest. The generator's expectation, a
+    robust fit, may lie far from where normal records are; on these the score is as on the true value (tested), so a
+    score with and without tells what the value is to blame for.
+    """
+
+    def __init__(self, normaliser: Normaliser, kept: NDArray[np.float32]) -> None:
+        self._normaliser = normaliser
+        self._kept = kept[:: -(-len(kept) // ASKED)]
+        known = normaliser(self._kept)
+        self._columns = np.concatenate((known.views[0], known.context), 1)
+        self._present = np.concatenate((known.present, np.ones_like(known.context)), 1)
+        judged, owners = normaliser.layout.judged(), normaliser.layout.owners()
+        self._owners = np.concatenate((owners[judged], owners[~judged]))
+
+    def __call__(self, matrix: NDArray[np.float32], doubted: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Records [record, feature] with other values where `doubted`; NaN where no kept record has them all."""
+        given = self._normaliser(np.where(doubted, np.float32(np.nan), matrix))
+        columns = np.concatenate((given.views[0], given.context), 1)
+        present = np.concatenate((given.present, np.ones_like(given.context)), 1) * ~doubted[:, self._owners]
+        completed = matrix.copy()
+        for row in np.flatnonzero(doubted.any(1)):
+            features = doubted[row]
+            completed[row, features] = self._like(columns[row], present[row], features)[features]
+        return completed
+
+    def _like(
+        self, columns: NDArray[np.float32], present: NDArray[np.float32], features: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """The kept record nearest in the columns that are present, of those that have these features."""
+        apart = (np.square(self._columns - columns) * self._present * present).sum(1)
+        apart[np.isnan(self._kept[:, features]).any(1)] = np.inf
+        nearest = int(apart.argmin())
+        found: NDArray[np.float32] = self._kept[nearest]
+        return found
 
 
 def explain(
@@ -156,20 +198,10 @@ def _named(schema: FeatureSchema, shown: NDArray[np.float64]) -> list[list[Value
 
 def _shown(values: NDArray[np.float64], schema: FeatureSchema) -> NDArray[np.float64]:
     """Values [record, feature] with their origins, to 6 significant digits of what is beside the origin."""
-    rounded = _six_digits(values)
+    rounded = six_digits(values.ravel()).reshape(values.shape)
     for column in np.flatnonzero(schema.origins):
         whole = rounded[:, column] + schema.origins[column]
         rounded[:, column] = [float(f"{value:.15g}") for value in whole]  # without the last bits of the sum
-    return rounded
-
-
-def _six_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rounded to 6 significant digits."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exponent = np.floor(np.log10(np.abs(values)))
-    spare = 5 - np.nan_to_num(exponent, neginf=0.0)
-    up, down = 10.0 ** np.maximum(spare, 0), 10.0 ** np.maximum(-spare, 0)  # one of them is 1: no rounding of its own
-    rounded: NDArray[np.float64] = np.round(values * up / down) * down / up
     return rounded
 
 

@@ -1,13 +1,14 @@
-"""Raw scores of records: by the compiled kernel on the CPU, by tensors elsewhere; and what explains them.
+"""A scorer: the networks and what scoring needs beside them; on the CPU, raw scores by the compiled kernel.
 
 By tensors, every network call sees exactly one tile: the same number of rows, the last one filled up.
 A product's last bits may depend on its shape, so this is what makes a record score the same alone, in
 any batch and in any order. The kernel computes every row for itself.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,28 +16,75 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_detector.gan.memory import Memory
-from stream_detector.gan.networks import Gan
+from stream_detector.gan.networks import Gan, evidence_width
 from stream_detector.gan.settings import InversionSettings
 from stream_detector.normaliser import Normalised, Normaliser
-from stream_detector.scoring.compiled.arrays import Compiled
-from stream_detector.scoring.completion import Completion
-from stream_detector.scoring.device import DeviceScorer
+from stream_detector.scoring.compiled.kernel import Kernel, KernelScores
+from stream_detector.scoring.compiled.layout import Autoencoder, Discriminators, Inputs, KeptRecords
 from stream_detector.scoring.discrimination import FeatureSpread, shown_to_all
 from stream_detector.scoring.expectation import expected
+from stream_detector.scoring.explanation import Completion
 from stream_detector.scoring.look import Look, look
-from stream_detector.scoring.screen import Screen
+from stream_detector.scoring.opinions import Panel, RawScores
 
-__all__ = ["PARTS", "Scorer", "remembered"]
+__all__ = ["Measured", "Scorer", "Screen", "blocks", "remembered"]
 
-PARTS = 4  # raw scores of a view: inversion, nearness, distance, verdict
 TILE = 256  # rows looked at at once
 EXPLAINED = 64  # rows explained at once
 BLOCK = 32 * TILE  # rows normalised at once, which bounds memory
 OUTLYING = 1.0  # times its usual residual
 LEAST_RESIDUAL = 0.02  # of a column's spread, to which smaller usual residuals are raised
+EVERYONE = -1e30  # a start that every record's lies above
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Which records' latents are worth a search, and where they then stand among the others.
+
+    A search lowers the objective of the records it is spent on, so a searched record must not be compared
+    with one that was not by the objective alone: it would pass it. Records beyond the screen stay beyond
+    it, in the order of what the search has left. For every view, `start` [view] is the log misfit at the start
+    above which a record is searched for, and `refined` [view] the median one of normal records after the search.
+    """
+
+    start: Floats
+    refined: Floats
+
+    @classmethod
+    def everyone(cls, views: int) -> "Screen":
+        """A screen that every record lies beyond."""
+        return cls(np.full(views, EVERYONE), np.zeros(views))
+
+    @classmethod
+    def fit(cls, starts: Floats, refined: Floats, share: float) -> "Screen":
+        """Learns from log misfits [record, view] of held-out normal records; a `share` of them is not searched for."""
+        if not share:
+            return cls.everyone(starts.shape[1])
+        start = np.quantile(starts, share, axis=0)
+        searched = np.where(starts > start, refined, np.nan)
+        return cls(start, np.nanmedian(searched, axis=0) if (starts > start).any(0).all() else start)
+
+    @property
+    def is_everyone(self) -> bool:
+        """Whether every record is searched for."""
+        return bool((self.start == EVERYONE).all())
+
+    def joined(self, starts: Floats, refined: Floats) -> Floats:
+        """Scores [view, record]: the start up to the screen, and what the search has left beyond it."""
+        start, usual = self.start[:, None], self.refined[:, None]
+        if self.is_everyone:
+            return refined
+        return np.where(starts > start, start + np.logaddexp(0, refined - usual), starts)
+
+
+class Measured(NamedTuple):
+    """What is computed of records on the CPU: the kernel's scores, and by name those of other scorers [view, record]."""
+
+    kernel: KernelScores
+    others: Mapping[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -44,8 +92,9 @@ class Scorer:
     """The networks and what scoring needs beside them.
 
     `kept` float32 [record, feature] are the normal records of the `memory`, in the input's units;
-    `usual` [view, 1, column] is the root mean square residual of normal records from what is
-    expected; `screen` says which records' latents are searched for.
+    `residual_rms` [view, 1, column] is the root mean square residual of normal records from what is
+    expected; `screen` says which records' latents are searched for; `panel` holds the opinions, and `learnt` by
+    name what the scorers beside the networks' own have learnt, on the CPU.
     """
 
     normaliser: Normaliser
@@ -53,48 +102,52 @@ class Scorer:
     kept: NDArray[np.float32]
     memory: Memory
     spread: FeatureSpread
-    usual: Tensor
+    residual_rms: Tensor
     screen: Screen
     search: InversionSettings
+    panel: Panel
+    learnt: Mapping[str, tuple[NDArray[np.float32], ...]] = field(default_factory=dict)
 
-    def raw(self, matrix: NDArray[np.float32], own: Indices | None = None) -> Floats:
-        """Raw scores [record, view * PARTS] of records [record, feature], higher = more anomalous.
+    def raw(self, matrix: NDArray[np.float32], own: Indices | None = None) -> RawScores:
+        """Raw scores of records [record, feature] on the CPU; elsewhere `scoring.device.raw_scores` gives them.
 
-        For every view the log misfit of the inversion, the log distance from the nearest kept
-        record, the log distance in the discriminator's features, and its verdict. `own` [record] are
-        the records' own positions in `kept`, which then do not count; -1 for none.
+        For every view they are the log misfit of the inversion, the log distance from the nearest kept record, the
+        log distance in the discriminator's features, its verdict, and what other scorers say. `own` [record] are the
+        records' own positions in `kept`, which then do not count; -1 for none.
         """
-        if self._compiled is None:
-            return np.ascontiguousarray(self._by_tensors(matrix, own).T)
         own = np.full(len(matrix), -1) if own is None else own
-        blocks = [
-            self.screened(self.measured(self.normaliser(matrix[rows]), own[rows])) for rows in _blocks(len(matrix))
-        ]
-        return np.concatenate(blocks) if blocks else np.empty((0, PARTS * len(self.normaliser.views)))
+        rows = [*blocks(len(matrix))] or [slice(0, 0)]
+        return RawScores.joined([self.screened(self.measured(self.normaliser(matrix[at]), own[at])) for at in rows])
 
-    def measured(self, normalised: Normalised, own: Indices) -> Sequence[Floats]:
-        """Starts, refined, nearness, distances and verdicts [view, record] of normalised records, on the CPU: one
-        compiled call, which asks for Python's lock once.
-        """
-        assert self._compiled is not None, "on other devices, give records to a `DeviceScorer`"
-        return self._compiled(normalised, own, self.screen.start, self.search)
+    def measured(self, normalised: Normalised, own: Indices) -> Measured:
+        """Measures normalised records on the CPU: one compiled call, which asks for Python's lock once."""
+        inputs, methods = Inputs.of(normalised, own), self.panel.methods
+        if not methods:
+            return Measured(self.kernel(inputs, self.screen.start, self.search), {})
+        evidence = np.zeros((*inputs.views.shape[:2], evidence_width(inputs.views.shape[2])), np.float32)
+        found = self.kernel(inputs, self.screen.start, self.search, evidence)
+        others = {name: np.zeros(inputs.views.shape[:2]) for name in methods}
+        for name, method in methods.items():
+            seen = inputs.views, inputs.context, inputs.present, evidence
+            method.by_kernel(self.learnt[name], *seen, others[name])
+        return Measured(found, others)
 
-    def screened(self, measured: Sequence[Floats]) -> Floats:
-        """What was measured as raw scores [record, view * PARTS]."""
-        starts, refined, *others = measured
+    def screened(self, measured: Measured) -> RawScores:
+        """What was measured as raw scores, searched records placed beyond the screen."""
+        (starts, refined, nearness, distance, verdict), others = measured
         inverted = self.screen.joined(starts, refined) if self.search.steps else starts
-        return np.stack((inverted, *others), 1).reshape(-1, starts.shape[1]).T
+        named = {"inversion": inverted, "nearness": nearness, "distance": distance, "verdict": verdict}
+        return RawScores.stacked({**named, **others})
 
-    def starts(self, matrix: NDArray[np.float32], own: Indices) -> Floats:
-        """Mean log misfit of the encoder's start [record, view], what the screen is about."""
-        plain = self.search.model_copy(update={"steps": 0})
-        return replace(self, search=plain).raw(matrix, own)[:, ::PARTS]
+    def without_search(self) -> "Scorer":
+        """A scorer whose inversion is the encoder's start, the log misfit that the screen is about."""
+        return replace(self, search=self.search.model_copy(update={"steps": 0}))
 
     @torch.inference_mode()
     def features(self, matrix: NDArray[np.float32], own: Indices) -> Tensor:
         """The discriminators' features [member, record, hidden]."""
         found = []
-        for rows in _blocks(len(matrix)):
+        for rows in blocks(len(matrix)):
             for seen in self._looks(self.normaliser(matrix[rows]), own[rows]):
                 shown = shown_to_all(self.gan, seen.evidence, seen.problem.context[0])
                 found.append(self.gan.discriminate(*shown)[1])
@@ -111,7 +164,8 @@ class Scorer:
         owners = layout.owners()[layout.judged()]
         normalised = self.normaliser(matrix)
         columns = self.expected_columns(normalised)
-        squared = np.square(self._residual(normalised, columns) / _exact(self.usual)).mean(0)
+        usual = self.residual_rms.cpu().numpy().astype(np.float64)
+        squared = np.square(self._residual(normalised, columns) / usual).mean(0)
         by_feature = np.zeros((len(matrix), len(layout.gaps)))
         np.add.at(by_feature.T, owners, squared.T)
         return self.normaliser.inverse(columns[0], 0), by_feature
@@ -126,8 +180,9 @@ class Scorer:
 
     def expected_columns(self, normalised: Normalised) -> NDArray[np.float32]:
         """What the generators expect, [view, record, column]."""
-        if self._compiled:
-            return self._compiled.expected(normalised, np.ascontiguousarray(self.usual[:, 0].numpy()))
+        if self.device.type == "cpu":
+            inputs = Inputs.of(normalised, np.full(normalised.views.shape[1], -1))
+            return self.kernel.expected(inputs, np.ascontiguousarray(self.residual_rms[:, 0].numpy()))
         records, context, present = self._tensors(normalised)
         found = []
         for first in range(0, records.shape[1], EXPLAINED):
@@ -136,19 +191,25 @@ class Scorer:
                 _tile(records[:, rows], 1, EXPLAINED),
                 *(_tile(part[rows], 0, EXPLAINED) for part in (context, present)),
             )
-            found.append(expected(self.gan, self.memory, self.usual, *tile))
+            found.append(expected(self.gan, self.memory, self.residual_rms, *tile))
         columns: NDArray[np.float32] = torch.cat(found, 1)[:, : records.shape[1]].cpu().numpy()
         return columns
 
-    def reach(self) -> Tensor:
-        """Residuals [member, 1, column] at which a column has lost most of its say in the search."""
-        return OUTLYING * self.usual.repeat_interleave(len(self.gan.encoder.weights[0]) // len(self.usual), 0)
+    def robust_scale(self) -> Tensor:
+        """Residuals [member, 1, column] at which a column has lost most of its weight in the search."""
+        members = len(self.gan.encoder.weights[0])
+        return OUTLYING * self.residual_rms.repeat_interleave(members // len(self.residual_rms), 0)
 
     def to(self, device: torch.device) -> "Scorer":
-        """The same scorer with its networks on `device`."""
+        """Copies the scorer's networks to `device`."""
         gan = self.gan.map(lambda tensor: tensor.to(device))
         memory, spread = self.memory.to(device), self.spread.to(device)
-        return replace(self, gan=gan, memory=memory, spread=spread, usual=self.usual.to(device))
+        return replace(self, gan=gan, memory=memory, spread=spread, residual_rms=self.residual_rms.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.gan.encoder.weights[0].device
 
     @cached_property
     def completed(self) -> Completion:
@@ -156,16 +217,11 @@ class Scorer:
         return Completion(self.normaliser, self.kept)
 
     @cached_property
-    def _compiled(self) -> Compiled | None:
+    def kernel(self) -> Kernel:
         """What scores on the CPU."""
-        if self.gan.encoder.weights[0].device.type != "cpu":
-            return None
-        return Compiled.of(self.gan, self.memory, self.spread, self.reach(), self.search.prior)
-
-    @cached_property
-    def _by_tensors(self) -> DeviceScorer:
-        """What scores on other devices."""
-        return DeviceScorer.raw(self)
+        assert self.device.type == "cpu", "on other devices, give records to a `DeviceScorer`"
+        autoencoder = Autoencoder.of(self.gan, self.robust_scale(), self.search.prior)
+        return Kernel(autoencoder, KeptRecords.of(self.memory), Discriminators.of(self.gan, self.spread))
 
     def _residual(self, normalised: Normalised, columns: NDArray[np.float32]) -> Floats:
         residual: Floats = (normalised.views - columns).astype(np.float64) * normalised.present
@@ -177,12 +233,11 @@ class Scorer:
             rows = slice(first, first + TILE)
             skipped = torch.from_numpy(own[rows]).to(records.device)
             shown = _tile(records[:, rows], 1), _tile(context[rows], 0), _tile(present[rows], 0)
-            yield look(self.gan, self.memory, self.reach(), *shown, self.search.prior, skipped)
+            yield look(self.gan, self.memory, self.robust_scale(), *shown, self.search.prior, skipped)
 
     def _tensors(self, normalised: Normalised) -> tuple[Tensor, Tensor, Tensor]:
-        device = self.gan.encoder.weights[0].device
         arrays = normalised.views, normalised.context, normalised.present
-        records, context, present = (torch.from_numpy(array).to(device) for array in arrays)
+        records, context, present = (torch.from_numpy(array).to(self.device) for array in arrays)
         return records, context, present
 
 
@@ -194,20 +249,15 @@ def remembered(normaliser: Normaliser, gan: Gan, kept: NDArray[np.float32]) -> M
     return Memory.of(gan, records.to(device), context.to(device))
 
 
-def _blocks(count: int) -> Iterator[slice]:
+def blocks(count: int) -> Iterator[slice]:
+    """Rows that are normalised at once, block after block."""
     return (slice(first, first + BLOCK) for first in range(0, count, BLOCK))
 
 
 def _tile(tensor: Tensor, rows: int, size: int = TILE) -> Tensor:
-    """Filled up with zeros along the dimension `rows` to a whole tile."""
+    """The tensor, filled up with zeros along the dimension `rows` to a whole tile."""
     lacking = size - tensor.shape[rows]
     if not lacking:
         return tensor.contiguous()
     filling = tensor.new_zeros(*tensor.shape[:rows], lacking, *tensor.shape[rows + 1 :])
     return torch.cat((tensor, filling), rows)
-
-
-def _exact(tensor: Tensor) -> Floats:
-    """For the last steps of scoring: NumPy's logarithm gives a value the same bits in any array."""
-    values: Floats = tensor.cpu().numpy().astype(np.float64)
-    return values

@@ -5,6 +5,8 @@ is a function of the log alone: never of batches, workers or restarts. So is wha
 usual: a category that fitting never saw is news, until new ones come often in that feature.
 """
 
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -12,10 +14,20 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.scoring.frequency import Frequency
-from stream_detector.scoring.window import Window
+__all__ = [
+    "FLAG_ALL",
+    "USUAL_SHARE",
+    "USUAL_SPAN",
+    "Frequency",
+    "Limits",
+    "NewsScore",
+    "RollingThreshold",
+    "Threshold",
+    "Unseen",
+    "Window",
+]
 
-__all__ = ["FLAG_ALL", "USUAL_SHARE", "USUAL_SPAN", "Limits", "NewsScore", "RollingThreshold", "Threshold", "Unseen"]
+Positions = NDArray[np.int64]
 
 USUAL_SPAN = 1_000  # scored records, or the window where that is shorter
 USUAL_SHARE = 0.1  # of them, that held a category never seen in a feature, from which that is usual there
@@ -23,6 +35,7 @@ USUAL_SHARE = 0.1  # of them, that held a category never seen in a feature, from
 Unseen = Mapping[int, NDArray[np.int64]]
 """By feature position the records, ascending, whose category fitting never saw."""
 NOTHING_NEW: Unseen = {}
+FEW = 64  # scores that are put in their places one by one; more are sorted together
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,101 @@ class NewsScore(float):
         made = cls(score)
         made.unseen = tuple(unseen)
         return made
+
+
+class Window:
+    """The last `size` scores of a partition, and their quantile as far as it lies above `floor`.
+
+    Only scores from the floor on are kept in order: nearly none, where the floor is high.
+    """
+
+    def __init__(self, size: int, floor: float) -> None:
+        self.count = 0
+        self._size, self._floor = size, floor
+        self._ring = np.empty(size)
+        self._high: deque[tuple[int, float]] = deque()
+        self._ordered: list[float] = []
+
+    def extend(self, scores: NDArray[np.float64]) -> None:
+        """Takes scores [record] in, oldest first; as many of the oldest leave as are too many."""
+        high = np.flatnonzero(scores >= self._floor)
+        if len(high):
+            self._order((self.count + high).tolist(), scores[high].tolist())
+        self._write(scores[-self._size :], self.count + max(0, len(scores) - self._size))
+        self.count += len(scores)
+        self._expire()
+
+    def add(self, score: float) -> None:
+        """Takes one score in."""
+        self._ring[self.count % self._size] = score
+        if score >= self._floor:
+            self._high.append((self.count, score))
+            insort(self._ordered, score)
+        self.count += 1
+        self._expire()
+
+    def quantile(self, share: float) -> float:
+        """The value below which a share of the scores lies, interpolated; anything up to the floor when that is greater."""
+        held = min(self.count, self._size)
+        below = held - len(self._ordered)
+        place = share * (held - 1)
+        lower = int(place)
+        higher = min(lower + 1, held - 1)
+        if higher < below:
+            return self._floor
+        low = self._ordered[lower - below] if lower >= below else self._highest_below(held)
+        return low + (place - lower) * (self._ordered[higher - below] - low)
+
+    def _order(self, numbers: list[int], scores: list[float]) -> None:
+        """Puts high scores, with their numbers since the first, in their places."""
+        self._high.extend(zip(numbers, scores, strict=True))
+        if len(scores) > FEW:
+            self._ordered = sorted(score for _, score in self._high)
+            return
+        for score in scores:
+            insort(self._ordered, score)
+
+    def _expire(self) -> None:
+        """Lets high scores go that are no longer among the last."""
+        first = self.count - self._size
+        while self._high and self._high[0][0] < first:
+            del self._ordered[bisect_left(self._ordered, self._high.popleft()[1])]
+
+    def _write(self, scores: NDArray[np.float64], first: int) -> None:
+        """Puts scores into the ring, where the one of number `first` belongs."""
+        at = first % self._size
+        end = at + len(scores)
+        if end <= self._size:
+            self._ring[at:end] = scores
+        else:
+            self._ring[at:] = scores[: self._size - at]
+            self._ring[: end - self._size] = scores[self._size - at :]
+
+    def _highest_below(self, held: int) -> float:
+        scores = self._ring[:held]
+        return float(scores[scores < self._floor].max())
+
+
+class Frequency:
+    """Tells whether marks at ascending positions are frequent: at least `least` of them within `span` positions.
+
+    An answer is a function of the positions before alone: never of how they were cut into batches.
+    """
+
+    def __init__(self, span: int, least: int) -> None:
+        self._span, self._least = span, least
+        self._marks: Positions = np.empty(0, np.int64)
+
+    def add(self, marks: Positions) -> NDArray[np.bool_]:
+        """Whether each further mark [mark] has `least` earlier ones in the `span` positions before it."""
+        known = np.concatenate((self._marks, marks))
+        self._marks = known[-self._least :]  # further back no answer depends on
+        frequent = np.zeros(len(marks), dtype=np.bool_)
+        pairs = min(len(marks), len(known) - self._least)
+        if pairs > 0:
+            earlier = known[len(known) - self._least - pairs : len(known) - self._least]
+            frequent[-pairs:] = earlier >= known[-pairs:] - self._span
+        return frequent
 
 
 class RollingThreshold:

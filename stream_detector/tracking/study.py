@@ -18,7 +18,7 @@ from stream_detector.features import FeatureSchema
 from stream_detector.gan.networks import ARCHITECTURES, Gan
 from stream_detector.gan.settings import Architecture, ModelSettings
 from stream_detector.gan.training import TrainingSet
-from stream_detector.normaliser import Normaliser
+from stream_detector.scaling import learn_scales
 from stream_detector.tracking.adversarial import train_adversarially
 from stream_detector.tracking.detection import Probe
 from stream_detector.tracking.distributions import Distribution, distribution
@@ -94,7 +94,7 @@ def study(
     )
     schema = FeatureSchema.numbered(settings.features)
     run.admit(settings.to_dict(), seed, fingerprint(learn, schema))
-    normaliser = Normaliser.fit(schema, learn, ("soft",))
+    normaliser = learn_scales(schema, learn, ("soft",))
     prepared = normaliser(learn)
     data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
     probe = Probe.make(normaliser, data, learn, held, seed)

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from stream_detector.config import DriftConfig
 from stream_detector.detector import Judged, Outcome, within
-from stream_detector.deviations import Deviations
-from stream_detector.drift import Monitor, Notice
+from stream_detector.drift import Deviations, Monitor, Notice
 from stream_detector.model import DetectorModel
 from stream_detector.records import TopicPartition
 from stream_detector.records.control_events import ControlEvent

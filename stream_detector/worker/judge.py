@@ -19,6 +19,7 @@ from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
 from stream_detector.records import Alert, Arrivals, DeadLetter, Message, TooMuchAtOnce, TopicPartition
 from stream_detector.scoring.threshold import FLAG_ALL, RollingThreshold
+from stream_detector.scoring_pool import ScoringPool
 
 __all__ = ["FIRST", "BatchLimit", "Judge"]
 
@@ -82,6 +83,7 @@ class Judge:
         self.model = model
         self.limits = limits(model, config.threshold)
         self._decoder = decoder(config.record)
+        self._pool = ScoringPool()
         self.batch_limit = BatchLimit(config.worker.batch_records, config.record.max_rows if self._decoder.many else 1)
         self._quarantined: dict[TopicPartition, deque[int]] = defaultdict(partial(deque, maxlen=REMEMBERED))
         self._suspects: deque[RecordId] = deque(maxlen=REMEMBERED)
@@ -98,7 +100,7 @@ class Judge:
 
     def begin(self, messages: Sequence[Message]) -> Begun:
         """Decodes a batch and has it scored; raises whatever a record or the device can make the model raise."""
-        return begin(messages, self.model, self._decoder)
+        return begin(messages, self.model, self._decoder, self._pool)
 
     def judge(
         self,

@@ -1,5 +1,7 @@
 """Scores mean tail probabilities, and keep their order without end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 
 from stream_detector.errors import DataError
 from stream_detector.scoring.calibration import Calibration, TailTable, significant
+from stream_detector.scoring.opinions import Panel, RawScores
 
-EVEN = (1.0, 1.0, 1.0)
+EVEN = replace(Panel.of("combined"), weights=(1.0, 1.0, 1.0))
 FINITE = st.floats(-1e6, 1e6)
 
 
@@ -50,7 +53,7 @@ def test_a_common_value_is_not_a_rare_one():
 
 def test_quantile_is_exceeded_by_its_share():
     """A model's held-out normal records exceed `quantile(p)` with share p."""
-    raw = np.random.default_rng(0).normal(size=(10_000, 8))
+    raw = RawScores(EVEN.parts, np.random.default_rng(0).normal(size=(10_000, 8)))
     calibration = Calibration.fit(raw, EVEN)
     anomaly = calibration(raw, EVEN)[2]
     for probability in (0.1, 0.01):
@@ -66,7 +69,8 @@ def test_quantile_refuses_what_is_no_tail(probability):
 
 def raw_scores(rng, count, farther=0.0):
     """Logarithms of distances, alike and each with a part of its own: float64 [record, 4]; `farther` in deviations."""
-    return 0.7 * rng.normal(size=(count, 1)) + 0.7 * rng.normal(size=(count, 4)) + farther
+    scores = 0.7 * rng.normal(size=(count, 1)) + 0.7 * rng.normal(size=(count, 4)) + farther
+    return RawScores(EVEN.parts, scores)
 
 
 @pytest.mark.parametrize("count", [20, 33, 66, 99])

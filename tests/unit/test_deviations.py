@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_detector.config import DriftConfig
-from stream_detector.deviations import Deviations
+from stream_detector.drift import Deviations
 from stream_detector.worker.delivery import NAMED, OTHERS, Tally
 
 CALM = DriftConfig(cooldown=10**9)

@@ -11,12 +11,13 @@ import pytest
 import torch
 from small_models import CASES, correlated, mixed, mixed_rows, numeric
 
-from stream_detector.model import WEIGHTS, as_matrix, scored
+from stream_detector.model import as_matrix, scored
 from stream_detector.scoring.calibration import Calibration, significant
-from stream_detector.scoring.device import DeviceScorer
-from stream_detector.scoring.device.columns import Columns
+from stream_detector.scoring.device import DeviceScorer, raw_scores
 from stream_detector.scoring.device.nines import Nines, Rounding
-from stream_detector.scoring.screen import Screen
+from stream_detector.scoring.device.normalising import DeviceNormaliser
+from stream_detector.scoring.opinions import Panel, RawScores
+from stream_detector.scoring.scorer import Screen
 
 TILE = 256  # small enough for several tiles, and several loads of them, in a test
 NO_GPU = "torch finds no CUDA device here: streams, pinned memory and graphs stay untried"
@@ -26,12 +27,12 @@ DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 def scorer_of(model, device, tile=TILE):
     """The scorer of a model on a device, by tensors there."""
     scorer = model.scorer.to(torch.device(device))
-    return DeviceScorer.calibrated(scorer, model.calibration, WEIGHTS[model.config.model.mode], tile)
+    return DeviceScorer.calibrated(scorer, model.calibration, tile)
 
 
 def screened(model, share=0.5):
     """The model with a screen that so many of its records pass."""
-    starts = model.scorer.starts(correlated(400, 5), np.full(400, -1))
+    starts = model.scorer.without_search().raw(correlated(400, 5))["inversion"]
     screen = Screen(np.quantile(starts, share, axis=0), np.quantile(starts, share, axis=0))
     return replace(model, scorer=replace(model.scorer, screen=screen))
 
@@ -74,7 +75,7 @@ def test_columns_are_those_of_the_normaliser(case, device):
     normaliser, records = model.scorer.normaliser, np.concatenate((records, records * 3, np.full_like(records, 1e9)))
     records[::7, 0] = np.nan
     expected = normaliser(records)
-    found = Columns(normaliser, torch.device(device))(torch.from_numpy(records).to(device))
+    found = DeviceNormaliser(normaliser, torch.device(device))(torch.from_numpy(records).to(device))
     for tensor, array in zip(found, (expected.views, expected.context, expected.present), strict=True):
         assert tensor.shape == array.shape
         assert np.allclose(tensor.cpu().numpy(), array, rtol=2e-7, atol=1e-7)
@@ -85,11 +86,11 @@ def test_columns_are_those_of_the_normaliser(case, device):
 def test_nines_are_those_of_the_calibration(views, device):
     """Below, within and beyond what a calibration has seen, to the last of six digits."""
     rng = np.random.default_rng(0)
-    weights = (1.0, 1.0, 2.0)
-    calibration = Calibration.fit(rng.normal(size=(3_000, 4 * views)), weights)
+    panel = Panel.of("combined")
+    calibration = Calibration.fit(RawScores(panel.parts, rng.normal(size=(3_000, 4 * views))), panel)
     raw = np.concatenate((rng.normal(size=(2_000, 4 * views)) * 3, calibration.parts.raw[:, :100].T))
-    expected = np.stack([significant(scores) for scores in calibration(raw, weights)])
-    found = Nines(calibration, weights, torch.device(device))(torch.from_numpy(raw.T.copy()).to(device)).cpu().numpy()
+    expected = np.stack([significant(scores) for scores in calibration(RawScores(panel.parts, raw), panel)])
+    found = Nines(calibration, panel, torch.device(device))(torch.from_numpy(raw.T.copy()).to(device)).cpu().numpy()
     assert np.abs(found / expected - 1).max() < 2e-5
     assert (found == expected).mean() > 0.99
 
@@ -128,7 +129,7 @@ def test_only_records_beyond_the_screen_are_searched_for(device):
     assert 0.2 < beyond.mean() < 0.8
     assert np.array_equal(found[~beyond], starts[~beyond])
     assert (refined != starts).mean() > 0.5
-    expected = scorer.screen.start[0] + np.logaddexp(0, refined - scorer.screen.usual[0])
+    expected = scorer.screen.start[0] + np.logaddexp(0, refined - scorer.screen.refined[0])
     assert np.allclose(found[beyond], expected[beyond], atol=1e-4)  # in other places of a tile, on a CPU
 
 
@@ -191,7 +192,9 @@ def test_a_model_on_a_gpu_scores_there():
     found, expected = there.score(records), model.score(records)
     assert np.corrcoef(found.anomaly, expected.anomaly)[0, 1] > 0.999999
     assert np.array_equal(there.score(records[:1]).anomaly, found.anomaly[:1])
-    assert scored(model.calibration, model.config, there.scorer.raw(records)).anomaly == pytest.approx(found.anomaly)
+    assert scored(model.calibration, model.scorer.panel, raw_scores(there.scorer, records)).anomaly == pytest.approx(
+        found.anomaly
+    )
     there.verify()
 
 

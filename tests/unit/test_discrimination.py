@@ -34,5 +34,7 @@ def test_both_measures_rise_with_noise():
     model = numeric()
     clean = np.nan_to_num(correlated(300, 3))
     noise = np.random.default_rng(0).normal(size=clean.shape).astype(np.float32)
-    before, after = (model.scorer.raw(rows).reshape(300, -1, 4)[:, :, 2:].mean(0) for rows in (clean, clean + noise))
+    before, after = (
+        model.scorer.raw(rows).table.reshape(300, -1, 4)[:, :, 2:].mean(0) for rows in (clean, clean + noise)
+    )
     assert (after > before).all()

@@ -9,6 +9,7 @@ import torch
 from small_models import CASES, correlated, numeric
 
 from stream_detector.gan.settings import InversionSettings
+from stream_detector.scoring.compiled.layout import Inputs
 from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.expectation import expected
 
@@ -24,7 +25,7 @@ def test_kernel_and_tensors_agree(case):
     """
     model, records = CASES[case]()
     scorer = model.scorer
-    by_kernel = scorer.raw(records)
+    by_kernel = scorer.raw(records).table
     by_tensors = DeviceScorer.raw(scorer, tile=256)(records).T
     assert np.isfinite(by_kernel).all()
     apart = np.abs(by_kernel - by_tensors).max(axis=1) / (1 + np.abs(by_tensors).max())
@@ -38,7 +39,7 @@ def test_kernel_and_tensors_expect_the_same(case):
     model, records = CASES[case]()
     scorer, normalised = model.scorer, model.scorer.normaliser(records)
     arrays = map(torch.from_numpy, (normalised.views, normalised.context, normalised.present))
-    by_tensors = expected(scorer.gan, scorer.memory, scorer.usual, *arrays).numpy()
+    by_tensors = expected(scorer.gan, scorer.memory, scorer.residual_rms, *arrays).numpy()
     assert np.abs(scorer.expected_columns(normalised) - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
 
 
@@ -55,7 +56,7 @@ def test_records_do_not_find_themselves():
     """A kept record that is told to leave itself out is judged by its neighbours, by the kernel as by the tensors."""
     scorer = numeric().scorer
     own = np.arange(len(scorer.kept))
-    left_out, found = scorer.raw(scorer.kept, own), scorer.raw(scorer.kept)
+    left_out, found = scorer.raw(scorer.kept, own).table, scorer.raw(scorer.kept).table
     by_tensors = DeviceScorer.raw(scorer, tile=256)(scorer.kept, own).T
     assert (left_out[:, 1] > found[:, 1]).all()
     assert np.abs(left_out - by_tensors).max() < CLOSE * (1 + np.abs(by_tensors).max())
@@ -70,7 +71,7 @@ def test_the_nearest_are_the_nearest():
     squared = apart.min(1).values.numpy() ** 2 / normalised.views.shape[2]
     gauge = scorer.gan.gauge
     expected = np.log(squared + float(gauge.floor)) / 2 - float(gauge.centre)
-    assert np.abs(scorer.raw(records)[complete, 1] - expected[complete]).max() < 1e-4
+    assert np.abs(scorer.raw(records)["nearness"][complete, 0] - expected[complete]).max() < 1e-4
 
 
 def test_threads_do_not_disturb_each_other():
@@ -99,8 +100,8 @@ def test_more_steps_never_raise_the_objective(width):
     own, everyone = np.full(200, -1), np.full(1, -np.inf)
     objectives = []
     for steps in (1, 2, 3, 5, 9):
-        scorer._compiled(normalised, own, everyone, InversionSettings(steps=steps))
-        objectives.append(scorer._compiled.rooms[-1].figures[1, :200].copy())
+        scorer.kernel(Inputs.of(normalised, own), everyone, InversionSettings(steps=steps))
+        objectives.append(scorer.kernel.workspaces[-1].search.objective[:200].copy())
     for fewer, more in pairwise(objectives):
         assert (more <= fewer).all()
     assert objectives[-1].mean() < objectives[0].mean()
@@ -110,8 +111,9 @@ def test_scoring_changes_nothing_of_the_model():
     """The kernel writes to no array of the networks or the memory."""
     scorer = numeric().scorer
     scorer.raw(correlated(10))
-    parts = [*scorer._compiled.pair.generator, *scorer._compiled.pair.encoder, *scorer._compiled.judges.layers]
-    arrays = [part for part in (*parts, *scorer._compiled.kept) if isinstance(part, np.ndarray)]
+    kernel = scorer.kernel
+    parts = [*kernel.autoencoder.generator, *kernel.autoencoder.encoder, *kernel.discriminators.layers]
+    arrays = [part for part in (*parts, *kernel.kept) if isinstance(part, np.ndarray)]
     before = [array.copy() for array in arrays]
     scorer.raw(correlated(300, 4) * 5)
     assert all(np.array_equal(array, was) for array, was in zip(arrays, before, strict=True))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_detector.scoring.compiled.logarithm import log
+from stream_detector.scoring.compiled.arithmetic import log
 
 
 @given(st.floats(1e-300, 1e300))

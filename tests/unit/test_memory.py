@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stream_detector.gan.memory import NEAR, Memory, capacity
 from stream_detector.gan.networks import Gan, Sizes
-from stream_detector.scoring.screen import Screen
+from stream_detector.scoring.scorer import Screen
 
 
 def memory_of(records, context):

@@ -222,7 +222,7 @@ def test_a_remembered_record_is_nearer_than_a_new_one():
     """A record kept in the memory finds itself, unless it is told which one it is."""
     scorer = numeric().scorer
     kept, own = scorer.kept[:100], np.arange(100)
-    seen, hidden = scorer.raw(kept)[:, 1::4], scorer.raw(kept, own)[:, 1::4]
+    seen, hidden = scorer.raw(kept)["nearness"], scorer.raw(kept, own)["nearness"]
     assert (seen < hidden).all()
 
 

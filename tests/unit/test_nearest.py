@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_detector.gan.memory import LEAF, NEAR, NOWHERE
-from stream_detector.scoring.compiled.given import TILE, Kept, Room
-from stream_detector.scoring.compiled.leaves import Leaves
-from stream_detector.scoring.compiled.nearest import find_nearest
+from stream_detector.scoring.compiled.layout import TILE, KeptRecords, Workspace
+from stream_detector.scoring.compiled.nearest import Leaves, find_nearest
 
 
 def keys_of(known):
@@ -24,26 +23,26 @@ def keys_of(known):
 def kept_of(known):
     leaves = Leaves.of(keys_of(known), len(known))
     nothing = np.zeros((1, 1, 1), np.float32)
-    return Kept(nothing, nothing, nothing, *(np.asarray(part)[None] for part in leaves))
+    return KeptRecords(nothing, nothing, nothing, *(np.asarray(part)[None] for part in leaves))
 
 
-def room_for(kept, columns):
-    """A room of which only what the nearest are found in is of use."""
+def workspace_for(kept, columns):
+    """A workspace of which only what the nearest are found in is of use."""
     empty = np.zeros((1, 1, 1, 16), np.float32)
     layers = SimpleNamespace(**dict.fromkeys(("first", "first_back", "last", "skip", "middle"), empty[0]))
-    pair = SimpleNamespace(encoder=layers, generator=layers, reach=empty[0, 0], latent=1)
-    return Room.of(pair, kept, SimpleNamespace(layers=layers), columns, 0)
+    autoencoder = SimpleNamespace(encoder=layers, generator=layers, robust_scale=empty[0, 0], latent=1)
+    return Workspace.of(autoencoder, kept, SimpleNamespace(layers=layers), columns, 0)
 
 
 def found_by(kept, queries, own=None):
     """Positions [query, NEAR], found a tile at a time."""
     own = np.full(len(queries), -1) if own is None else own
-    room, found = room_for(kept, queries.shape[1]), []
+    workspace, found = workspace_for(kept, queries.shape[1]), []
     for first in range(0, len(queries), TILE):
         rows = min(TILE, len(queries) - first)
-        room.query[:rows] = np.pad(queries[first : first + rows], ((0, 0), (0, 1)), constant_values=1)
-        find_nearest(kept, 0, own, first, room, rows)
-        found.append(room.nearest[:rows].copy())
+        workspace.query[:rows] = np.pad(queries[first : first + rows], ((0, 0), (0, 1)), constant_values=1)
+        find_nearest(kept, 0, own, first, workspace, rows)
+        found.append(workspace.nearest[:rows].copy())
     return np.concatenate(found)
 
 

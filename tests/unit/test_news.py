@@ -13,8 +13,7 @@ from small_models import mixed, mixed_rows
 from stream_detector.config import RecordConfig, ThresholdConfig
 from stream_detector.detector import detect, history, limits
 from stream_detector.records import Decoder
-from stream_detector.scoring.frequency import Frequency
-from stream_detector.scoring.threshold import RollingThreshold
+from stream_detector.scoring.threshold import Frequency, RollingThreshold
 
 RECORD = Decoder(RecordConfig())
 THRESHOLD = ThresholdConfig(target_alert_rate=0.01, window=400, warmup=100)

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stream_detector import Feature, FeatureSchema, Kind
-from stream_detector.normaliser import Normaliser
+from stream_detector.scaling import learn_scales
 
 ANY = st.floats(width=32, allow_nan=True, allow_infinity=False)
 VIEWS = ("bounded", "soft")
 
 
 def fitted(matrix, schema=None):
-    return Normaliser.fit(schema or FeatureSchema.numbered(matrix.shape[1]), matrix, VIEWS)
+    return learn_scales(schema or FeatureSchema.numbered(matrix.shape[1]), matrix, VIEWS)
 
 
 @given(arrays(np.float32, (20, 3), elements=ANY), arrays(np.float32, (5, 3), elements=ANY))

@@ -6,23 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_detector.gan.memory import LEAF
-from stream_detector.scoring.compiled.products import (
-    LANES,
-    ROWS,
-    WIDTH,
-    choose,
-    least,
-    lowest,
-    measure_gaps,
+from stream_detector.scoring.compiled.layers import (
     multiply,
     multiply_from,
-    multiply_leaf,
     multiply_onto,
     multiply_triangle,
     product,
     square_sum,
-    within,
 )
+from stream_detector.scoring.compiled.nearest import choose, least, lowest, measure_gaps, multiply_leaf, within
+from stream_detector.scoring.compiled.simd import LANES, ROWS, WIDTH
 
 
 def matrices(rows, depth, blocks, seed):

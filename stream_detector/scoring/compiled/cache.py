@@ -1,4 +1,4 @@
-"""Where compiled code is kept between runs.
+"""Where compiled code is kept between runs, and who is told that it is being compiled.
 
 It is kept beside the source, or in the user's cache folder. Where neither can be written to, as in a
 container, numba would refuse to compile at all: then a private folder serves, with a copy of what is
@@ -12,15 +12,20 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stream_detector.errors import ConfigError
 
-__all__ = ["settle"]
+__all__ = ["announce", "settle"]
 
 VARIABLE = "NUMBA_CACHE_DIR"
 BESIDE = Path(__file__).parent / "__pycache__"
-SOURCES = (Path(__file__).parent, Path(__file__).parents[1] / "gan")
+PACKAGE = Path(__file__).parents[2]
+CONSTANTS = ("gan/evidence.py", "gan/memory.py", "gan/networks.py", "scoring/expectation.py", "scoring/inversion.py")
+SOURCES = (Path(__file__).parent, *(PACKAGE / name for name in CONSTANTS))  # what compiled code is drawn from
+NOTICE = "Compiling the scoring kernel; once on this machine, one to two minutes."
 
 
 def settle() -> None:
@@ -46,14 +51,36 @@ def settle() -> None:
     os.environ[VARIABLE] = str(folder)
 
 
+def announce(tell: Callable[[str], None]) -> None:
+    """Calls `tell` with a notice when the kernel is compiled for the first time from here on; not when it is at hand.
+
+    A minute of silence looks like a fault.
+    """
+    from numba.core import event  # noqa: PLC0415 - `settle` must come before
+
+    class Once(event.Listener):
+        told = False
+
+        def on_start(self, event: Any) -> None:
+            kernel = "stream_detector.scoring.compiled.kernel" in str(event.data["dispatcher"].py_func.__module__)
+            if kernel and not self.told:
+                self.told = True
+                tell(NOTICE)
+
+        def on_end(self, event: Any) -> None:
+            """Nothing to say."""
+
+    event.register("numba:compile", Once())  # type: ignore[no-untyped-call]
+
+
 def _edition() -> str:
     """Names the sources that compiled code may be drawn from."""
-    files = sorted(file for folder in SOURCES for file in folder.rglob("*.py"))
+    files = sorted(file for source in SOURCES for file in (source.rglob("*.py") if source.is_dir() else (source,)))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _users() -> list[Path]:
-    """The user's own cache folder; a user may have none: no HOME, and no entry in passwd."""
+    """The user's own cache folder. A user without HOME and without an entry in passwd has none."""
     try:
         return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"]
     except RuntimeError:

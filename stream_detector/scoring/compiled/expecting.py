@@ -1,130 +1,133 @@
-"""What records would be, were their normal features all there is: as `expectation.expected`, row by row."""
+"""What records would be, were their normal features all there is; `expectation.expected` is its specification."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
 import numpy as np
 
-from stream_detector.scoring.compiled.given import TILE, Kept, Pair, Records, Room
+from stream_detector.scoring.compiled.arithmetic import FARTHER, ONE, ZERO, Array, compiled, square
 from stream_detector.scoring.compiled.layers import forward
-from stream_detector.scoring.compiled.numbers import FARTHER, NOTHING, ONE, Array, compiled, square
-from stream_detector.scoring.expectation import ASKED, OUTLYING, ROUNDS, WITNESSES
+from stream_detector.scoring.compiled.layout import TILE, Autoencoder, Inputs, KeptRecords, Workspace
+from stream_detector.scoring.expectation import ASKED, NEIGHBOURS, OUTLYING, ROUNDS
 
 __all__ = ["expect"]
 
-REACH = np.float32(OUTLYING)
+WIDE = np.float32(OUTLYING)
 
 
 @compiled
-def expect(pair: Pair, kept: Kept, usual: Array, records: Records, room: Room, found: Array) -> None:
-    """Expected columns into `found` [view, record, column]; `usual` [view, column] are usual residuals."""
-    views, count, width = records.views.shape
+def expect(
+    autoencoder: Autoencoder, kept: KeptRecords, residual_rms: Array, inputs: Inputs, workspace: Workspace, found: Array
+) -> None:
+    """Writes expected columns into `found` [view, record, column]; `residual_rms` is [view, column]."""
+    views, count, width = inputs.views.shape
     for first in range(0, count, TILE):
         rows = min(TILE, count - first)
         for view in range(views):
             for row in range(rows):
-                _find_witnesses(kept, usual[view], records, view, first + row, room)
-                _show_witnesses(pair, kept, records, view, first + row, room, row)
-            _generate(pair, views, view, width, room, rows)
+                _find_neighbours(kept, residual_rms[view], inputs, view, first + row, workspace)
+                _show_neighbours(autoencoder, kept, inputs, view, first + row, workspace, row)
+            _generate(autoencoder, views, view, width, workspace, rows)
             for _ in range(ROUNDS):
-                _blend(usual[view], records, view, first, room, rows)
-                _encode(pair, views, view, room, rows)
-                _generate(pair, views, view, width, room, rows)
+                _blend(residual_rms[view], inputs, view, first, workspace, rows)
+                _encode(autoencoder, views, view, workspace, rows)
+                _generate(autoencoder, views, view, width, workspace, rows)
             for row in range(rows):
                 for column in range(width):
-                    found[view, first + row, column] = room.residual[row, column]
+                    found[view, first + row, column] = workspace.residual[row, column]
 
 
 @compiled
-def _find_witnesses(kept, usual, records, view, at, room):
-    """The kept records nearest in most columns into room.chosen, their distances into room.least."""
+def _find_neighbours(kept, residual_rms, inputs, view, at, workspace):
+    """Writes the kept records nearest in most columns into workspace.chosen, and their distances."""
     known, count = kept.records[view], kept.records.shape[1]
-    record, present, width = records.views[view, at], records.present[at], records.views.shape[2]
-    gaps, gauge = room.apart[0], room.apart[1]
+    record, present, width = inputs.views[view, at], inputs.present[at], inputs.views.shape[2]
+    gaps, gauge = workspace.displacement[0], workspace.displacement[1]
     for column in range(width):
-        gauge[column] = ONE / (REACH * usual[column])
-    for place in range(WITNESSES):
-        room.least[place] = FARTHER
-        room.chosen[place] = 0
+        gauge[column] = ONE / (WIDE * residual_rms[column])
+    for place in range(NEIGHBOURS):
+        workspace.neighbour_distances[place] = FARTHER
+        workspace.chosen[place] = 0
     for other in range(0, count, max(1, count // ASKED)):
-        unlike = _context_distance(kept, records, view, at, other)
+        unlike = _context_distance(kept, inputs, view, at, other)
         for column in range(width):
             apart = square((record[column] - known[other, column]) * gauge[column])
             gaps[column] = present[column] * apart / (ONE + apart)
         for column in range(width):
             unlike += gaps[column]
-        if unlike < room.least[WITNESSES - 1]:
-            _insert(room, unlike, other)
+        if unlike < workspace.neighbour_distances[NEIGHBOURS - 1]:
+            _insert(workspace, unlike, other)
 
 
 @compiled
-def _context_distance(kept, records, view, at, other):
-    apart = NOTHING
-    for column in range(records.context.shape[1]):
-        apart += square(kept.context[view, other, column] - records.pull * records.context[at, column])
+def _context_distance(kept, inputs, view, at, other):
+    apart = ZERO
+    for column in range(inputs.context.shape[1]):
+        apart += square(kept.context[view, other, column] - inputs.context_weight * inputs.context[at, column])
     return apart
 
 
 @compiled
-def _insert(room, unlike, other):
-    """A nearer witness in its place, the last one out."""
-    place = WITNESSES - 1
-    while place > 0 and unlike < room.least[place - 1]:
-        room.least[place], room.chosen[place] = room.least[place - 1], room.chosen[place - 1]
+def _insert(workspace, unlike, other):
+    """Puts a nearer record in its place; the last one leaves."""
+    distances, chosen = workspace.neighbour_distances, workspace.chosen
+    place = NEIGHBOURS - 1
+    while place > 0 and unlike < distances[place - 1]:
+        distances[place], chosen[place] = distances[place - 1], chosen[place - 1]
         place -= 1
-    room.least[place], room.chosen[place] = unlike, other
+    distances[place], chosen[place] = unlike, other
 
 
 @compiled
-def _show_witnesses(pair, kept, records, view, at, room, row):
-    """The witnesses' mean latents, and the context, into room.latents and room.wide."""
-    members, width = len(pair.reach) // len(records.views), records.views.shape[2]
+def _show_neighbours(autoencoder, kept, inputs, view, at, workspace, row):
+    """Writes the neighbours' mean latents, and the context, into workspace.latents and workspace.conditioned."""
+    members, width = len(autoencoder.robust_scale) // len(inputs.views), inputs.views.shape[2]
     count = 0
-    for place in range(WITNESSES):
-        count += room.least[place] < FARTHER
+    for place in range(NEIGHBOURS):
+        count += workspace.neighbour_distances[place] < FARTHER
     for own in range(members):
-        known, latent = kept.latents[view * members + own], room.latents[own, row]
-        for unit in range(pair.latent):
-            total = NOTHING
+        known, latent = kept.latents[view * members + own], workspace.latents[own, row]
+        for unit in range(autoencoder.latent):
+            total = ZERO
             for place in range(count):
-                total += known[room.chosen[place], unit]
+                total += known[workspace.chosen[place], unit]
             latent[unit] = total / np.float32(count)
-        for column in range(records.context.shape[1]):
-            latent[pair.latent + column] = records.context[at, column]
-    for column in range(records.context.shape[1]):
-        room.wide[row, width + column] = records.context[at, column]
+        for column in range(inputs.context.shape[1]):
+            latent[autoencoder.latent + column] = inputs.context[at, column]
+    for column in range(inputs.context.shape[1]):
+        workspace.conditioned[row, width + column] = inputs.context[at, column]
 
 
 @compiled
-def _generate(pair, views, view, width, room, rows):
-    """Mean of what the generators make of room.latents into room.residual."""
-    members = len(pair.reach) // views
+def _generate(autoencoder, views, view, width, workspace, rows):
+    """Writes the mean of what the generators make of workspace.latents into workspace.residual."""
+    members = len(autoencoder.robust_scale) // views
     for row in range(rows):
         for column in range(width):
-            room.residual[row, column] = NOTHING
+            workspace.residual[row, column] = ZERO
     for own in range(members):
-        forward(pair.generator, view * members + own, room.latents[own], room, room.made, rows)
+        forward(autoencoder.generator, view * members + own, workspace.latents[own], workspace, workspace.outputs, rows)
         for row in range(rows):
             for column in range(width):
-                room.residual[row, column] += room.made[row, column] / np.float32(members)
+                workspace.residual[row, column] += workspace.outputs[row, column] / np.float32(members)
 
 
 @compiled
-def _blend(usual, records, view, first, room, rows):
-    """The records, the more replaced by what is expected the worse a column fits, into room.wide."""
+def _blend(residual_rms, inputs, view, first, workspace, rows):
+    """Writes the records into workspace.conditioned; the worse a column fits, the more of it is what is expected."""
     for row in range(rows):
-        record, present, guess = records.views[view, first + row], records.present[first + row], room.residual[row]
+        record, present, guess = inputs.views[view, first + row], inputs.present[first + row], workspace.residual[row]
         for column in range(len(record)):
             apart = record[column] - guess[column]
-            weight = present[column] / (ONE + square(apart / (REACH * usual[column])))
-            room.wide[row, column] = guess[column] + weight * apart
+            weight = present[column] / (ONE + square(apart / (WIDE * residual_rms[column])))
+            workspace.conditioned[row, column] = guess[column] + weight * apart
 
 
 @compiled
-def _encode(pair, views, view, room, rows):
-    """The latents of room.wide into room.latents, whose context stays."""
-    members = len(pair.reach) // views
+def _encode(autoencoder, views, view, workspace, rows):
+    """Writes the latents of workspace.conditioned into workspace.latents, whose context stays."""
+    members = len(autoencoder.robust_scale) // views
     for own in range(members):
-        forward(pair.encoder, view * members + own, room.wide, room, room.made, rows)
+        forward(autoencoder.encoder, view * members + own, workspace.conditioned, workspace, workspace.outputs, rows)
         for row in range(rows):
-            for unit in range(pair.latent):
-                room.latents[own, row, unit] = room.made[row, unit]
+            for unit in range(autoencoder.latent):
+                workspace.latents[own, row, unit] = workspace.outputs[row, unit]

@@ -1,4 +1,4 @@
-"""What stays where it is on a device: records, scores, and which of them a tile is about."""
+"""Buffers that stay where they are on a device: records, scores, and which of them a tile is about."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ TILES = 8  # of a load: what is on the device at once
 
 
 class Buffers:
-    """Room for a load of records [record, feature], their scores [score, record], and `index`, which names a tile's.
+    """Holds a load of records [record, feature], their scores [score, record], and `index`, which names a tile's.
 
     There is one record more, nobody's, for rows that fill up a tile. `counted` is how many lie beyond the screen.
     """
@@ -42,11 +42,11 @@ class Buffers:
         self.counted = torch.zeros(1, dtype=torch.int64, pin_memory=pinned)
 
     def found(self, records: int) -> Tensor:
-        """Room for the scores [score, record] of so many records in the host's memory."""
+        """Makes room for the scores [score, record] of so many records in the host's memory."""
         return torch.empty(len(self._scores), records, dtype=self._scores.dtype, pin_memory=self._pinned)
 
     def begin(self, own: NDArray[np.int64] | None) -> None:
-        """Another load; `own` [record] are the kept records that they are themselves, -1 for none."""
+        """Begins another load; `own` [record] are the kept records that they are themselves, -1 for none."""
         self._beyond.fill_(value=False)
         self._own.fill_(self._nobody)
         if own is not None:
@@ -59,11 +59,11 @@ class Buffers:
         return lambda: self._records[rows].copy_(self._staged[rows], non_blocking=True)
 
     def choose(self, start: int) -> None:
-        """A tile of the load's records is next."""
+        """Makes a tile of the load's records the next."""
         self.index.copy_(self._everyone[start : start + self._tile])
 
     def choose_beyond(self, tile: int) -> None:
-        """That tile of those beyond the screen is next."""
+        """Makes that tile of those beyond the screen the next."""
         self._skipped.fill_(tile * self._tile)
 
     def beyond(self) -> Tensor:
@@ -78,11 +78,11 @@ class Buffers:
         return self._records.index_select(0, index), self._own.index_select(0, index)
 
     def keep(self, index: Tensor, scores: Tensor) -> None:
-        """A tile's scores [score, row]."""
+        """Keeps a tile's scores [score, row]."""
         self._scores.index_copy_(1, index, scores)
 
     def mark(self, index: Tensor, beyond: Tensor) -> None:
-        """Who of a tile lies beyond the screen [row]."""
+        """Marks which rows of a tile lie beyond the screen [row]."""
         self._beyond.index_copy_(0, index, beyond)
 
     def count(self, records: int) -> None:
@@ -91,6 +91,6 @@ class Buffers:
         self.counted.copy_(self._beyond.sum(), non_blocking=True)
 
     def fetch(self, found: Tensor) -> None:
-        """A load's scores [score, record] to the host, without waiting for them."""
+        """Copies a load's scores [score, record] to the host, without waiting for them."""
         for to, scores in zip(found, self._scores, strict=True):
             to.copy_(scores[: len(to)], non_blocking=True)

@@ -7,16 +7,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stream_detector.scoring.calibration import LOG_10, MOST_DIGITS, POWERS, VERDICT, Calibration, TailTable, Weights
+from stream_detector.scoring.calibration import LOG_10, MOST_DIGITS, POWERS, Calibration, TailTable
+from stream_detector.scoring.opinions import Panel
 
-__all__ = ["Nines", "Rounding", "Table"]
+__all__ = ["DeviceTable", "Nines", "Rounding"]
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """As `TailTable`, all float64: the `inner` knots [score, knot]; of every interval its `start`, the nines there,
+class DeviceTable:
+    """Tail probabilities as a `TailTable` has them, all float64: the `inner` knots [score, knot]; of every interval its `start`, the nines there,
     and their slope [score * interval, 3], the first of each score `at` [score, 1]; the outermost knots with their
     nines, `scale` and `shape`, each [score, 1].
     """
@@ -33,8 +34,8 @@ class Table:
     shape: Tensor
 
     @classmethod
-    def of(cls, tables: list[TailTable], device: torch.device) -> "Table":
-        """The same, one below the other, on a device."""
+    def of(cls, tables: list[TailTable], device: torch.device) -> "DeviceTable":
+        """Puts tables on a device, one below the other."""
         parts = ([getattr(table, part) for table in tables] for part in ("raw", "nines", "scale", "shape"))
         raw, nines, scale, shape = map(np.concatenate, parts)
         width = np.diff(raw, axis=1)
@@ -64,7 +65,7 @@ class Table:
 
 
 class Rounding:
-    """To 6 significant digits, as `significant`."""
+    """Rounds to 6 significant digits, as `calibration.significant` does."""
 
     def __init__(self, device: torch.device) -> None:
         factors = np.concatenate((POWERS[-1:], POWERS[::-1]))  # by how many powers of 10 a value reaches
@@ -79,23 +80,22 @@ class Rounding:
 
 
 class Nines:
-    """A calibration on a device: the three scores of a record, from its raw ones."""
+    """A calibration on a device: the scores that are told of a record, from its raw ones."""
 
-    def __init__(self, calibration: Calibration, weights: Weights, device: torch.device) -> None:
-        self._parts = Table.of([calibration.parts], device)
-        self._opinions = Table.of([calibration.opinions, calibration.anomaly], device)
-        self._mixing = torch.from_numpy(_mixing(len(calibration.parts.scale) // 4, weights)).to(device)
+    def __init__(self, calibration: Calibration, panel: Panel, device: torch.device) -> None:
+        self._parts = DeviceTable.of([calibration.parts], device)
+        self._opinions = DeviceTable.of([calibration.opinions, calibration.anomaly], device)
+        views = len(calibration.parts.scale) // len(panel.parts)
+        self._mixing = torch.from_numpy(_mixing(panel, views)).to(device)
         self._rounded = Rounding(device)
 
     def __call__(self, raw: Tensor) -> Tensor:
-        """Float32 inversion, discriminator and anomaly [3, row] of raw scores [view * part, row]."""
+        """Float32 opinions and anomaly [score, row] of raw scores [view * part, row]."""
         return self._rounded(self._opinions((self._mixing * self._parts(raw)).sum(1)))
 
 
-def _mixing(views: int, weights: Weights) -> Floats:
-    """What the nines of each part weigh in inversion, discriminator and anomaly [3, view * part, 1]."""
-    inversion, nearness, distance, verdict = np.eye(4)
-    judged = (distance + VERDICT * verdict) / (1 + VERDICT)
-    together = np.stack((inversion, judged, nearness))
-    rows = np.concatenate((together[:2], np.array([weights]) @ together / sum(weights)))
+def _mixing(panel: Panel, views: int) -> Floats:
+    """What the nines of each part weigh in the opinions that are told and in the anomaly [score, view * part, 1]."""
+    shares = panel.shares(1)
+    rows = np.concatenate((shares[panel.told_places], np.array([panel.weights]) @ shares / sum(panel.weights)))
     return np.tile(rows / views, views)[:, :, None].copy()

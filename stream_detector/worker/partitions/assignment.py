@@ -23,8 +23,7 @@ from stream_detector.worker.partitions.restore import CaughtUp, catch_up
 from stream_detector.worker.partitions.starts import Start
 
 if TYPE_CHECKING:
-    from stream_detector.deviations import Deviations
-    from stream_detector.drift import Monitor
+    from stream_detector.drift import Deviations, Monitor
 
 __all__ = ["Assignment", "OwnedPartition", "PartitionState", "Received"]
 

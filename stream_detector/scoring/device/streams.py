@@ -1,4 +1,4 @@
-"""How work gets to a device: in order at once, or on CUDA by a stream of its own, recorded and replayed."""
+"""Execution streams: work is done in order and at once, or on CUDA by a stream of its own, as graphs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,45 +6,45 @@ from threading import Lock
 
 import torch
 
-__all__ = ["Road", "Work"]
+__all__ = ["ExecutionStream", "Work"]
 
-WARM = 2  # calls before one is captured: libraries set themselves up in them
+WARM = 2  # calls before a graph is recorded: libraries set themselves up in them
 CAPTURING = Lock()
 
 Work = Callable[[], object]
 
 
-class Road:
-    """Where work is done when it is called for: nothing waits, nothing is recorded."""
+class ExecutionStream:
+    """Does work when it is called for: nothing waits, and no graph is recorded."""
 
     pinned = False
 
     @classmethod
-    def of(cls, device: torch.device) -> "Road":
-        """The one to a device."""
-        return Stream() if device.type == "cuda" else cls()
+    def of(cls, device: torch.device) -> "ExecutionStream":
+        """The stream for a device."""
+        return CudaStream() if device.type == "cuda" else cls()
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """What is called for inside goes this way."""
+    def entered(self) -> Iterator[None]:
+        """Sends what is called for inside to this stream."""
         yield
 
-    def captured(self, work: Work) -> Work:
-        """The same work, which must not depend on data in its shapes or addresses."""
+    def as_graph(self, work: Work) -> Work:
+        """Prepares work to be repeated; its shapes and addresses must not depend on data."""
         return work
 
     def send(self, copy: Work) -> None:
-        """Copies to the device, beside what is done there; what is called for later finds it there."""
+        """Copies to the device while work is done there; what is called for later finds the copy."""
         copy()
 
     def begin(self) -> None:
-        """Until what is copied from and to may be written over."""
+        """Waits until what is copied from and to may be overwritten."""
 
     def wait(self) -> None:
-        """Until all is done."""
+        """Waits until all is done."""
 
 
-class Stream(Road):
+class CudaStream(ExecutionStream):
     """A stream of CUDA, and one for copies from pinned memory; waiting needs no lock of Python's."""
 
     pinned = True
@@ -56,14 +56,14 @@ class Stream(Road):
         self._pool = torch.cuda.graph_pool_handle()  # graphs take turns, and leave nothing in it
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """After what was called for outside."""
+    def entered(self) -> Iterator[None]:
+        """Sends what is called for inside to this stream, after what was called for outside."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             yield
 
-    def captured(self, work: Work) -> Work:
-        """As a graph, which is launched at once; meanwhile other threads may go on using the device."""
+    def as_graph(self, work: Work) -> Work:
+        """Records work as a graph, which is launched at once; other threads may go on using the device meanwhile."""
         graph = torch.cuda.CUDAGraph()
         with CAPTURING:
             for _ in range(WARM):

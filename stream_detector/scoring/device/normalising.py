@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_detector.features import Kind
-from stream_detector.normaliser import MAX_CATEGORY_COLUMNS, UNITS, Normaliser
-from stream_detector.taming import CHANGED, FAR
+from stream_detector.normaliser import CHANGED, FAR, MAX_CATEGORY_COLUMNS, UNITS, Normaliser
 
-__all__ = ["Columns"]
+__all__ = ["DeviceNormaliser"]
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ColumnPlaces:
     """Where features and columns lie, int64: of `numeric`, `cyclic`, `categorical` and `gappy` features the
     positions, and their first columns (`marks`, of a gap the only one); the feature that `owners` each column;
     the `judged` columns and the `context`.
@@ -37,8 +36,8 @@ class Places:
     context: Tensor
 
     @classmethod
-    def of(cls, normaliser: Normaliser, device: torch.device) -> "Places":
-        """From the normaliser's layout."""
+    def of(cls, normaliser: Normaliser, device: torch.device) -> "ColumnPlaces":
+        """Reads the places from the normaliser's layout."""
         layout, starts = normaliser.layout, normaliser.layout.starts()
         features, judged = layout.schema.features, layout.judged()
         kinds = [np.array(layout.of_kind(kind), np.int64) for kind in (Kind.NUMERIC, Kind.CYCLIC, Kind.CATEGORICAL)]
@@ -52,8 +51,8 @@ class Places:
         return cls(*(torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts))
 
 
-class Columns:
-    """A normaliser on a device; its numbers are float64 [view, 1, column]."""
+class DeviceNormaliser:
+    """Does on a device what a normaliser does; its numbers are float64 [view, 1, column]."""
 
     def __init__(self, normaliser: Normaliser, device: torch.device) -> None:
         def placed(values: NDArray[np.float64]) -> Tensor:
@@ -62,7 +61,7 @@ class Columns:
         layout = normaliser.layout
         tamed = np.outer([view == "tamed" for view in normaliser.views], layout.numbers())
         unit = np.array([[UNITS[view]] for view in normaliser.views])
-        self._places = Places.of(normaliser, device)
+        self._places = ColumnPlaces.of(normaliser, device)
         self._centre, self._scale = placed(normaliser.centre), placed(normaliser.scale)
         self._offset, self._gain = placed(normaliser.offset), placed(normaliser.gain)
         self._jump = placed(normaliser.jump)

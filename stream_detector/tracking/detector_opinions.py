@@ -15,13 +15,13 @@ from stream_detector.gan.memory import Memory
 from stream_detector.gan.networks import Gan
 from stream_detector.gan.training import TrainingSet
 from stream_detector.scoring.discrimination import FeatureSpread, judge, shown_to_all
+from stream_detector.scoring.inversion import FLOOR
 from stream_detector.scoring.look import Look, look
 from stream_detector.tracking.detection import Probe
 
 __all__ = ["DetectorOpinions"]
 
 Floats = NDArray[np.float64]
-FLOOR = 1e-6  # of a misfit or distance, before its logarithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class DetectorOpinions:
         seen = self._look(gan, memory, records)
         verdict, distance = judge(gan, spread, seen.evidence, records.context)
         normal = probe.sizes == 0
-        inversion = _relative(np.log(_exact(seen.begun.misfit) + FLOOR), normal)
-        parts = (_exact(verdict), np.log(_exact(distance) + FLOOR))
+        inversion = _relative(np.log(_double(seen.begun.misfit) + FLOOR), normal)
+        parts = (_double(verdict), np.log(_double(distance) + FLOOR))
         plain, discriminator = (_relative(part, normal) for part in parts)
         return {
             "verdict": plain,
@@ -56,17 +56,17 @@ class DetectorOpinions:
 
     def _look(self, gan: Gan, memory: Memory, data: TrainingSet, own: Tensor | None = None) -> Look:
         members = len(gan.encoder.weights[0]) // len(data.views)
-        reach = gan.gauge.spread.repeat_interleave(members, 0)
-        return look(gan, memory, reach, data.views, data.context, data.present, self.prior, own)
+        robust_scale = gan.gauge.spread.repeat_interleave(members, 0)
+        return look(gan, memory, robust_scale, data.views, data.context, data.present, self.prior, own)
 
 
 def _placed(gan: Gan, data: TrainingSet) -> TrainingSet:
-    """The records where the networks are."""
+    """Copies the records to where the networks are."""
     device = gan.encoder.weights[0].device
     return TrainingSet(data.views.to(device), data.context.to(device), data.present.to(device))
 
 
-def _exact(tensor: Tensor) -> Floats:
+def _double(tensor: Tensor) -> Floats:
     values: Floats = tensor.cpu().numpy().astype(np.float64)
     return values
 
