@@ -280,8 +280,8 @@ def test_of_two_retrainings_at_once_one_wins(make_own, monkeypatch):
         store.publish(config, small_model(1).to_bytes(), "somebody else", "faster")
         return honest(*arguments)
 
-    honest = job.judge
-    monkeypatch.setattr(job, "judge", overtaken)
+    honest = job.run_checks
+    monkeypatch.setattr(job, "run_checks", overtaken)
 
     with pytest.raises(PointerMovedError, match=small_model(1).version):
         run_once(config)
