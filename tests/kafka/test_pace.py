@@ -15,9 +15,13 @@ def test_a_worker_keeps_near_the_bare_loop(broker):
     fill(config, list(telemetry(5_000, anomalies=0.001)), RECORDS)
     model = small_model()
     floor = max(ceiling(config, model.schema).cpu for _ in range(2))
-    paces = [work(config, model) for _ in range(2)]
-    assert all(summary.records == RECORDS for _, summary in paces)
-    assert max(pace.cpu for pace, _ in paces) > floor / 8
+
+    def keeps_near():
+        pace, summary = work(config, model)
+        assert summary.records == RECORDS
+        return pace.cpu > floor / 8
+
+    assert any(keeps_near() for _ in range(2))  # the second one, only where the machine disturbed the first
 
 
 @pytest.mark.slow

@@ -7,15 +7,13 @@ import numpy as np
 import torch
 
 from stream_detector import DetectorModel, Feature, FeatureSchema, Kind, ModelConfig, ModelSettings, fit
-from stream_detector.gan import settings as choices
 from stream_detector.gan.networks import ARCHITECTURES
-from stream_detector.gan.settings import InversionSettings, View
+from stream_detector.gan.settings import MODES, InversionSettings, View
 from stream_detector.model import as_matrix
 
 # Threads that wait for each other on a busy machine make small products ten times slower.
 torch.set_num_threads(1)
 
-MODES = getattr(choices, "MODES", None) or get_args(choices.Mode)
 QUICK = ModelSettings(steps=500, members=1, hidden=32, averaging=0.98, batch=128)
 
 
