@@ -31,6 +31,8 @@ class Retry:
     """
 
     def __init__(self, work: str, limit: float, tell: Callable[[str | None], None] = lambda _: None) -> None:
+        self.failing = False
+        """Whether the last attempt failed."""
         self._work = work
         self._limit = limit
         self._tell = tell
@@ -46,22 +48,17 @@ class Retry:
         return cls(work, worker.unavailable_timeout_ms / 1000, health.teller(work))
 
     @property
-    def failing(self) -> bool:
-        """Tells whether the last attempt failed."""
-        return self._since is not None
-
-    @property
     def waiting(self) -> bool:
         """Tells whether it is too early for another attempt."""
         return self.failing and time.monotonic() < self._last + self._pause
 
     def succeeded(self) -> None:
         """Notes that the work succeeded."""
-        if self._since is not None and self._logged_at >= self._since:
-            log.info("recovered", work=self._work, after_seconds=round(time.monotonic() - self._since, 1))
         if self._since is not None:
+            if self._logged_at >= self._since:
+                log.info("recovered", work=self._work, after_seconds=round(time.monotonic() - self._since, 1))
             self._tell(None)
-        self._since = None
+        self.failing, self._since = False, None
 
     def run(self, attempt: Callable[[], Result], stop: Event) -> Result | None:
         """Makes an attempt until it does not fail with a `KafkaError`, and gives its result; None when told to stop.
@@ -89,7 +86,7 @@ class Retry:
         if now - self._last > CALM:
             self._since, self._denials = None, 0
         if self._since is None:
-            self._since, self._pause = now, FIRST_PAUSE
+            self.failing, self._since, self._pause = True, now, FIRST_PAUSE
         self._last, self._pause = now, min(2 * self._pause, LONGEST_PAUSE)
         self._tell(f"{self._work}: {error}")
         self._denials = self._denials + 1 if isinstance(error, AuthorizationError) else 0

@@ -241,7 +241,8 @@ class Delivery:
         self._urgent = False
         self._health.committed()
         self.output.settle()
-        self.retry.succeeded()
+        if self.retry.failing:
+            self.retry.succeeded()
 
     def _undo(self, offsets: dict[TopicPartition, int]) -> None:
         """What was taken is to be read again; if the outcome is in doubt, the broker will tell from where."""
@@ -251,7 +252,7 @@ class Delivery:
         self.source.rewind(offsets)
 
     def _recover(self) -> None:
-        if self.retry.waiting:
+        if self.retry.failing and self.retry.waiting:
             return
         retired = self._transaction.retire()
         if self._transaction.state is State.DOUBTFUL and not self.takeover.replace(retired=retired):
