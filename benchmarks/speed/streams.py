@@ -17,7 +17,7 @@ from stream_detector.kafka import topics
 from stream_detector.kafka.clients import plain_producer, transactional_producer, worker_consumer
 from stream_detector.kafka.formats import decoder
 from stream_detector.model import DetectorModel
-from stream_detector.worker import loop
+from stream_detector.worker import loop, reporting
 from stream_detector.worker.interpreter import frozen_gc
 from stream_detector.worker.judge import BatchLimit
 from stream_detector.worker.summary import RunSummary
@@ -118,7 +118,7 @@ def settled(config: Config) -> None:
 def work(config: Config, model: DetectorModel) -> tuple[Pace, RunSummary]:
     """A worker's pace over the whole topic, exactly-once, as `run --until-end` does it."""
     watch = Stopwatch()
-    loop.REPORT = 0.02  # seconds between two reports: one a turn, for short runs are measured, too
+    reporting.INTERVAL = 0.02  # seconds between two reports: one a turn, for short runs are measured, too
     summary = loop.run(fresh_group(config), lambda: model, until_end=True, observer=watch)
     return watch.pace, summary
 

@@ -138,3 +138,20 @@ def test_no_bytes_do_harm(noise, at, with_):
     for value in (noise, bytes(whole)):
         decoded = Decoder(CONFIG).decode([value], NUMBERS)
         assert len(decoded.kept) + len(decoded.rejected) == 1
+
+
+def test_records_are_counted_before_they_are_read():
+    """A message counts as the rows that it claims; one that is no stream, empty, or claims too many counts as one."""
+    counted = Decoder(CONFIG).count
+    rows = [{"a": 1.0}] * 30
+    assert counted(batch(rows)) == 30
+    assert [counted(value) for value in (None, b"", b"no stream", batch(rows)[:40])] == [1] * 4
+    assert counted(bomb(pa.array(np.zeros(10_000_000)))) == 1
+    assert Decoder(RecordConfig()).count(b"{}") == 1
+
+
+@given(st.binary(max_size=400), st.integers(0, 400))
+def test_a_count_is_never_refused(noise, at):
+    """Whatever is written over a message, it counts as one record at least, and as no more than are allowed."""
+    message = batch([{"a": 1.0}] * 30)
+    assert 1 <= Decoder(CONFIG).count(message[:at] + noise + message[at + len(noise) :]) <= CONFIG.max_rows
