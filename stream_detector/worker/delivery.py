@@ -1,4 +1,4 @@
-"""What makes every record count once: what a worker takes is committed together with what it gives, or read again.
+"""Makes every record count once: what a worker takes is committed together with what it gives, or read again.
 
 docs/delivery.md says step by step what happens when something fails here.
 """
@@ -72,7 +72,7 @@ class Tally:
 
     @property
     def records(self) -> int:
-        """All records counted."""
+        """How many records are counted."""
         return self.normal + self.flagged + self.dead_lettered.total()
 
 
@@ -85,7 +85,7 @@ class Ledger:
         self._doubt: tuple[Mapping[TopicPartition, int], Tally] | None = None
 
     def summary(self) -> RunSummary:
-        """What is committed; the other fields are for others to fill in."""
+        """Sums up what is committed; the other fields are for others to fill in."""
         done = self.done
         return RunSummary(
             records=done.records,
@@ -112,7 +112,7 @@ class Ledger:
 
     @property
     def doubtful(self) -> list[TopicPartition]:
-        """The partitions of the transaction in doubt."""
+        """Which partitions the transaction in doubt had."""
         return list(self._doubt[0]) if self._doubt else []
 
     def resolve(self, held: Mapping[TopicPartition, int]) -> None:
@@ -160,7 +160,7 @@ class Delivery:
         return received
 
     def take(self, received: Received) -> Arrivals:
-        """What is still to be judged of received messages; the transaction is open then."""
+        """Takes what is still to be judged of received messages; if there is any, the transaction is open then."""
         if self._transaction.state is State.READY:  # its connections may have been cut while it waited for these
             self._transaction.poll()
             self._recover()
@@ -245,7 +245,7 @@ class Delivery:
             self.retry.succeeded()
 
     def _undo(self, offsets: dict[TopicPartition, int]) -> None:
-        """What was taken is to be read again; if the outcome is in doubt, the broker will tell from where."""
+        """Has what was taken read again; if the outcome is in doubt, the broker will tell from where."""
         self.ledger.undo(offsets, in_doubt=self._transaction.state is State.DOUBTFUL)
         self._urgent = False
         self._shadow.drop()

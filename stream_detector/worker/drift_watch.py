@@ -1,4 +1,4 @@
-"""What a worker says about its partitions on the control topic: drift, and changes of regime."""
+"""Tells on the control topic what changes in a worker's partitions: drift, and changes of regime."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ class DriftWatch:
         self._config = config
 
     def events(self, outcome: Outcome, assignment: Assignment, model: DetectorModel) -> list[ControlEvent]:
-        """What a batch, just judged by the partitions' thresholds under this model, shows."""
+        """Finds what is new in a batch that the partitions' thresholds have just judged under this model."""
         if not self._config.enabled:
             return []
         return [
@@ -57,7 +57,7 @@ class DriftWatch:
             yield partition, self._of(assignment[partition], model)[1].bury(letters)
 
     def _of(self, owned: OwnedPartition, model: DetectorModel) -> tuple[Monitor, Deviations]:
-        """What watches a partition; made with its first batch, and anew after each time that its threshold was."""
+        """Returns what watches a partition; it is made with the first batch after its threshold."""
         owned.drift = owned.drift or Monitor(self._config)
         if owned.deviations is None:
             usual = dict(zip(model.schema.names, model.missing_shares.tolist(), strict=True))
@@ -68,14 +68,14 @@ class DriftWatch:
 def _deviating(
     judged: Judged, rows: slice, model: DetectorModel
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
-    """A run's offsets, and by feature which of its rows lack it, or have a category never seen."""
+    """Finds a run's offsets, and by feature which of its rows lack it, or have a category never seen."""
     missing = {name: among[within(among, rows)] - rows.start for name, among in judged.missing.items()}
     unseen = {model.schema.names[at]: among[within(among, rows)] - rows.start for at, among in judged.unseen.items()}
     return judged.offsets[rows], missing, unseen
 
 
 def _letters(outcome: Outcome) -> dict[TopicPartition, dict[str, NDArray[np.int64]]]:
-    """Offsets of dead letters, ascending, by partition and reason."""
+    """Sorts the offsets of dead letters, ascending, by partition and reason."""
     found: dict[TopicPartition, dict[str, list[int]]] = {}
     for letter in outcome.dead_letters:
         found.setdefault((letter.topic, letter.partition), {}).setdefault(letter.reason, []).append(letter.offset)

@@ -1,4 +1,4 @@
-"""The record road for the worker: what happens when a record makes anything on it fail.
+"""Judges a worker's batches, and finds the record that makes a step fail.
 
 Whatever raises for one record is that record's disposition, a dead letter. A record is blamed where it
 fails by itself and the model still judges its golden batch; where that fails, too, no record is to blame.
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class BatchLimit:
-    """At most `most` records a batch; `dense` is the most records that a message may hold."""
+    """Says how many messages to take at once: at most `most` records; `dense` is the most records that a message may hold."""
 
     def __init__(self, most: int, dense: int = 1) -> None:
         self._most = self._cap = most
@@ -48,20 +48,20 @@ class BatchLimit:
 
     @property
     def messages(self) -> int:
-        """Messages to take at once, by how many records the last ones held."""
+        """How many messages to take at once, by how many records the last ones held."""
         return max(1, min(self._cap, int(self._records / self._per_message)))
 
     def lower(self, messages: int) -> None:
-        """A batch of so many messages was too much: half of it from now on."""
+        """Allows half of a batch of so many messages, which was too much."""
         self._records = max(1, int(messages * self._per_message) // 2)
         self._calm, self._needed = 0, min(2 * self._needed, CALMEST)
 
     def crowded(self, messages: int, enough: int) -> None:
-        """A batch of `messages` held too much to be decoded together, and `enough` of them would do."""
+        """Allows at most `enough` messages, after a batch of `messages` that held too much to be decoded together."""
         self._cap, self._calm = max(1, min(enough, messages // 2)), 0
 
     def passed(self, messages: int, records: int, *, judged: bool = True) -> None:
-        """A batch went well; records include those that could not be used. What was not judged is no proof of calm."""
+        """Notes a batch that went well; `records` include unusable ones. Only batches that were `judged` let the limit grow."""
         full = messages >= self.messages
         self._per_message = max(1.0, records / messages, self._per_message / 2)  # thin messages may precede thick ones
         if full and judged and (self._records < self._reached or self._cap < self._most):
@@ -71,7 +71,7 @@ class BatchLimit:
                 self._cap = min(2 * self._cap, self._most)
 
     def lasted(self, seconds: float) -> None:
-        """What a turn took under backlog; after trouble the limit grows by calm alone."""
+        """Allows more where a turn under backlog took few seconds; after trouble the limit grows by `passed` alone."""
         if seconds < BRIEF and self._records == self._reached:
             self._records = self._reached = min(2 * self._reached, self._most)
 
@@ -90,7 +90,7 @@ class Judge:
 
     @property
     def limit(self) -> int:
-        """The most messages it takes at once."""
+        """How many messages it takes at once at most."""
         return self.batch_limit.messages
 
     @property
@@ -109,7 +109,7 @@ class Judge:
         begun: Begun | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> Outcome | None:
-        """The batch's outcome, of what was `begun` if it was; None when it failed and the thresholds may have moved.
+        """Judges a batch, which may have been `begun`; returns None when it failed and the thresholds may have moved.
 
         Then the cause is removed, as `isolate` does, and the batch must be taken again from thresholds as before it,
         at most `limit` messages at once. `beat` is called meanwhile where a flood takes long.
@@ -129,7 +129,7 @@ class Judge:
         return outcome
 
     def isolate(self, messages: Sequence[Message], error: Exception) -> None:
-        """After an error on a batch's way from the log to the transaction: removes the cause, for the batch to be taken again.
+        """Removes the cause of an error on a batch's way from the log to the transaction, for the batch to be taken again.
 
         That is a record that fails by itself, or one that fails alone for the second time; else fewer are taken at
         once. Raises `ModelError` when the model fails on its golden batch, too, and `error` when nothing is left to try.
@@ -147,7 +147,7 @@ class Judge:
             self.lower_limit(len(messages))
 
     def scores(self, messages: Sequence[Message]) -> list[float]:
-        """The scores of the usable records, in order; a poisonous one has none."""
+        """Scores the usable records, in order; a record that the model fails on has no score."""
         found: list[float] = []
         at = 0
         while at < len(messages):
@@ -159,7 +159,7 @@ class Judge:
         return found
 
     def account(self, message: Message) -> tuple[Alert, ...]:
-        """Every record of a message as an alert tells it, whatever its threshold; raises `ModelError` when it cannot be told."""
+        """Explains every record of a message as an alert does, whatever its threshold; raises `ModelError` when that fails."""
         try:
             return self._detected([message]).alerts
         except StreamDetectorError:
@@ -192,7 +192,7 @@ class Judge:
     def _judge_around(
         self, arrivals: Arrivals, thresholds: Thresholds, begun: Begun | None, beat: Callable[[], None]
     ) -> Outcome:
-        """The road for all but the quarantined, which become dead letters in their turn."""
+        """Judges all but the quarantined messages, which become dead letters in their turn."""
         apart = self._apart(arrivals)
         if not apart:
             return finish(begun or self.begin(arrivals), thresholds, beat)
@@ -206,7 +206,7 @@ class Judge:
         return reduce(_joined, outcomes)
 
     def _apart(self, arrivals: Arrivals) -> list[int]:
-        """Where the quarantined are in a batch."""
+        """Finds the quarantined messages in a batch."""
         found: list[int] = []
         for place, run in arrivals.runs if self._quarantined else ():
             if place in self._quarantined:
@@ -219,12 +219,12 @@ class Judge:
         return (topic, partition) in self._quarantined and offset in self._quarantined[topic, partition]
 
     def _bury(self, message: Message, thresholds: Thresholds) -> Outcome:
-        """A dead letter; if the record has a score it stays in the window, as a rebuild would find it."""
+        """Makes a dead letter; if the record has a score it joins the window, as in a threshold that is rebuilt."""
         thresholds[message.topic() or "", message.partition() or 0].learn(self._scores([message]))
         return Outcome((), (DeadLetter.of(message, POISON),), 0)
 
     def _poisonous(self, messages: Sequence[Message]) -> Iterator[Message]:
-        """The messages that fail by themselves, and each of them twice; found by halving."""
+        """Finds the messages that fail by themselves, and each of them twice, by halving."""
         if self._is_sound(messages):
             return
         if len(messages) == 1:
@@ -236,7 +236,7 @@ class Judge:
         yield from self._poisonous(messages[half:])
 
     def _repeated(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """A message that fails alone for the second time though it seems sound: what fails is beyond what is tried here."""
+        """Finds a message that fails alone for the second time though it seems sound: what fails is not tried here."""
         if len(messages) > 1:
             return []
         if _record_id(messages[0]) in self._suspects:
@@ -255,7 +255,7 @@ class Judge:
         return True
 
     def _detected(self, messages: Sequence[Message]) -> Outcome:
-        """What becomes of messages when each is flagged; no partition's threshold moves."""
+        """Judges messages as if each were flagged; no partition's threshold moves."""
         places = {(message.topic() or "", message.partition() or 0) for message in messages}
         return detect(messages, self.model, {place: RollingThreshold(FLAG_ALL) for place in places}, self._decoder)
 

@@ -84,11 +84,11 @@ class _Handler(WSGIRequestHandler):
     timeout = SILENCE
 
     def log_message(self, *_: object) -> None:
-        """A probe every few seconds is no news."""
+        """Logs nothing: probes come every few seconds."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """One thread a connection, and few connections: slow clients cost others nothing."""
+    """Serves each connection in a thread of its own, and few at once, so that slow clients hold up nobody."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -100,7 +100,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
-        """Without the look-up of the host's full name, which can take long and is of no use here."""
+        """Leaves out the look-up of the host's full name, which can take long and is of no use here."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
@@ -121,7 +121,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, *_: object) -> None:
-        """A client that went away is no news either."""
+        """Logs nothing: clients may go away."""
 
 
 def _cut(connection: socket.socket) -> None:

@@ -71,11 +71,11 @@ class ModelFollower:
 
     @property
     def trouble(self) -> str | None:
-        """Why the pointers cannot be followed at present: a models topic that is gone, a broker that is away."""
+        """Why the pointers cannot be followed at present, such as a missing models topic or broker; None when they are."""
         return self._trouble
 
     def take(self) -> Candidate | None:
-        """The model to go on with from here, once it is ready; each is handed out once."""
+        """Hands out the model to go on with, once it is ready; each is handed out once."""
         with self._lock:
             candidate, self._next = self._next, None
             if candidate:
@@ -83,7 +83,7 @@ class ModelFollower:
         return candidate
 
     def take_shadows(self) -> list[Candidate | None]:
-        """The candidates to score beside the model in force, the last one counts; None ends it. Empty: no change."""
+        """Hands out the candidates to compare since the last call, of which the last one counts; None ends the comparison."""
         with self._lock:
             shadows, self._shadows = self._shadows, []
         return shadows
@@ -118,7 +118,7 @@ class ModelFollower:
             watch.close()
 
     def _heed(self, key: bytes, pointer: Pointer | None) -> None:
-        """A pointer that moved; a refused version that is pointed to anew gets another chance."""
+        """Considers a pointer that moved; a refused version that is pointed to anew gets another chance."""
         if pointer != self._seen.get(key):
             if key == SHADOW:
                 self._consider_shadow(pointer)
@@ -145,7 +145,7 @@ class ModelFollower:
             self._shadows.append(candidate)
 
     def _prepared(self, pointer: Pointer) -> Candidate | None:
-        """A candidate with thresholds; None when the model is refused."""
+        """Makes a candidate with thresholds; None when the model is refused."""
         try:
             model = verified(self._config, pointer.version)
             check_against(model, self._recent(), self._config)
@@ -166,5 +166,5 @@ class ModelFollower:
         return Candidate(judge, known)
 
     def _recent(self) -> list[Message]:
-        """The last messages of every partition."""
+        """Samples the last messages of every partition."""
         return [message for past in self._assignment.pasts().values() for message in past.messages[-SAMPLE:]]

@@ -31,7 +31,7 @@ AHEAD = 2  # full batches that are received and not judged: one is being scored,
 class Batch:
     """Messages that were received but not taken yet; `full` if they are at least half of what the judge takes at once.
 
-    When records are large, less than all of it is what the client keeps ready.
+    With large records the client keeps fewer ready than the judge takes; half of that still is a backlog.
     """
 
     def __init__(self, received: Received, judge: Judge) -> None:
@@ -45,13 +45,13 @@ class Batch:
             self._begun = judge.begin(self.received.messages)
 
     def begun_by(self, judge: Judge, taken: Sequence[Message]) -> Begun | None:
-        """What was begun, if it was with this judge's model and all its messages were taken."""
+        """Returns what was begun, if it was with this judge's model and all its messages were taken."""
         begun = self._begun
         return begun if begun and begun.model is judge.model and len(taken) == len(self.received.messages) else None
 
 
 class Pace:
-    """How long batches take: they must be well within the transaction's time, `timeout` seconds."""
+    """Watches how long batches take: they must be well within the transaction's time, `timeout` seconds."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -59,14 +59,14 @@ class Pace:
         self._full_at: float | None = None
 
     def judged(self, judge: Judge, seconds: float, records: int) -> None:
-        """A batch took so long; one slow batch may be a frozen process, two in a row are not."""
+        """Lowers the judge's limit after two slow batches in a row; a single one may be a frozen process."""
         slow = seconds > self._timeout / 2
         if slow and self._slow:
             judge.lower_limit(records)
         self._slow = slow
 
     def turned(self, judge: Judge, *, full: bool) -> None:
-        """A batch came in; the judge's limit is told how long it took from one full batch to the next."""
+        """Tells the judge's limit how long it took from one full batch to the next."""
         now = time.monotonic() if full else None
         if now is not None and self._full_at is not None:
             judge.batch_limit.lasted(now - self._full_at)

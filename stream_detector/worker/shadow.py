@@ -1,4 +1,4 @@
-"""A candidate beside the model in force: it judges the same records, and nothing it does counts.
+"""Compares a candidate with the model in force: it judges the same records, and nothing it does counts.
 
 What fails here ends the shadow, never the worker. Comparisons are sent once their records are
 committed, outside the transaction: one may be lost when a worker dies, none is counted twice.
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class Shadow:
-    """The candidate that a worker scores beside its model; `left_out` comparisons had no form that their topic takes.
+    """Scores a candidate beside a worker's model; `left_out` comparisons had no form that their topic takes.
 
     `beat` is called where judging takes long.
     """
@@ -84,13 +84,13 @@ class Shadow:
         self._open = self._open.plus(found) if self._open else found
 
     def settle(self) -> None:
-        """What was judged is committed."""
+        """Keeps the comparison of what was just committed, to be sent."""
         if self._open:
             self._settled.append(self._open)
         self._open = None
 
     def drop(self) -> None:
-        """What was judged is not committed, and will be judged again."""
+        """Drops the comparison of what was not committed, and will be judged again."""
         self._open = None
 
     def send(self) -> None:
@@ -144,7 +144,7 @@ class Shadow:
             log.warning("comparison lost", why=fault.str())
 
     def _judged(self, judge: Judge, arrivals: Arrivals) -> Outcome | None:
-        """What the candidate says of a batch; moves its thresholds, and notes how far they have seen."""
+        """Judges a batch with the candidate; moves its thresholds, and notes how far they have seen."""
         lasts = {name: int(arrivals.offsets[run][-1]) for name, run in arrivals.runs}
         thresholds = {name: _caught_up(judge, self._assignment[name]) for name in lasts}
         outcome = judge.judge(arrivals, thresholds, beat=self._beat)
@@ -154,7 +154,7 @@ class Shadow:
 
 
 def _caught_up(judge: Judge, owned: OwnedPartition) -> RollingThreshold:
-    """A partition's threshold under the candidate; one that did not see the last message comes from the recent ones."""
+    """Finds a partition's threshold under the candidate; one that did not see the last message catches up."""
     known, last = owned.shadow, owned.recent.last
     if known and last is not None and known.last == last:
         return known.threshold
@@ -162,7 +162,7 @@ def _caught_up(judge: Judge, owned: OwnedPartition) -> RollingThreshold:
 
 
 def compared(config: Config, candidate: str, champion: str) -> Comparison:
-    """All comparisons of the two that the shadow topic holds, together; raises `TopicMissingError` without one."""
+    """Adds up all comparisons of two models that the shadow topic holds; raises `TopicMissingError` without a topic."""
     total = Comparison(candidate, champion)
     for (topic, partition), marks in topics.watermarks(config.kafka, [config.topics.shadow]).items():
         for batch in reads.read(config.kafka, topic, partition, marks.low, marks.high):

@@ -1,4 +1,4 @@
-"""The worker's end of the consumer: membership, partitions and their starts, messages."""
+"""Holds the worker's consumer: membership, partitions and their starts, messages."""
 
 # ruff: noqa: SLF001 - the names of librdkafka's own error codes begin with an underscore
 
@@ -78,7 +78,7 @@ class Source:
 
     @exclusive
     def receive(self, limit: int, wait: float) -> Received:
-        """The next messages, at most `limit`, to be taken from `assignment`; waits `wait` seconds for the first.
+        """Receives the next messages, at most `limit`, to be taken from `assignment`; waits `wait` seconds for the first.
 
         After a silence the first is handed out at once, under load a batch gets time to fill.
         Rebalances happen in here, and their exceptions come out here.
@@ -138,7 +138,7 @@ class Source:
             self.starts.learn({topic: identity for topic, identity in ids.items() if topic in self.starts.ids})
 
     def take_created_anew(self) -> list[TopicPartition]:
-        """The owned partitions of topics that turned out to be created anew since the last call."""
+        """Names the owned partitions of topics that turned out to be created anew since the last call."""
         anew, self.starts.created_anew = self.starts.created_anew, set()
         return [name for name in self.assignment.owned if name[0] in anew]
 
@@ -152,12 +152,12 @@ class Source:
 
     @exclusive
     def membership(self) -> bytes | None:
-        """Who we are to the group, fresh: generation and member id change without a callback."""
+        """Asks the client who we are to the group; generation and member id change without a callback."""
         metadata: bytes | None = self._consumer.consumer_group_metadata()
         return metadata
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The group's committed offsets, those that exist and are of the topics that are there; raises KafkaException."""
+        """Asks for the group's committed offsets, those that exist and are of the topics that are there; raises KafkaException."""
         known = self.starts.ids
         return {
             (each.topic, each.partition): each.offset
@@ -171,7 +171,7 @@ class Source:
         return self._joined and not self.assignment.restoring
 
     def lag(self) -> int | None:
-        """Records beyond the last one taken, over all assigned partitions; None while that is not known of one."""
+        """Counts the records beyond the last one taken, over all assigned partitions; None while that is not known of one."""
         if not self._joined:
             return None
         lags = [self._lag(owned) for owned in self.assignment]
@@ -212,14 +212,14 @@ class Source:
         log.debug("reading", topic=topic, partition=partition, offset=start.offset, scores=threshold.seen)
 
     def _fail_restoring(self, error: KafkaError) -> None:
-        """What was looked up may be out of date by the next attempt."""
+        """Counts a failure; what was looked up may be out of date by the next attempt."""
         self._log_reader.close()
         for owned in self.assignment.restoring:
             owned.start_is_stale = True
         self.retry.failed(error)
 
     def _lag(self, owned: OwnedPartition) -> int | None:
-        """Records beyond the last one taken; as long as nothing was fetched, by what it held when its start was looked up."""
+        """Counts the records beyond the last one taken; before the first fetch, by what was there when the start was looked up."""
         start = owned.start
         if start is None:
             return None
@@ -314,7 +314,7 @@ class Source:
 
 
 def _sorted_out(messages: list[Consumed]) -> tuple[list[Consumed], list[Message]]:
-    """What are events, and what are records."""
+    """Separates events from records."""
     events = [message for message in messages if message.error()]
     if not events:
         return [], cast("list[Message]", messages)
@@ -322,7 +322,7 @@ def _sorted_out(messages: list[Consumed]) -> tuple[list[Consumed], list[Message]
 
 
 def _places_of(events: Iterable[Consumed], code: int) -> list[tuple[TopicPartition, int]]:
-    """The partitions that events with this code are about, and the offset of each."""
+    """Finds the partitions that events with this code are about, and the offset of each."""
     found = (event for event in events if cast("Fault", event.error()).code() == code)
     return [((event.topic() or "", event.partition() or 0), event.offset() or 0) for event in found]
 

@@ -32,7 +32,7 @@ def await_topics(config: Config, health: Health, stop: Event) -> bool:
 
 
 def transaction(config: Config, health: Health, topic_ids: TopicIds, batching: Callable[[], Batching]) -> Transaction:
-    """The transactions of this worker, which commit the ids of topics beside offsets; nothing is connected yet.
+    """Makes this worker's transactions, which commit the ids of topics beside offsets; nothing is connected yet.
 
     `batching` is asked for each producer.
     """
@@ -48,5 +48,5 @@ def transaction(config: Config, health: Health, topic_ids: TopicIds, batching: C
 
 
 def written(config: Config) -> tuple[str, ...]:
-    """The topics that a worker writes to."""
+    """Names the topics that a worker writes to."""
     return config.topics.alerts, config.topics.dead_letters, *((config.topics.control,) * config.drift.enabled)

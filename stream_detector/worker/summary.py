@@ -1,4 +1,4 @@
-"""What a worker has done so far, as a value that metrics and the command line read."""
+"""Tells what a worker has done so far, as a value that metrics and the command line read."""
 
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Stalls:
     seconds: float = 0.0
 
     def plus(self, seconds: float) -> "Stalls":
-        """These stalls and one more, which took so many seconds."""
+        """Adds a stall of so many seconds."""
         counts = list(self.counts)
         counts[bisect_left(STALL_BUCKETS, seconds)] += 1
         return Stalls(tuple(counts), self.seconds + seconds)

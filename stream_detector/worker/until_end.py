@@ -1,4 +1,4 @@
-"""The end of a bounded run: every offset that existed at its start is committed by the group."""
+"""Finds the end of a bounded run: the group has committed every offset that existed at its start."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a worker knows of the partitions that it owns, one object for each.
+"""Keeps what a worker knows of the partitions that it owns, in one object for each.
 
     RESTORING --restore--> READING --rewind--> RESTORING
 

@@ -1,4 +1,4 @@
-"""The messages behind a threshold: what another model has to score before it can take over.
+"""Keeps the messages behind a threshold: another model has to score them before it can take over.
 
 A threshold spans the last W scores of its partition. The messages that gave them are kept, so that
 the threshold under a new model is found without reading the log again.
@@ -33,7 +33,7 @@ class Past:
         return self.messages[-1].offset() if self.messages else None
 
     def after(self, offset: int | None) -> tuple[Message, ...] | None:
-        """The messages behind the one at `offset`; None when that one is not among them."""
+        """Finds the messages behind the one at `offset`; None when that one is not among them."""
         for at in range(len(self.messages), 0, -1):
             if self.messages[at - 1].offset() == offset:
                 return self.messages[at:]
@@ -45,7 +45,7 @@ NO_PAST = Past()
 
 @dataclass(frozen=True, slots=True)
 class KeptBatch:
-    """Messages, how many scores they gave, and the bytes of their values."""
+    """Holds messages, how many scores they gave, and the bytes of their values."""
 
     messages: Sequence[Message]
     scores: int
@@ -79,7 +79,7 @@ class RecentMessages:
                 self._drop_oldest()
 
     def shrink(self, excess: int) -> int:
-        """Lets go of the oldest batches until `excess` bytes are free, or nothing is left; how many bytes that gave."""
+        """Lets go of the oldest batches until `excess` bytes are free, or nothing is left; returns how many bytes were freed."""
         before = self.bytes
         with self._lock:
             while self._batches and before - self.bytes < excess:
@@ -87,7 +87,7 @@ class RecentMessages:
         return before - self.bytes
 
     def past(self) -> Past:
-        """What is kept, as it stands."""
+        """Returns what is kept, as it stands."""
         with self._lock:
             batches, whole = list(self._batches), self._whole
         return Past(tuple(chain.from_iterable(batch.messages for batch in batches)), whole)
@@ -106,5 +106,5 @@ class RecentMessages:
 
 
 def size(messages: Sequence[Message]) -> int:
-    """Bytes of the messages' values."""
+    """Counts the bytes of the messages' values."""
     return sum(map(len, filter(None, [message.value() for message in messages])))

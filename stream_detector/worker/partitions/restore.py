@@ -1,4 +1,4 @@
-"""Where a partition's threshold is rebuilt: from the scores of the records before an offset, read backwards.
+"""Rebuilds a partition's threshold from the scores of the records before an offset, read backwards.
 
 The records come from the log when a partition begins to be read, and from what a worker has kept when another model
 takes over. The threshold is the one that a worker without any interruption would have.
@@ -26,7 +26,7 @@ Record = TypeVar("Record")
 def rebuild_threshold(
     limits: Limits, chunks: Iterable[Sequence[Record]], score: Callable[[Sequence[Record]], Sequence[float]]
 ) -> RollingThreshold:
-    """The threshold that the record after the latest chunk meets; arguments as for `earlier_scores`."""
+    """Makes the threshold that the record after the latest chunk meets; arguments as for `earlier_scores`."""
     threshold = RollingThreshold(limits)
     threshold.learn(earlier_scores(chunks, score, limits.window))
     return threshold
@@ -35,7 +35,7 @@ def rebuild_threshold(
 def earlier_scores(
     chunks: Iterable[Sequence[Record]], score: Callable[[Sequence[Record]], Sequence[float]], count: int
 ) -> list[float]:
-    """The last `count` scores, oldest first; fewer when the log holds fewer.
+    """Finds the last `count` scores, oldest first; fewer when the log holds fewer.
 
     `chunks` come latest first, in order within. Dead letters have no score, so chunks are taken
     until there are enough scores, not for a number of records.
@@ -59,7 +59,7 @@ class CaughtUp:
 
 
 def catch_up(judge: Judge, past: Past, known: CaughtUp | None = None) -> RollingThreshold | None:
-    """The threshold that the record after `past` meets under a judge's model; None when `past` does not reach back far enough.
+    """Finds the threshold after `past` under a judge's model; None when `past` does not reach back far enough.
 
     It is equal to one rebuilt from the log. From a `known` threshold it goes on, if `past` has the record that this one
     ends with.
@@ -81,7 +81,10 @@ class LogReader:
         self._reader: PartitionReader | None = None
 
     def threshold(self, partition: TopicPartition, start: Start, judge: Judge) -> tuple[RollingThreshold, Past]:
-        """The threshold that the record at a start meets, and what it was rebuilt from; raises as `PartitionReader.backwards`."""
+        """Rebuilds the threshold that the record at a start meets; returns what it was rebuilt from, too.
+
+        Raises as `PartitionReader.backwards`.
+        """
         chunks = self._before(partition, start.offset, judge.lookback) if start.offset > start.low else iter(())
         pieces = _Pieces()
         threshold = rebuild_threshold(judge.limits, self._noted(chunks, judge, pieces), judge.scores)
@@ -100,7 +103,7 @@ class LogReader:
     def _noted(
         self, chunks: Iterable[Sequence[Message]], judge: Judge, pieces: "_Pieces"
     ) -> Iterator[Sequence[Message]]:
-        """The chunks, cut to what the judge takes at once, each also noted."""
+        """Cuts the chunks to what the judge takes at once, and notes each piece."""
         for piece in chain.from_iterable(_backwards(chunk, judge.limit) for chunk in chunks):
             self._health.beat()
             pieces.add(piece)
@@ -120,11 +123,11 @@ class _Pieces:
             self._pieces.append(piece)
 
     def past(self, *, whole: bool) -> Past:
-        """The pieces in offset order; `whole`: the log holds no more."""
+        """Puts the pieces in offset order; `whole`: the log holds no more."""
         return Past(tuple(chain.from_iterable(reversed(self._pieces))), whole=whole and self._bytes <= KEPT_BYTES)
 
 
 def _backwards(records: Sequence[Record], most: int) -> Iterator[Sequence[Record]]:
-    """Chunks of at most so many records, the latest first."""
+    """Cuts records into chunks of at most so many, the latest first."""
     for end in range(len(records), 0, -most):
         yield records[max(0, end - most) : end]

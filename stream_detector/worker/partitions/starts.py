@@ -1,4 +1,4 @@
-"""Where partitions begin: at the group's committed offset, if it is one of the topic that is there now.
+"""Finds where partitions begin: at the group's committed offset, if it is one of the topic that is there now.
 
 An offset is committed with the id of its topic beside it. A topic deleted and created anew under
 the same name has another id, and then the offset says nothing about it.
@@ -54,7 +54,7 @@ class Starts:
         self._admin = admin(config.kafka)
 
     def find(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Start]:
-        """The start of each partition: without an offset, or with a lost one, it is the first.
+        """Finds the start of each partition: without an offset, or with a lost one, it is the first.
 
         Raises `OffsetsLostError` where `worker.on_offsets_lost` says so, a `KafkaError` or KafkaException.
         """
