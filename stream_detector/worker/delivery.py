@@ -203,7 +203,7 @@ class Delivery:
         """Replaces a producer in doubt, then restores partitions; `ids` are those of the topics, as seen last."""
         self._transaction.poll()
         self.source.learn_ids(ids)
-        self._begin_anew()
+        self._rewind_recreated()
         self._recover()
 
     def rebase(self, judge: Judge, known: Mapping[TopicPartition, CaughtUp]) -> None:
@@ -260,13 +260,13 @@ class Delivery:
         self._resolve_doubt()
         if self.takeover.swept or self.takeover.sweep():
             self.source.restore()
-            self._begin_anew()
+            self._rewind_recreated()
 
-    def _begin_anew(self) -> None:
+    def _rewind_recreated(self) -> None:
         """Rewinds topics that were created anew, before an offset of the old one is committed for the new."""
-        if anew := self.source.take_created_anew():
+        if recreated := self.source.take_recreated():
             self.abandon()
-            self.source.rewind(anew)
+            self.source.rewind(recreated)
 
     def _resolve_doubt(self) -> None:
         """Asks the broker what became of a transaction in doubt; when it does not tell, the next turn asks again."""

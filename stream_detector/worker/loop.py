@@ -104,7 +104,7 @@ class Worker:
         if self._follower:
             self._follower.start()
         retry.run(self._delivery.subscribe, stop)
-        self._source.tell()
+        self._source.report_health()
         self._health.began()
         return end
 

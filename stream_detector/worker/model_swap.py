@@ -113,11 +113,11 @@ class ModelFollower:
                     log.info("the model pointer is followed again")
                 self._trouble = None
                 for key, pointer in moved.items():
-                    self._heed(key, pointer)
+                    self._consider_moved(key, pointer)
         finally:
             watch.close()
 
-    def _heed(self, key: bytes, pointer: Pointer | None) -> None:
+    def _consider_moved(self, key: bytes, pointer: Pointer | None) -> None:
         """Considers a pointer that moved; a refused version that is pointed to anew gets another chance."""
         if pointer != self._seen.get(key):
             if key == SHADOW:

@@ -38,7 +38,7 @@ class Reporting:
         if now - self._reported_at < INTERVAL:
             return
         self._reported_at = now
-        self._delivery.source.tell()
+        self._delivery.source.report_health()
         self._health.remark("model", self._refusals.standing)
         self._health.remark("pointer", self._follower.trouble if self._follower else None)
         if self._observer:

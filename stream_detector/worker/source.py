@@ -32,7 +32,7 @@ from stream_detector.worker.partitions.starts import Starts
 
 __all__ = ["Source"]
 
-RESTORING = 0.25  # seconds that partitions are restored for before the group is heeded again
+RESTORING = 0.25  # seconds that partitions are restored for before the group is served again
 PROBE = 1.0  # seconds for a sign of life
 UNREADABLE = 3  # times that records could not be inflated
 
@@ -92,11 +92,11 @@ class Source:
             raise self._crash
         events, sound = _sorted_out(messages)
         received = self.assignment.received(
-            sound, _places_of(events, Fault._PARTITION_EOF), dict(_places_of(events, Fault._AUTO_OFFSET_RESET))
+            sound, _partitions_of(events, Fault._PARTITION_EOF), dict(_partitions_of(events, Fault._AUTO_OFFSET_RESET))
         )
         for message in events:
             self._on_event(message, cast("Fault", message.error()))
-        self._heed_faults()
+        self._handle_faults()
         return received
 
     @exclusive
@@ -112,7 +112,7 @@ class Source:
         until = time.monotonic() + RESTORING
         try:
             self._look_up([owned for owned in restoring if owned.start_is_stale])
-            if self.starts.created_anew:
+            if self.starts.recreated_topics:
                 return
             for owned in restoring:
                 subject = "topic {!r}, partition {}".format(*owned.name)
@@ -137,10 +137,10 @@ class Source:
             self._seen_ids = ids
             self.starts.learn({topic: identity for topic, identity in ids.items() if topic in self.starts.ids})
 
-    def take_created_anew(self) -> list[TopicPartition]:
+    def take_recreated(self) -> list[TopicPartition]:
         """Names the owned partitions of topics that turned out to be created anew since the last call."""
-        anew, self.starts.created_anew = self.starts.created_anew, set()
-        return [name for name in self.assignment.owned if name[0] in anew]
+        recreated, self.starts.recreated_topics = self.starts.recreated_topics, set()
+        return [name for name in self.assignment.owned if name[0] in recreated]
 
     @exclusive
     def rewind(self, partitions: Iterable[TopicPartition]) -> None:
@@ -178,7 +178,7 @@ class Source:
         known = [lag for lag in lags if lag is not None]
         return sum(known) if len(known) == len(lags) else None
 
-    def tell(self) -> None:
+    def report_health(self) -> None:
         """Tells the health what is amiss with the membership and the partitions, and whether a commit is to come."""
         restoring, group = self.assignment.restoring, self._config.kafka.group_id
         member = self._joined and is_member(self.membership())
@@ -245,7 +245,7 @@ class Source:
             consumer.incremental_assign([TopicPartitionOffset(each.topic, each.partition, 0) for each in partitions])
             if partitions:
                 consumer.pause(partitions)
-            self.assignment.add(_places(partitions))
+            self.assignment.add(_topic_partitions(partitions))
             log.info("partitions assigned", partitions=_names(partitions))
 
     def _on_revoke(
@@ -257,7 +257,7 @@ class Source:
             try:
                 finish()
             finally:
-                self.assignment.drop(_places(partitions))
+                self.assignment.drop(_topic_partitions(partitions))
 
     def _on_lost(
         self, abandon: Callable[[], None], _consumer: Consumer, partitions: list[TopicPartitionOffset]
@@ -269,7 +269,7 @@ class Source:
             try:
                 abandon()
             finally:
-                self.assignment.drop(_places(partitions))
+                self.assignment.drop(_topic_partitions(partitions))
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -293,7 +293,7 @@ class Source:
         else:
             self._faults.append(fault)
 
-    def _heed_faults(self) -> None:
+    def _handle_faults(self) -> None:
         """Connection faults are trouble until the broker answers again."""
         faults, self._faults[:] = list(self._faults), []
         subject = f"group {self._config.kafka.group_id!r}, broker {self._config.kafka.bootstrap_servers}"
@@ -321,13 +321,13 @@ def _sorted_out(messages: list[Consumed]) -> tuple[list[Consumed], list[Message]
     return events, cast("list[Message]", [message for message in messages if not message.error()])
 
 
-def _places_of(events: Iterable[Consumed], code: int) -> list[tuple[TopicPartition, int]]:
+def _partitions_of(events: Iterable[Consumed], code: int) -> list[tuple[TopicPartition, int]]:
     """Finds the partitions that events with this code are about, and the offset of each."""
     found = (event for event in events if cast("Fault", event.error()).code() == code)
     return [((event.topic() or "", event.partition() or 0), event.offset() or 0) for event in found]
 
 
-def _places(partitions: list[TopicPartitionOffset]) -> list[TopicPartition]:
+def _topic_partitions(partitions: list[TopicPartitionOffset]) -> list[TopicPartition]:
     return [(each.topic, each.partition) for each in partitions]
 
 

@@ -104,7 +104,7 @@ class OwnedPartition:
         self.committed_offset = offset
 
     def rewind(self) -> None:
-        """Goes back to RESTORING; the start is to be looked up anew, until then the committed offset is the best guess."""
+        """Goes back to RESTORING; the start is to be looked up again; until then the committed offset is the best guess."""
         if self.start and self.committed_offset != NOTHING:
             self.start = replace(self.start, offset=self.committed_offset)
         self.start_is_stale = True
@@ -122,7 +122,7 @@ class OwnedPartition:
         return threshold is not None
 
     def _begin(self, threshold: RollingThreshold, past: Past) -> None:
-        """What depends on the model in force begins anew together."""
+        """Begins anew what depends on the model in force, all of it together."""
         self.threshold = threshold
         self.recent = RecentMessages(self._window, past, threshold.seen)
         self.drift = self.deviations = None
@@ -133,7 +133,7 @@ class Received:
     """Received messages, and the ends of partitions that were reached behind them.
 
     Each run of messages, and each end, has its partition's `epoch` of that time beside it: so a partition is known to have
-    been restored anew, or given up, before they are taken. `lost` are partitions whose offset the broker does not have.
+    been restored again, or given up, before they are taken. `lost` are partitions whose offset the broker does not have.
     """
 
     messages: Arrivals
@@ -177,7 +177,7 @@ class Assignment:
             self._stay_small([owned])
 
     def rewind(self, names: Iterable[TopicPartition]) -> None:
-        """Has owned partitions restored anew."""
+        """Has owned partitions restored again."""
         for name in names:
             if owned := self._partitions.get(name):
                 owned.rewind()

@@ -41,14 +41,14 @@ class Start:
 class Starts:
     """Looks starts up, for many partitions at once; counts what was lost, and topics that were created anew.
 
-    `ids` are the ids of topics as they were seen last, always in the same dictionary. `created_anew` are topics that
+    `ids` are the ids of topics as they were seen last, always in the same dictionary. `recreated_topics` are topics that
     turned out to be created anew, until the caller has dealt with them.
     """
 
     def __init__(self, config: Config, consumer: Consumer) -> None:
         self.ids: dict[str, str] = {}
         self.offsets_lost = self.recreated = 0
-        self.created_anew: set[str] = set()
+        self.recreated_topics: set[str] = set()
         self._config = config
         self._consumer = consumer
         self._admin = admin(config.kafka)
@@ -58,11 +58,11 @@ class Starts:
 
         Raises `OffsetsLostError` where `worker.on_offsets_lost` says so, a `KafkaError` or KafkaException.
         """
-        places = list(partitions)
-        self.learn(ids(described(self._admin, {topic for topic, _ in places}, REQUEST)))
-        committed = {(each.topic, each.partition): each for each in self.committed(places)}
-        reach = topics.reach(self._admin, self._config.kafka, places, REQUEST)
-        return {place: self._start(place, committed.get(place), reach[place]) for place in places}
+        names = list(partitions)
+        self.learn(ids(described(self._admin, {topic for topic, _ in names}, REQUEST)))
+        committed = {(each.topic, each.partition): each for each in self.committed(names)}
+        reach = topics.reach(self._admin, self._config.kafka, names, REQUEST)
+        return {name: self._start(name, committed.get(name), reach[name]) for name in names}
 
     def begin_at_the_end(self) -> None:
         """Commits the ends for a group that has no offset at all; refused, and rightly, once it has members."""
@@ -90,37 +90,37 @@ class Starts:
             before = self.ids.get(topic, identity)
             if before != identity:
                 self.recreated += 1
-                self.created_anew.add(topic)
+                self.recreated_topics.add(topic)
                 log.error("topic was created anew under the same name", topic=topic, id_before=before, id=identity)
         self.ids.update(found)
 
-    def _start(self, place: TopicPartition, held: TopicPartitionOffset | None, reach: topics.Watermarks) -> Start:
+    def _start(self, name: TopicPartition, held: TopicPartitionOffset | None, reach: topics.Watermarks) -> Start:
         low, high = reach
         if held is None:
             return Start(low, committed=False, low=low, high=high)
-        identity, before = self.ids.get(place[0]), topic_id(held)
+        identity, before = self.ids.get(name[0]), topic_id(held)
         anew = None not in {identity, before} and before != identity
         if low <= held.offset <= high and not anew:
             return Start(held.offset, committed=True, low=low, high=high)
-        self._report_loss(place, held.offset, reach, f"{before} was its id then, {identity} is now" if anew else "")
+        self._report_loss(name, held.offset, reach, f"{before} was its id then, {identity} is now" if anew else "")
         return Start(low, committed=False, low=low, high=high)
 
-    def _report_loss(self, place: TopicPartition, committed: int, reach: topics.Watermarks, anew: str) -> None:
+    def _report_loss(self, name: TopicPartition, committed: int, reach: topics.Watermarks, anew: str) -> None:
         low, high = reach
         if anew or committed > high:
             proof = anew or f"it ends at {high:,}"
             gap = f"the topic was created anew since offset {committed:,} was committed ({proof})"
         else:
             gap = f"offsets {committed:,} to {low - 1:,} were deleted before they were read"
-        message = f"topic {place[0]!r}, partition {place[1]}: {gap}"
+        message = f"topic {name[0]!r}, partition {name[1]}: {gap}"
         if self._config.worker.on_offsets_lost == "fail":
             raise OffsetsLostError(f"{message}; set worker.on_offsets_lost: continue to go on at {low:,}")
         if not anew:
             self.offsets_lost += max(0, low - committed)
         log.error(
             "offsets lost, going on",
-            topic=place[0],
-            partition=place[1],
+            topic=name[0],
+            partition=name[1],
             why=gap,
             committed=committed,
             low=low,
