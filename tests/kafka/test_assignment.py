@@ -129,12 +129,12 @@ def test_a_rewind_forgets_all_but_the_committed_offset():
 
 
 class Scores:
-    """A judge whose score of a message is its offset."""
+    """A judge whose scores follow from the offsets alone, and lie between floor and ceiling."""
 
     limits, limit = LIMITS, 7
 
     def scores(self, batch):
-        return [float(message.offset()) for message in batch]
+        return [0.5 + message.offset() * 7 % 25 / 10 for message in batch]
 
 
 @settings(max_examples=100, deadline=None)
