@@ -15,7 +15,7 @@ import textwrap
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures.thread import _worker  # type: ignore[attr-defined]  # what every thread of a pool runs
+from concurrent.futures.thread import _worker  # what every thread of a pool runs
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
@@ -156,12 +156,12 @@ def interpret(road: Road) -> None:
 
         return call
 
-    numba.njit, numba.extending.intrinsic = plain, leaf
+    vars(numba)["njit"], vars(numba.extending)["intrinsic"] = plain, leaf
     register = numba.core.event.register
 
     def register_own(kind: Any, listener: Any) -> None:
         if type(listener).__module__.startswith("numba"):  # others are not told of compiling, which is the trace's own
-            register(kind, listener)
+            register(kind, listener)  # type: ignore[no-untyped-call]
 
     numba.core.event.register = register_own
 
