@@ -21,7 +21,6 @@ from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Arrivals, TopicPartition
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.output.states import State
-from stream_detector.worker.output.takeover import Takeover
 from stream_detector.worker.output.transactional_output import TransactionalOutput
 from stream_detector.worker.partitions.assignment import Received
 from stream_detector.worker.partitions.restore import CaughtUp
@@ -29,6 +28,7 @@ from stream_detector.worker.shadow import Shadow
 from stream_detector.worker.source import Source
 from stream_detector.worker.starting import transaction, written
 from stream_detector.worker.summary import RunSummary
+from stream_detector.worker.takeover import Takeover
 
 __all__ = ["Delivery", "Ledger", "Tally"]
 
