@@ -1,4 +1,4 @@
-"""What a record, a table or a topic lacks of the features that a model judges.
+"""Features that a model judges and that a record, a table or a topic lacks.
 
 What is missing is imputed, so records of another kind would all score alike, and as normal.
 """
@@ -29,7 +29,7 @@ def present_names(rows: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def is_foreign(schema: FeatureSchema, names: Collection[str]) -> bool:
-    """Whether records with these names are of another kind: more than half of the features are not among them."""
+    """Tells whether records with these names are of another kind: more than half of the features are not among them."""
     return 2 * sum(name not in names for name in schema.names) > len(schema.names)
 
 
@@ -39,7 +39,10 @@ def compared(schema: FeatureSchema, names: Iterable[str]) -> str:
 
 
 def lacking_columns(schema: FeatureSchema, columns: Collection[str], source: object) -> str | None:
-    """Which features a table has no column for, None when it has all; raises `DataError` when it lacks more than half."""
+    """Names the features that a table has no column for, None when it has all.
+
+    Raises `DataError` when it lacks more than half.
+    """
     if set(schema.names) <= set(columns):
         return None
     told = f"{source}: the model's features {compared(schema, columns)}"

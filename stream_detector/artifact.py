@@ -46,7 +46,7 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """All that a model is."""
+    """The parts of a model that an artifact keeps."""
 
     scorer: Scorer
     calibration: Calibration

@@ -65,7 +65,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where every record of a batch ended: `normal + len(alerts) + len(dead_letters)` = records.
+    """The ends of all records of a batch: `normal + len(alerts) + len(dead_letters)` = records.
 
     A message of many records that cannot be used is one dead letter.
     """
@@ -149,7 +149,7 @@ def begin(
 def finish(
     begun: Begun, thresholds: Mapping[TopicPartition, RollingThreshold], beat: Callable[[], None] = lambda: None
 ) -> Outcome:
-    """What becomes of a batch's records; moves the thresholds of its partitions forward.
+    """Judges a batch that was begun; moves the thresholds of its partitions forward.
 
     `beat` is called between parts of what takes long, the explanations.
     """
@@ -192,7 +192,7 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
 
 
 def within(ascending: NDArray[np.int64], rows: slice) -> slice:
-    """Where among row numbers those of a run of rows are."""
+    """The slice of ascending row numbers that are in a run of rows."""
     return slice(*np.searchsorted(ascending, (rows.start, rows.stop)).tolist())
 
 
@@ -247,7 +247,7 @@ def _flag(part: BatchPart, judged: Judged, thresholds: Mapping[TopicPartition, R
 
 
 def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
-    """Without those that exceed their threshold by a category never seen alone, where new ones are usual by now.
+    """Drops those that exceed their threshold by a category never seen alone, where new ones are usual by now.
 
     There such a value says nothing: the record is judged with that of the most similar normal one instead, and
     explained so. Its score stays the one that the model gives it.
@@ -314,7 +314,7 @@ def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: De
 
 
 def _severity(excess: float) -> str:
-    """How far above its threshold a score is, in nines, as a word."""
+    """The severity, as a word, of a score so many nines above its threshold."""
     return next((word for least, word in SEVERITIES if excess >= least), "warning")
 
 

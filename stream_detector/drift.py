@@ -39,7 +39,7 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What was noticed at which offset, by which detector on which stream, as `ControlEvent` names them.
+    """Drift that was noticed: the offset, the detector and the stream, as `ControlEvent` names them.
 
     `features` name what the records have in common, such as `cpu high`.
     """
@@ -67,7 +67,7 @@ class Monitor:
         residuals: NDArray[np.float32],
         alerts: Iterable[Alert],
     ) -> list[Notice]:
-        """What is new in records [record], in offset order, with their scores and residuals in nines."""
+        """Takes records [record], in offset order, with their scores and residuals in nines; returns what is new."""
         grid = _grid(self._last, offsets)
         self._last = int(offsets[-1])
         found = [
@@ -79,7 +79,7 @@ class Monitor:
         return [notice for notice in sorted(found, key=lambda notice: notice.offset) if self._is_news(notice)]
 
     def _is_news(self, notice: Notice) -> bool:
-        """Whether the cool-down since the last one of its kind is over, which begins again if so."""
+        """Tells whether the cool-down since the last one of its kind is over, which begins again if so."""
         regime = notice.detector == "pattern"
         if notice.offset < self._quiet_until.get(regime, 0):
             return False
@@ -104,7 +104,7 @@ class Deviations:
     def take(
         self, offsets: Positions, missing: Mapping[str, Positions], unseen: Mapping[str, Positions]
     ) -> list[Notice]:
-        """What is new in records [record] at these offsets: by feature those that lack it, or have a new category."""
+        """Takes records [record] at these offsets, by feature those that lack it or have a new category; returns what is new."""
         found: list[tuple[int, str, str]] = []
         for detector, marked, word in (("missing", missing, "missing"), ("unseen", unseen, "new")):
             for name, rows in marked.items():
@@ -115,7 +115,7 @@ class Deviations:
         return _told(found, "features")
 
     def bury(self, letters: Mapping[str, Positions]) -> list[Notice]:
-        """What is new in dead letters: their offsets by reason."""
+        """Takes the offsets of dead letters by reason; returns what is new."""
         found = [
             (offset, "dead-letters", reason)
             for reason, offsets in letters.items()
@@ -175,7 +175,7 @@ class ValueStream:
         self._samples += samples[at:]
 
     def _closes_with_drift(self, count: int, total: int) -> bool:
-        """Whether ADWIN finds drift in a block that so many more values, with this sum, complete."""
+        """Tells whether ADWIN finds drift in a block that so many more values, with this sum, complete."""
         count, total = self._count + count, self._total + total
         self._count = self._total = 0
         if not count:
@@ -184,7 +184,7 @@ class ValueStream:
         return bool(self._adwin.drift_detected)
 
     def _differs(self) -> bool:
-        """What KSWIN would say; after drift only the latest samples remain."""
+        """Tells whether KSWIN would find drift; after drift only the latest samples remain."""
         if len(self._samples) < SAMPLES:
             return False
         differs = _difference(np.array(self._samples)) >= self._least
@@ -252,7 +252,7 @@ def _least_difference(alpha: float) -> int:
 
 
 def _told(found: list[tuple[int, str, str]], stream: str) -> list[Notice]:
-    """One notice for all that is noticed alike at one offset."""
+    """Puts into one notice what is noticed alike at one offset."""
     together: dict[tuple[int, str], list[str]] = {}
     for offset, detector, what in found:
         together.setdefault((offset, detector), []).append(what)

@@ -1,4 +1,4 @@
-"""What a record's features are, and how records become a matrix.
+"""Features of records, and how records become a matrix.
 
 The matrix is float32 [record, feature] in the input's units: a number is itself (less its feature's
 origin, where it has one: what differs would be lost in float32), a missing
@@ -34,7 +34,7 @@ NUMBERS_OR_NONE = NUMBERS | {type(None)}
 
 
 class Kind(StrEnum):
-    """How a feature's values are to be read."""
+    """The way in which a feature's values are read."""
 
     NUMERIC = "numeric"
     CATEGORICAL = "categorical"
@@ -125,7 +125,7 @@ class FeatureSchema:
 
     @cached_property
     def origins(self) -> NDArray[np.float64]:
-        """What is subtracted from each feature before it becomes float32, float64 [feature]."""
+        """The values that are subtracted from features before they become float32, float64 [feature]."""
         return np.array([feature.origin for feature in self.features])
 
     @property
@@ -166,13 +166,13 @@ class FeatureSchema:
         return FeatureSchema(tuple(replace(feature, origin=_origin(feature, values)) for feature, values in pairs))
 
     def matches(self, other: "FeatureSchema") -> bool:
-        """Whether both name the same features of the same kinds, vocabularies aside."""
+        """Tells whether both name the same features of the same kinds, vocabularies aside."""
         return [(f.name, f.kind, f.context, f.period) for f in self.features] == [
             (f.name, f.kind, f.context, f.period) for f in other.features
         ]
 
     def to_dict(self) -> list[dict[str, Any]]:
-        """As plain JSON values, for an artifact's header."""
+        """The features as plain JSON values, for an artifact's header."""
         return [
             {
                 "name": f.name,
@@ -188,7 +188,7 @@ class FeatureSchema:
 
     @classmethod
     def from_dict(cls, entries: Sequence[Mapping[str, Any]]) -> "FeatureSchema":
-        """The inverse of `to_dict`; raises KeyError, TypeError or ValueError on other values."""
+        """Reads what `to_dict` gives; raises KeyError, TypeError or ValueError on other values."""
         return cls(
             tuple(
                 Feature(

@@ -25,7 +25,10 @@ Score = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Float32 `records` [record, feature] (NaN = missing) and their `scores` [record, score] in nines, as `Scores.columns` has them."""
+    """Float32 `records` [record, feature] (NaN = missing) and their `scores` [record, score] in nines.
+
+    The scores are in the order of `Scores.columns`.
+    """
 
     records: Floats
     scores: Floats

@@ -48,27 +48,35 @@ class Scores:
 
     @classmethod
     def of(cls, panel: Panel, scores: NDArray[np.float32]) -> Self:
-        """Makes them of the opinions that a panel tells, and the anomaly score [score, record]."""
+        """Names the opinions that a panel tells, and the anomaly score [score, record]."""
         named = dict(zip(panel.told, scores, strict=False))
         inversion, discriminator = (named.pop(name) for name in ("inversion", "discriminator"))
         return cls(inversion, discriminator, scores[-1], named)
 
     def flagged(self, rate: float) -> NDArray[np.bool_]:
-        """Which records score higher than a share `rate` of normal ones does, bool [record].
+        """Flags the records that score higher than a share `rate` of normal ones does, bool [record].
 
         Raises `DataError` unless the rate is above 0 and below 1.
         """
         flagged: NDArray[np.bool_] = self.anomaly > np.float32(Calibration.quantile(rate))
         return flagged
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the scores, in the order of `columns`."""
+        return ("inversion", "discriminator", *self.others, "anomaly")
+
     def of_record(self, row: int) -> NDArray[np.float32]:
         """The scores of one record [score], in the order of `columns`."""
-        arrays = self.inversion, self.discriminator, *self.others.values(), self.anomaly
-        return np.array([scores[row] for scores in arrays])
+        return np.array([scores[row] for scores in self._arrays])
 
     def columns(self) -> NDArray[np.float32]:
-        """The opinions and the anomaly score [record, score]: inversion, discriminator, others, anomaly."""
-        return np.stack((self.inversion, self.discriminator, *self.others.values(), self.anomaly), axis=1)
+        """All scores [record, score]: inversion, discriminator, others, anomaly."""
+        return np.stack(self._arrays, axis=1)
+
+    @property
+    def _arrays(self) -> tuple[NDArray[np.float32], ...]:
+        return (self.inversion, self.discriminator, *self.others.values(), self.anomaly)
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ class DetectorModel:
 
     @np.errstate(**AS_NUMPY_HAS_IT)
     def score(self, X: Records) -> Scores:
-        """How anomalous records are.
+        """Scores records.
 
         X: float [record, feature] in the input's units (category codes, NaN = missing), a list of
         mappings from feature name to number, string or None, or a DataFrame (pandas, polars, Arrow)
@@ -134,7 +142,7 @@ class DetectorModel:
 
     @cached_property
     def device_scorer(self) -> DeviceScorer | None:
-        """What scores a float32 matrix on another device than the CPU, in whatever thread; None on the CPU."""
+        """The scorer of a float32 matrix on another device than the CPU, for any thread; None on the CPU."""
         if self.scorer.device.type == "cpu":
             return None
         return DeviceScorer.calibrated(self.scorer, self.calibration)
@@ -153,7 +161,7 @@ class DetectorModel:
 
     @np.errstate(**AS_NUMPY_HAS_IT)
     def explain(self, X: Records) -> list[Explanation]:
-        """What is unlike normal about each record, feature by feature; X as for `score`."""
+        """Explains what is unlike normal about each record, feature by feature; X as for `score`."""
         matrix = as_matrix(X, self.schema)
         if not len(matrix):
             return []
@@ -170,7 +178,7 @@ class DetectorModel:
 
     @cached_property
     def judged(self) -> NDArray[np.bool_]:
-        """Which features are judged, the others being context, bool [feature]."""
+        """Marks the features that are judged, the others being context, bool [feature]."""
         return np.array([not feature.context for feature in self.schema.features])
 
     @cached_property
@@ -224,7 +232,7 @@ class DetectorModel:
 
 
 def scored(calibration: Calibration, panel: Panel, raw: RawScores) -> Scores:
-    """What raw scores mean."""
+    """Turns raw scores into nines."""
     told = calibration(raw, panel)
     return Scores.of(panel, significant(told.ravel()).reshape(told.shape))
 

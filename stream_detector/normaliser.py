@@ -1,4 +1,4 @@
-"""From a feature matrix in the input's units to bounded columns for the networks, and back.
+"""The normaliser turns a feature matrix in the input's units into bounded columns for the networks, and back.
 
 A feature becomes one or more columns: a number one, a category one a category, a cyclic number its
 sine and cosine, and a feature with gaps in training one more that marks the gap. Each *view* weighs
@@ -53,7 +53,7 @@ class Normalised:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns each feature has; a pure function of the schema and of which features had gaps.
+    """The columns of each feature; a pure function of the schema and of which features had gaps.
 
     `numeric`, `cyclic` and `categorical` list feature positions; every feature's columns are
     `start[f]` to `start[f + 1]`; a gap mark is a feature's last column.
@@ -80,12 +80,12 @@ class Layout:
         return [f for f, feature in enumerate(self.schema.features) if feature.kind is kind]
 
     def judged(self) -> NDArray[np.bool_]:
-        """Which columns are judged, the others being context, bool [column]."""
+        """Marks the columns that are judged, the others being context, bool [column]."""
         judged = np.array([not feature.context for feature in self.schema.features], dtype=np.bool_)
         return judged[self.owners()]
 
     def numbers(self) -> NDArray[np.bool_]:
-        """Which columns are a number as it is, bool [column]."""
+        """Marks the columns that are a number as it is, bool [column]."""
         numbers = np.zeros(sum(self.widths()), dtype=np.bool_)
         numbers[self.starts()[self.of_kind(Kind.NUMERIC)]] = True
         return numbers
@@ -171,7 +171,7 @@ class Normaliser:
 
     @cached_property
     def _is_plain(self) -> bool:
-        """Whether all columns are judged numbers in tamed views: no categories, no marks, no context."""
+        """Tells whether all columns are judged numbers in tamed views: no categories, no marks, no context."""
         return bool(self.tamed.all()) and bool(self.layout.judged().all())
 
     def _tame(self, matrix: NDArray[np.float32]) -> Normalised:
@@ -182,7 +182,7 @@ class Normaliser:
 
     @cached_property
     def tamed(self) -> NDArray[np.bool_]:
-        """Which columns are tamed, bool [view, column]: numbers in such a view."""
+        """Marks the columns that are tamed, bool [view, column]: numbers in such a view."""
         return np.outer([view == "tamed" for view in self.views], self.layout.numbers())
 
     def bend(self, raw: Floats, view: int) -> Floats:

@@ -82,7 +82,7 @@ def _fix_codes(
 
 
 def _height(bent: Floats, tamed: NDArray[np.bool_]) -> Floats:
-    """What a tamed column is multiplied by to range over 2, as a bounded one does."""
+    """The factors by which tamed columns range over 2, as bounded ones do."""
     width = np.ptp(bent, axis=0)
     return np.where(tamed & (width > 0), 2 / np.where(width > 0, width, 1.0), 1.0)
 
@@ -106,6 +106,6 @@ def _gain(bent: Floats, height: Floats, judged: NDArray[np.bool_]) -> Floats:
 
 
 def _middle(layout: Layout, bent: Floats) -> Floats:
-    """What stands in for a missing value: the median of a number, the shares of categories."""
+    """The values that stand in for missing ones: the median of a number, the shares of categories."""
     middle: Floats = np.where(layout.numbers(), np.median(bent, 0), bent.mean(0))
     return middle

@@ -1,4 +1,4 @@
-"""Scoring beside something else: the kernel holds no lock, nor does waiting for a device, so decoding goes on meanwhile."""
+"""Scores in threads of its own while others decode: the kernel holds no lock, nor does waiting for a device, so decoding goes on meanwhile."""
 
 import os
 from collections import deque
@@ -21,7 +21,7 @@ LATEST = 16  # tasks that a waiting thread looks through for one to compute
 
 
 class Task:
-    """Something to compute: by whichever thread is free first, one that waits for a result included."""
+    """A computation that is left to the thread that is free first, one that waits for a result included."""
 
     def __init__(self, compute: Callable[[], Measured]) -> None:
         self._compute = compute
@@ -39,7 +39,7 @@ class Task:
 
     @property
     def is_done(self) -> bool:
-        """Whether the result is there."""
+        """Tells whether the result is there."""
         return self._future.done()
 
     def result(self) -> Measured:

@@ -28,13 +28,14 @@ LEADING = 3  # features that are named of a flagged row
 class ScoredRows:
     """Scored rows of a table, in order.
 
-    `ids` are what `record.id_path` names, or the row's number from 0. `scores` are float32 [row, 3] (inversion,
-    discriminator, anomaly) in nines, NaN for a row that cannot be used; `flagged` bool [row]; `leading` has the
+    `ids` are what `record.id_path` names, or the row's number from 0. `scores` are float32 [row, score] in nines
+    by `names`, NaN for a row that cannot be used; `flagged` bool [row]; `leading` has the
     features of flagged rows that the surprise is due to, the greatest share first; `faults` the reason of each
     unusable row, by its position, and where it stands. `lacking` are features that the table has not, told once.
     """
 
     ids: list[str]
+    names: tuple[str, ...]
     scores: NDArray[np.float32]
     flagged: NDArray[np.bool_]
     leading: list[list[dict[str, Any]]]
@@ -43,12 +44,9 @@ class ScoredRows:
 
     def columns(self) -> dict[str, Any]:
         """The rows as equally long columns by name, for writing."""
-        inversion, discriminator, anomaly = self.scores.T
         return {
             "id": self.ids,
-            "inversion": inversion,
-            "discriminator": discriminator,
-            "anomaly": anomaly,
+            **dict(zip(self.names, self.scores.T, strict=True)),
             "flagged": self.flagged.tolist(),
             "features": self.leading,
             "fault": [self.faults.get(row, "") for row in range(len(self.ids))],
@@ -65,13 +63,14 @@ def score_table(model: DetectorModel, table: Table, config: Config) -> Iterator[
     for ids, encoded, rows in _batches(model, table, config):
         lacking = _lacking(model, rows, table) if not first else None
         scored = model.score(encoded)
-        scores, flagged = np.full((len(ids), 3), np.nan, dtype=np.float32), np.zeros(len(ids), dtype=bool)
+        names, flagged = scored.names, np.zeros(len(ids), dtype=bool)
+        scores = np.full((len(ids), len(names)), np.nan, dtype=np.float32)
         scores[encoded.kept], flagged[encoded.kept] = (
             scored.columns(),
             scored.flagged(config.threshold.target_alert_rate),
         )
         faults = {row: f"{table.place(first + row)}: {why.message}" for row, why in encoded.rejected.items()}
-        yield ScoredRows(ids, scores, flagged, _leading(model, encoded, flagged, rows), faults, lacking)
+        yield ScoredRows(ids, names, scores, flagged, _leading(model, encoded, flagged, rows), faults, lacking)
         first += len(ids)
 
 

@@ -1,4 +1,4 @@
-"""What one value says of a numeric feature: a number, that it is missing, or neither."""
+"""Reads one value of a numeric feature: as a number, as missing, or as neither."""
 
 from decimal import Decimal
 from numbers import Real

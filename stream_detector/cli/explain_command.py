@@ -104,11 +104,12 @@ def _show(judged: Judgement) -> None:
         answers.print(f"dead-lettered: {printable(account.reason)}")
         return
     compared = "over" if judged.flagged else "not over"
+    others = "".join(f", {printable(name)} {score:g}" for name, score in account.others)
     short = "" if judged.whole else ", as far as retention left them"
     for line in (
         f"{judged.disposition}: score {account.score:g} is {compared} threshold {account.threshold:g} nines",
         f"threshold {account.threshold_state}, from {judged.history:,} scores before it{short}",
-        f"opinions: inversion {account.inversion:g}, discriminator {account.discriminator:g}",
+        f"opinions: inversion {account.inversion:g}, discriminator {account.discriminator:g}{others}",
         f"record {_words(account.event_id)} of {_words(account.entity)} at {_words(account.event_time)}",
     ):
         answers.print(line, soft_wrap=True)

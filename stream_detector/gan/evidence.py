@@ -1,4 +1,4 @@
-"""What the discriminator is shown of a record: itself, and what it is displaced by.
+"""Evidence, which the discriminator is shown of a record: the record itself, and its displacements.
 
 A discriminator that sees the record alone has to learn by heart where normal records lie. Shown the
 displacement from the nearest kept records and from what the generator makes of it, it only has to

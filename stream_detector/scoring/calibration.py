@@ -1,4 +1,4 @@
-"""From raw scores to nines: -log10 of the share of normal records that score as high.
+"""Calibration turns raw scores into nines: -log10 of the share of normal records that score as high.
 
 Empirical quantiles of held-out normal records where there are enough of them, and a fitted tail
 beyond. The raw scores are logarithms: their tail is an exponential above the 0.9 quantile, so that
@@ -7,10 +7,10 @@ calibrated again, with a generalised-Pareto tail (Pickands 1975), fitted by prob
 moments (Hosking and Wallis 1987). Its shape is kept above 0. No tail so has an end, and of two
 anomalies, both far beyond anything seen, the farther one still scores higher.
 
-So many records say at most log10(records + 1) nines; the tail is an extrapolation. Of few records
-a larger share is taken into it. How wide a raw score spreads is then told by all records, as those in its tail
-are too few to say it; and the last tail is what is to be expected of the next record, when the
-scale of an exponential tail is not known but estimated from so few.
+A number of records says at most log10(records + 1) nines; the tail is an extrapolation. Of few records
+a larger share is taken into it. All records then tell how wide a raw score spreads, as those in its tail
+are too few; and the last tail is the distribution that the next record is expected to have, as the
+scale of an exponential tail is only estimated from so few.
 """
 
 import math
@@ -57,7 +57,7 @@ class TailTable:
 
     @classmethod
     def fit(cls, scores: Floats, *, exponential: bool = False) -> "TailTable":
-        """From scores [record, score] of held-out normal records, higher = more anomalous; with an
+        """Learns from scores [record, score] of held-out normal records, higher = more anomalous; with an
         exponential tail from the 0.9 quantile, or a generalised-Pareto one as far out as can be.
         """
         fitted = [_fit_one(np.sort(scores[:, column]), exponential=exponential) for column in range(scores.shape[1])]
@@ -83,7 +83,7 @@ class TailTable:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a model's raw scores mean, learnt from held-out normal records.
+    """Tells what a model's raw scores mean, as was learnt from held-out normal records.
 
     `parts` has a row for every raw score of every view, in the order of `RawScores.table`; `opinions` one for each
     opinion that is told; `anomaly` one for the combined score.
@@ -186,7 +186,7 @@ def _surprise(raw: Floats, parts: Arrays, shares: Floats) -> Floats:
 
 @compiled
 def _told(surprise: Floats, weights: Floats, places: Places, opinions: Arrays, anomaly: Arrays) -> Floats:
-    """What surprises [opinion, record] mean: the opinions at `places` and their combination, in nines."""
+    """The opinions at `places` and their combination [score, record], in nines, from surprises [opinion, record]."""
     found = np.zeros((len(places) + 1, surprise.shape[1]))
     for row in range(len(places)):
         _add_nines(surprise[places[row]], opinions, row, 1.0, found[row])

@@ -54,7 +54,7 @@ def judge(gan: Gan, spread: FeatureSpread, evidence: Tensor, context: Tensor) ->
 
 
 def shown_to_all(gan: Gan, evidence: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-    """Evidence and context [record, column] for every discriminator, [member, record, input]."""
+    """Repeats evidence and context [record, column] for every discriminator, [member, record, input]."""
     members = len(gan.discriminator.weights[0])
     shown = evidence.repeat_interleave(members // len(evidence), 0)
     return shown, context.expand(members, -1, -1)

@@ -1,4 +1,4 @@
-"""What the generator expects a record to be, were its normal features all there is.
+"""The expectation of the generator: what a record would be, were its normal features all there is.
 
 A robust fit: columns that fit badly lose their weight (Geman and McClure 1985), so that one wild
 feature does not drag the expectation of the others along. The start is what the kept records say

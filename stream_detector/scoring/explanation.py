@@ -1,4 +1,4 @@
-"""Which features make a record unlike any that the generator can make."""
+"""Explanations: the features that make a record unlike any that the generator can make."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class FeatureExplanation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A record's judged features, the greatest contribution first."""
+    """The judged features of a record, the greatest contribution first."""
 
     features: tuple[FeatureExplanation, ...]
 
@@ -106,7 +106,7 @@ def explain(
     surprise: NDArray[np.float64],
     absent: NDArray[np.float64],
 ) -> list[Explanation]:
-    """An explanation a record, from [record, feature] arrays.
+    """Explains records, given as [record, feature] arrays.
 
     `observed` and `expected` are in the input's units (codes for categories), less the features'
     origins, which are added to what is shown. `surprise` is each feature's unexplained part, 0 or
@@ -136,7 +136,7 @@ def explain(
 def absent_shares(
     observed: NDArray[np.float32], missing: NDArray[np.bool_], completed: Completed, score: Score
 ) -> NDArray[np.float64]:
-    """Which share of its score each missing feature carries, [record, feature] in [0, 1], together at most 1.
+    """The share of a record's score that each missing feature carries, [record, feature] in [0, 1], together at most 1.
 
     It is how much lower the record would score with a value there that is like the rest of it. `missing`
     [record, feature] are the features that are judged and not there.

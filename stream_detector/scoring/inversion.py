@@ -32,7 +32,7 @@ FLOOR = 1e-6  # of a misfit a column, or of a distance, before its logarithm
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is to be explained: `records`, `context`, `present`, all [member, record, column].
+    """The records that latents are sought for: `records`, `context`, `present`, all [member, record, column].
 
     `known` [member, record, NEAR * latent] are the nearest records' latents side by side, `anchor`
     [member, record, latent] is their mean, `scatter` [member, record] their mean squared distance from
@@ -101,7 +101,7 @@ def invert(gan: Gan, problem: Problem, robust_scale: Tensor, begun: Inversion, s
 
 
 def refine(gan: Gan, problem: Problem, robust_scale: Tensor, begin: Inversion, steps: int) -> Inversion:
-    """At most `steps` damped steps; a step that would raise the objective is not taken.
+    """Takes at most `steps` damped steps; a step that would raise the objective is not taken.
 
     Steps are Newton's, with the robust loss's own curvature, kept above 0, and the generator's linear part
     for its Jacobian: it starts as an orthonormal map and stays near one. Conjugate gradients solve for them.
@@ -116,7 +116,7 @@ def refine(gan: Gan, problem: Problem, robust_scale: Tensor, begin: Inversion, s
 
 
 def judged(gan: Gan, problem: Problem, robust_scale: Tensor, latent: Tensor) -> Inversion:
-    """Latents [member, record, latent] with their objective and misfit."""
+    """Judges latents [member, record, latent]: their objective and misfit."""
     return _judged(problem, robust_scale, latent, _residual(problem, gan.generate(latent, problem.context)))
 
 
@@ -128,8 +128,8 @@ def _direction(gan: Gan, problem: Problem, robust_scale: Tensor, latent: Tensor)
     part = 1 + (residual / robust_scale).square()
     weight = problem.present / part.square()
     curvature = weight * (4 / part - 3).clamp_min(FLATTEST)
-    pulled = gan.generator.vjp(residual * weight, activations)[:, :, :width]
-    left = pulled - problem.prior * (latent - problem.anchor)
+    gradient = gan.generator.vjp(residual * weight, activations)[:, :, :width]
+    left = gradient - problem.prior * (latent - problem.anchor)
     if gan.generator.skip is None:
         return left / (1 + problem.prior)
     linear = gan.generator.skip[:, :width, : weight.shape[2]]

@@ -1,4 +1,4 @@
-"""What a scorer is, and what it is shown of records: the memory, the generator and the evidence, before any verdict.
+"""Scorers, and the look at records that they judge by: the memory, the generator and the evidence.
 
 Here and in `inversion` and `discrimination` is the specification of scoring, in tensors. The compiled kernel computes
 the same.
@@ -26,7 +26,7 @@ Arrays = Sequence[NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is seen of records: `records` [view, record, column], `context` and `present` [record, column], the
+    """A look at records: `records` [view, record, column], `context` and `present` [record, column], the
     inversion's problem and its start, and the discriminator's evidence [view, record, input].
     """
 
@@ -44,7 +44,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """How a scorer beside the networks' own learns and scores; its raw score is higher for what is more anomalous.
+    """A way to score beside the networks' own; its raw score is higher for what is more anomalous.
 
     `learn` gives float32 arrays from normal records, the kept ones, `shapes` the shapes of those arrays for networks
     of some sizes. `by_tensors` gives raw scores [view, record] from these arrays as tensors and a `Look`.
@@ -61,7 +61,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """A scorer: what is told of a record under one name.
+    """A scorer, whose opinion of a record is told under its name.
 
     Its surprise is the weighted mean of its raw scores' nines: `parts` are their names and weights, by default
     one named as the opinion. `weight` is its weight in the anomaly score of the mode `combined`. One that `is_told`

@@ -53,12 +53,12 @@ class Panel:
 
     @classmethod
     def of(cls, mode: str) -> Self:
-        """The opinions of the networks, and those that have a weight in the mode."""
+        """Chooses the opinions of the networks, and those that have a weight in the mode."""
         return cls._with(mode, (name for name, opinion in OPINIONS.items() if _weight(opinion, mode)))
 
     @classmethod
     def named(cls, mode: str, names: Iterable[str]) -> Self:
-        """The opinions of the networks, and others by name; raises KeyError when one of them is not registered."""
+        """Chooses the opinions of the networks, and others by name; raises KeyError when one is not registered."""
         return cls._with(mode, names)
 
     @classmethod
@@ -69,7 +69,7 @@ class Panel:
 
     @property
     def methods(self) -> Mapping[str, Method]:
-        """How the scorers beside the networks' own score, by name."""
+        """The methods of the scorers beside the networks' own, by name."""
         return {opinion.name: opinion.method for opinion in self.opinions if opinion.method}
 
     @property
@@ -84,17 +84,17 @@ class Panel:
 
     @property
     def told_places(self) -> NDArray[np.int64]:
-        """Where among the opinions those are that are told, int64."""
+        """The places, among all opinions, of those that are told, int64."""
         return np.array([at for at, opinion in enumerate(self.opinions) if opinion.is_told])
 
     def shares(self, views: int) -> Floats:
-        """What the nines of each raw score weigh in each opinion [opinion, view * part]; rows sum to 1."""
+        """The weights of each raw score's nines in each opinion [opinion, view * part]; rows sum to 1."""
         shares = [[opinion.shares().get(part, 0.0) / views for part in self.parts] for opinion in self.opinions]
         return np.tile(np.array(shares), views)
 
 
 def _weight(opinion: Opinion, mode: str) -> float:
-    """What an opinion weighs in the anomaly score of a mode."""
+    """The weight of an opinion in the anomaly score of a mode."""
     if mode == "combined":
         return opinion.weight
     return float(opinion.name == ("inversion" if mode == "reconstruction" else mode))
@@ -124,7 +124,7 @@ class RawScores:
 
     @property
     def views(self) -> int:
-        """How many views there are."""
+        """The number of views."""
         width: int = self.table.shape[1]
         return width // len(self.names)
 

@@ -42,7 +42,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Which records' latents are worth a search, and where they then stand among the others.
+    """Chooses the records whose latents are worth a search, and places them among the others after it.
 
     A search lowers the objective of the records it is spent on, so a searched record must not be compared
     with one that was not by the objective alone: it would pass it. Records beyond the screen stay beyond
@@ -74,14 +74,14 @@ class Screen:
 
     def joined(self, starts: Floats, refined: Floats) -> Floats:
         """Scores [view, record]: the start up to the screen, and what the search has left beyond it."""
-        start, usual = self.start[:, None], self.refined[:, None]
+        start, median = self.start[:, None], self.refined[:, None]
         if self.is_everyone:
             return refined
-        return np.where(starts > start, start + np.logaddexp(0, refined - usual), starts)
+        return np.where(starts > start, start + np.logaddexp(0, refined - median), starts)
 
 
 class Measured(NamedTuple):
-    """What is computed of records on the CPU: the kernel's scores, and by name those of other scorers [view, record]."""
+    """Scores of records on the CPU: the kernel's, and by name those of other scorers [view, record]."""
 
     kernel: KernelScores
     others: Mapping[str, Floats]
@@ -133,7 +133,7 @@ class Scorer:
         return Measured(found, others)
 
     def screened(self, measured: Measured) -> RawScores:
-        """What was measured as raw scores, searched records placed beyond the screen."""
+        """Turns what was measured into raw scores; searched records are placed beyond the screen."""
         (starts, refined, nearness, distance, verdict), others = measured
         inverted = self.screen.joined(starts, refined) if self.search.steps else starts
         named = {"inversion": inverted, "nearness": nearness, "distance": distance, "verdict": verdict}
@@ -179,7 +179,7 @@ class Scorer:
         return (squared + (LEAST_RESIDUAL * self.gan.gauge.spread.cpu()).square()).sqrt()
 
     def expected_columns(self, normalised: Normalised) -> NDArray[np.float32]:
-        """What the generators expect, [view, record, column]."""
+        """The columns that the generators expect, [view, record, column]."""
         if self.device.type == "cpu":
             inputs = Inputs.of(normalised, np.full(normalised.views.shape[1], -1))
             return self.kernel.expected(inputs, np.ascontiguousarray(self.residual_rms[:, 0].numpy()))
@@ -208,17 +208,17 @@ class Scorer:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The device that the networks are on."""
         return self.gan.encoder.weights[0].device
 
     @cached_property
     def completed(self) -> Completion:
-        """What stands in for values that are missing or say nothing."""
+        """The completion of records whose values are missing or say nothing."""
         return Completion(self.normaliser, self.kept)
 
     @cached_property
     def kernel(self) -> Kernel:
-        """What scores on the CPU."""
+        """The compiled kernel with this scorer's networks and memory; on the CPU only."""
         assert self.device.type == "cpu", "on other devices, give records to a `DeviceScorer`"
         autoencoder = Autoencoder.of(self.gan, self.robust_scale(), self.search.prior)
         return Kernel(autoencoder, KeptRecords.of(self.memory), Discriminators.of(self.gan, self.spread))

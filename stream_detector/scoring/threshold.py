@@ -1,8 +1,8 @@
 """The threshold of a partition: an exact rolling quantile between a floor and a ceiling.
 
 The threshold of a record uses only the scores before it, one by one and in offset order, so it
-is a function of the log alone: never of batches, workers or restarts. So is what it holds to be
-usual: a category that fitting never saw is news, until new ones come often in that feature.
+is a function of the log alone: never of batches, workers or restarts. It also learns what is usual:
+a category that fitting never saw is news, until new ones come often in that feature.
 """
 
 from bisect import bisect_left, insort
@@ -33,14 +33,14 @@ USUAL_SPAN = 1_000  # scored records, or the window where that is shorter
 USUAL_SHARE = 0.1  # of them, that held a category never seen in a feature, from which that is usual there
 
 Unseen = Mapping[int, NDArray[np.int64]]
-"""By feature position the records, ascending, whose category fitting never saw."""
+"""Records, ascending, by the position of a feature in which they have a category that fitting never saw."""
 NOTHING_NEW: Unseen = {}
 FEW = 64  # scores that are put in their places one by one; more are sorted together
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the rolling quantile may span and between which scores, in nines, it must stay.
+    """Limits of the rolling quantile: the records that it spans, and the scores, in nines, between which it stays.
 
     `nominal` is the score that a share `target_alert_rate` of normal records exceeds by the
     model's calibration; it serves until `warmup` scores were seen. The floor keeps a quiet stream
@@ -170,7 +170,7 @@ class Frequency:
         self._marks: Positions = np.empty(0, np.int64)
 
     def add(self, marks: Positions) -> NDArray[np.bool_]:
-        """Whether each further mark [mark] has `least` earlier ones in the `span` positions before it."""
+        """Adds marks; tells of each [mark] whether it has `least` earlier ones in the `span` positions before it."""
         known = np.concatenate((self._marks, marks))
         self._marks = known[-self._least :]  # further back no answer depends on
         frequent = np.zeros(len(marks), dtype=np.bool_)
@@ -193,7 +193,7 @@ class RollingThreshold:
 
     @property
     def seen(self) -> int:
-        """How many scores it was given so far."""
+        """The number of scores that it was given so far."""
         return self._window.count
 
     def judge(self, score: float) -> Threshold:

@@ -1,4 +1,4 @@
-"""What the detector would say during training: its opinions without search and calibration.
+"""Opinions that the detector would have during training, without search and calibration.
 
 Cheap enough to be asked many times in a fit, and in the same order of records as the fitted model's
 scores where it matters: a checkpoint is chosen by it, never an alert.

@@ -1,5 +1,6 @@
 """Where compiled code is kept, and that scoring works where nothing can be written."""
 
+import ast
 import os
 import stat
 import subprocess
@@ -45,6 +46,20 @@ def test_code_that_was_compiled_from_other_sources_is_not_used(tmp_path, monkeyp
     (tmp_path / "called.py").write_text("SLOPE = 0.1")
     cache.settle()
     assert os.environ["NUMBA_CACHE_DIR"] == before
+
+
+def test_every_module_with_a_number_that_is_compiled_in_counts_as_a_source():
+    """A constant that compiled code takes from another module is part of it, so that module's edition counts."""
+    compiled_folder = cache.SOURCES[0]
+    taken = {
+        f"{node.module.removeprefix('stream_detector.').replace('.', '/')}.py"
+        for path in compiled_folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and any(alias.name.isupper() for alias in node.names)
+    }
+    outside = {name for name in taken if not name.startswith("scoring/compiled/")}
+    assert outside == set(cache.CONSTANTS)
+    assert all(source.exists() for source in cache.SOURCES)
 
 
 def test_where_nothing_can_be_written_a_private_folder_is_made(bare):

@@ -14,7 +14,7 @@ from messages import Stored
 from small_models import MIXED, QUICK, correlated, mixed_rows, numeric
 
 from stream_detector import DetectorModel, ModelConfig, fit
-from stream_detector.config import RecordConfig
+from stream_detector.config import Config, RecordConfig
 from stream_detector.detector import detect
 from stream_detector.errors import ConfigError, ModelFormatError
 from stream_detector.gan.settings import MODES, InversionSettings
@@ -27,6 +27,8 @@ from stream_detector.scoring.inversion import FLOOR
 from stream_detector.scoring.look import Look, Method, Opinion
 from stream_detector.scoring.opinions import Panel, register
 from stream_detector.scoring.threshold import FLAG_ALL, RollingThreshold
+from stream_detector.table_scoring import score_table
+from stream_detector.tables.reading import Table
 
 # The file of a scorer ----------------------------------------------------------------------------------------------
 
@@ -133,6 +135,14 @@ def test_an_artifact_keeps_it():
     assert np.array_equal(loaded.score(records()).columns(), model.score(records()).columns())
     assert loaded.golden.scores.shape[1] == 4
     loaded.verify()
+
+
+def test_a_scored_table_has_a_column_of_it():
+    """Scores of a table's rows are written by name, the anomaly score last among them."""
+    (scored,) = score_table(fitted(), Table("rows", mixed_rows(20, 3)), Config())
+    columns = scored.columns()
+    assert [*columns][1:5] == ["inversion", "discriminator", NAME, "anomaly"]
+    assert np.array_equal(columns[NAME], fitted().score(mixed_rows(20, 3)).others[NAME])
 
 
 def test_where_it_is_not_registered_its_models_are_refused(monkeypatch):

@@ -1,4 +1,4 @@
-"""Where compiled code is kept between runs, and who is told that it is being compiled.
+"""The folder that compiled code is kept in between runs, and a notice that it is being compiled.
 
 It is kept beside the source, or in the user's cache folder. Where neither can be written to, as in a
 container, numba would refuse to compile at all: then a private folder serves, with a copy of what is
@@ -23,7 +23,14 @@ __all__ = ["announce", "settle"]
 VARIABLE = "NUMBA_CACHE_DIR"
 BESIDE = Path(__file__).parent / "__pycache__"
 PACKAGE = Path(__file__).parents[2]
-CONSTANTS = ("gan/evidence.py", "gan/memory.py", "gan/networks.py", "scoring/expectation.py", "scoring/inversion.py")
+CONSTANTS = (
+    "gan/evidence.py",
+    "gan/memory.py",
+    "gan/networks.py",
+    "scoring/discrimination.py",
+    "scoring/expectation.py",
+    "scoring/inversion.py",
+)
 SOURCES = (Path(__file__).parent, *(PACKAGE / name for name in CONSTANTS))  # what compiled code is drawn from
 NOTICE = "Compiling the scoring kernel; once on this machine, one to two minutes."
 
@@ -101,7 +108,7 @@ def _private() -> Path:
 
 
 def _compiled(folder: Path) -> bool:
-    """Whether numba has kept something there."""
+    """Tells whether numba has kept something there."""
     return next(folder.rglob("*.nbi"), None) is not None
 
 
@@ -121,7 +128,7 @@ def _take(finished: Path, folder: Path) -> None:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be made there, the folder itself included."""
+    """Tells whether files can be made there, the folder itself included."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""What records would be, were their normal features all there is; `expectation.expected` is its specification."""
+"""The expectation of the generators, row by row; `expectation.expected` is its specification."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 

@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 
 
 class KernelScores(NamedTuple):
-    """What the kernel computes of records, each float64 [view, record], in the order of its rows."""
+    """Scores that the kernel computes, each float64 [view, record], in the order of its rows."""
 
     starts: Floats
     refined: Floats
@@ -73,7 +73,7 @@ class Kernel:
         return KernelScores(*written)
 
     def expected(self, inputs: Inputs, residual_rms: Array) -> Array:
-        """What the generators expect [view, record, column]; `residual_rms` [view, column] as in `expectation.expected`."""
+        """The columns that the generators expect [view, record, column]; `residual_rms` [view, column] as in `expectation.expected`."""
         found = np.zeros(inputs.views.shape, np.float32)
         with self._workspace(inputs) as workspace:
             expect(self.autoencoder, self.kept, residual_rms, inputs, workspace, found)

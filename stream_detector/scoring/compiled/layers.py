@@ -25,7 +25,7 @@ __all__ = [
     "multiply_triangle",
     "product",
     "square_sum",
-    "vector_jacobian",
+    "vjp",
 ]
 
 BLANK = np.zeros(WIDTH, np.float32)
@@ -145,7 +145,7 @@ def _add(y, other, width, rows):
 
 
 @compiled
-def vector_jacobian(net, member, y, workspace, rows):
+def vjp(net, member, y, workspace, rows):
     """The vector-Jacobian product of `y` by the inputs into workspace.gradient; `forward` must have come before."""
     gradient, sloped, hidden = workspace.gradient, workspace.backward, workspace.hidden
     width = net.first.shape[2]

@@ -1,4 +1,4 @@
-"""What the compiled kernel is given: the scorer's tensors as arrays, laid out for its products, and its workspace."""
+"""Arrays of the compiled kernel: the scorer's tensors, laid out for its products, and its workspace."""
 
 from math import sqrt
 from typing import NamedTuple, Self
@@ -118,7 +118,7 @@ class Inputs(NamedTuple):
 
 
 class SearchState(NamedTuple):
-    """What a search keeps, a line for every start of every record searched for."""
+    """Values of a search, a line for every start of every record searched for."""
 
     records: Array  # [line, column]
     present: Array

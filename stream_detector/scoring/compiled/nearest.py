@@ -292,7 +292,7 @@ def choose(values, limits, rows, chosen):
 
 @compiled
 def within(x, row, limit):
-    """Which of the values of a row of x [row, LEAF] are not greater than a float32: a bit each, of an int64."""
+    """Marks the values of a row of x [row, LEAF] that are not greater than a float32: a bit each, of an int64."""
     return not_above(x.ctypes.data + SIZE * LEAF * row, limit)
 
 

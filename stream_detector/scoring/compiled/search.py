@@ -5,7 +5,7 @@
 import numpy as np
 
 from stream_detector.scoring.compiled.arithmetic import NOWHERE, ONE, ZERO, compiled, dot, log, square
-from stream_detector.scoring.compiled.layers import forward, multiply, vector_jacobian
+from stream_detector.scoring.compiled.layers import forward, multiply, vjp
 from stream_detector.scoring.compiled.layout import TILE
 from stream_detector.scoring.inversion import CONJUGATE, FLATTEST, FLOOR, LONGER, SHORTER
 
@@ -100,7 +100,7 @@ def _refine(autoencoder, member, width, steps, workspace, rows):
         state.objective[row], length[row] = NOWHERE, ONE
     _weigh(autoencoder, member, width, workspace, rows)
     for _ in range(steps):
-        vector_jacobian(autoencoder.generator, member, state.weighted_residual, workspace, rows)
+        vjp(autoencoder.generator, member, state.weighted_residual, workspace, rows)
         _solve(autoencoder, member, workspace, rows)
         for row in range(rows):
             for unit in range(autoencoder.latent):
@@ -139,8 +139,10 @@ def _weigh(autoencoder, member, width, workspace, rows):
 
 @compiled
 def _solve(autoencoder, member, workspace, rows):
-    """Where the latent is new: conjugate gradients on (A C A' + prior) direction = gradient - prior (z - anchor), A being
-    the generator's linear part, C the curvatures.
+    """Solves for the direction where the latent is new, by conjugate gradients.
+
+    The system is (A C A' + prior) direction = gradient - prior (z - anchor), with the generator's linear part A and
+    the curvatures C.
     """
     state, generator, scratch = workspace.search, autoencoder.generator, workspace.scratch
     units, prior, columns = autoencoder.latent, autoencoder.prior, state.curvature.shape[1]

@@ -124,7 +124,7 @@ def in_every_lane(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 
 def halves(builder: ir.IRBuilder, vector: ir.Value, join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
-    """All lanes joined into one value: half with half, again and again."""
+    """Joins all lanes into one value: half with half, again and again."""
     for width in (LANES // 2, LANES // 4, LANES // 8):
         places = [(lane + width) % LANES for lane in range(LANES)]
         mask = ir.Constant(ir.VectorType(INDEX, LANES), places)
@@ -301,7 +301,7 @@ def lower(_typing: Any, values: Any, number: Any, least: Any, which: Any) -> tup
 
 
 def _gaps(builder: ir.IRBuilder, low: ir.Value, high: ir.Value, places: Values) -> Values:
-    """How far vectors lie outside an interval."""
+    """The distances of vectors from an interval, 0 inside."""
     values = [load(builder, place) for place in places]
     sides = [greater(builder, builder.fsub(low, value), builder.fsub(value, high)) for value in values]
     return [greater(builder, side, ZEROS) for side in sides]

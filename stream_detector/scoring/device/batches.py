@@ -36,15 +36,16 @@ Finish = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class DeviceLoad:
-    """What is on the device: where its scores [score, record] go to, and how many tiles of it are searched for."""
+    """Records on the device: where their scores [score, record] go to, and how many of their tiles are searched for."""
 
     found: Tensor
     searched: int
 
 
 class DeviceScorer:
-    """Scores of a scorer's records on the device where its networks are. Any thread may call it; one batch after
-    the other is on the device.
+    """Scores records on the device where a scorer's networks are.
+
+    Any thread may call it; one batch after the other is on the device.
     """
 
     def __init__(self, scorer: Scorer, finish: Finish, scores: int, dtype: torch.dtype, tile: int = TILE) -> None:

@@ -95,7 +95,7 @@ class Nines:
 
 
 def _mixing(panel: Panel, views: int) -> Floats:
-    """What the nines of each part weigh in the opinions that are told and in the anomaly [score, view * part, 1]."""
+    """The weights of each part's nines in the opinions that are told and in the anomaly [score, view * part, 1]."""
     shares = panel.shares(1)
     rows = np.concatenate((shares[panel.told_places], np.array([panel.weights]) @ shares / sum(panel.weights)))
     return np.tile(rows / views, views)[:, :, None].copy()

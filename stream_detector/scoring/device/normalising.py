@@ -15,7 +15,7 @@ __all__ = ["DeviceNormaliser"]
 
 @dataclass(frozen=True, slots=True)
 class ColumnPlaces:
-    """Where features and columns lie, int64: of `numeric`, `cyclic`, `categorical` and `gappy` features the
+    """Places of features and columns, int64: of `numeric`, `cyclic`, `categorical` and `gappy` features the
     positions, and their first columns (`marks`, of a gap the only one); the feature that `owners` each column;
     the `judged` columns and the `context`.
     """
