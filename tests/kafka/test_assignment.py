@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from stream_detector.scoring.threshold import Limits, RollingThreshold
 from stream_detector.worker.partitions.assignment import Assignment, OwnedPartition, PartitionState
-from stream_detector.worker.partitions.history import NO_PAST, Past
-from stream_detector.worker.partitions.restore import CaughtUp, catch_up, earlier_scores, rebuild_threshold
+from stream_detector.worker.partitions.restore import (
+    NO_PAST,
+    CaughtUp,
+    Past,
+    catch_up,
+    earlier_scores,
+    rebuild_threshold,
+)
 from stream_detector.worker.partitions.starts import Start
 
 LIMITS = Limits(target_alert_rate=0.1, window=20, warmup=5, nominal=1.0, floor=0.5, ceiling=3.0)

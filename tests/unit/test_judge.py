@@ -13,8 +13,7 @@ from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.model_swap import Candidate
 from stream_detector.worker.partitions.assignment import Assignment
-from stream_detector.worker.partitions.history import Past
-from stream_detector.worker.partitions.restore import rebuild_threshold
+from stream_detector.worker.partitions.restore import Past, rebuild_threshold
 from stream_detector.worker.partitions.starts import Start
 from stream_detector.worker.shadow import Shadow
 

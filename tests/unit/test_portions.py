@@ -19,7 +19,7 @@ from stream_detector.records.decoding import CHUNK, CHUNK_BYTES
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.partitions import restore
-from stream_detector.worker.partitions.history import Past
+from stream_detector.worker.partitions.restore import Past
 
 ROWS = 1_000
 ARROW = Config(record=RecordConfig(format="arrow", features_path=""), threshold={"window": 100, "warmup": 10})

@@ -7,9 +7,12 @@ partition that is not being read are dropped. `OwnedPartition._forget` sets all 
 read, so there is one rule for what is forgotten: everything, whenever a partition is rewound or given up.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,14 +21,13 @@ from numpy.typing import NDArray
 from stream_detector.records import Arrivals, Message, TopicPartition
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.history import KEPT_BYTES, NO_PAST, Past, RecentMessages
-from stream_detector.worker.partitions.restore import CaughtUp, catch_up
+from stream_detector.worker.partitions.restore import KEPT_BYTES, NO_PAST, CaughtUp, Past, catch_up, size
 from stream_detector.worker.partitions.starts import Start
 
 if TYPE_CHECKING:
     from stream_detector.drift import Deviations, Monitor
 
-__all__ = ["Assignment", "OwnedPartition", "PartitionState", "Received"]
+__all__ = ["Assignment", "OwnedPartition", "PartitionState", "Received", "RecentMessages"]
 
 NOTHING = -1  # below any offset
 
@@ -35,6 +37,68 @@ class PartitionState(StrEnum):
 
     RESTORING = "restoring"
     READING = "reading"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBatch:
+    """Holds messages, how many scores they gave, and the bytes of their values."""
+
+    messages: Sequence[Message]
+    scores: int
+    bytes: int
+
+
+class RecentMessages:
+    """The messages that gave the last `window` scores of a partition; one thread adds, others may read.
+
+    `seen` is how many scores the threshold has taken from `past`, with which it begins.
+    """
+
+    def __init__(self, window: int, past: Past = NO_PAST, seen: int = 0) -> None:
+        self.bytes = 0
+        self._window = window
+        self._seen = self._scores = 0
+        self._whole = past.whole
+        self._batches: deque[KeptBatch] = deque()
+        self._lock = Lock()
+        self.add(past.messages, seen)
+
+    def add(self, messages: Sequence[Message], seen: int) -> None:
+        """Keeps messages, after which the threshold has seen `seen` scores; lets go of what the window does not need."""
+        batch = KeptBatch(messages, seen - self._seen, size(messages))
+        with self._lock:
+            self._batches.append(batch)
+            self._seen = seen
+            self._scores += batch.scores
+            self.bytes += batch.bytes
+            while self._batches and self._scores - self._batches[0].scores >= self._window:
+                self._drop_oldest()
+
+    def shrink(self, excess: int) -> int:
+        """Lets go of the oldest batches until `excess` bytes are free, or nothing is left; returns how many bytes were freed."""
+        before = self.bytes
+        with self._lock:
+            while self._batches and before - self.bytes < excess:
+                self._drop_oldest()
+        return before - self.bytes
+
+    def past(self) -> Past:
+        """Returns what is kept, as it stands."""
+        with self._lock:
+            batches, whole = list(self._batches), self._whole
+        return Past(tuple(chain.from_iterable(batch.messages for batch in batches)), whole)
+
+    @property
+    def last(self) -> int | None:
+        """Offset of the last message kept."""
+        batch = next((batch for batch in reversed(self._batches) if batch.messages), None)
+        return batch.messages[-1].offset() if batch else None
+
+    def _drop_oldest(self) -> None:
+        batch = self._batches.popleft()
+        self._scores -= batch.scores
+        self.bytes -= batch.bytes
+        self._whole = False
 
 
 class OwnedPartition:

@@ -15,12 +15,49 @@ from stream_detector.kafka.reads import PartitionReader
 from stream_detector.records import Message, TopicPartition
 from stream_detector.scoring.threshold import Limits, RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.history import KEPT_BYTES, Past, size
 from stream_detector.worker.partitions.starts import Start
 
-__all__ = ["CaughtUp", "LogReader", "catch_up", "earlier_scores", "rebuild_threshold"]
+__all__ = [
+    "KEPT_BYTES",
+    "NO_PAST",
+    "CaughtUp",
+    "LogReader",
+    "Past",
+    "catch_up",
+    "earlier_scores",
+    "rebuild_threshold",
+    "size",
+]
+
+KEPT_BYTES = 256 * 2**20  # of messages' values, over all partitions of a worker
 
 Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Messages of one partition in offset order, up to the last one judged.
+
+    `whole`: the log held nothing before them when the partition was restored, and none was let go since.
+    """
+
+    messages: tuple[Message, ...] = ()
+    whole: bool = False
+
+    @property
+    def last(self) -> int | None:
+        """Offset of the last message."""
+        return self.messages[-1].offset() if self.messages else None
+
+    def after(self, offset: int | None) -> tuple[Message, ...] | None:
+        """Finds the messages behind the one at `offset`; None when that one is not among them."""
+        for at in range(len(self.messages), 0, -1):
+            if self.messages[at - 1].offset() == offset:
+                return self.messages[at:]
+        return None
+
+
+NO_PAST = Past()
 
 
 def rebuild_threshold(
@@ -131,3 +168,8 @@ def _backwards(records: Sequence[Record], most: int) -> Iterator[Sequence[Record
     """Cuts records into chunks of at most so many, the latest first."""
     for end in range(len(records), 0, -most):
         yield records[max(0, end - most) : end]
+
+
+def size(messages: Sequence[Message]) -> int:
+    """Counts the bytes of the messages' values."""
+    return sum(map(len, filter(None, [message.value() for message in messages])))
