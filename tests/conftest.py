@@ -1,6 +1,7 @@
 """Fixtures that several test directories share; imports stay inside, so that unit tests start fast."""
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -99,9 +100,19 @@ def make_config(broker: "GivenBroker | EmbeddedBroker") -> "MakeConfig":
     return make
 
 
+@pytest.fixture(scope="session")
+def commands_built_once() -> "Iterator[None]":
+    """The tree of commands is built once, not for every command that a test runs: that is half of a quick one's time."""
+    import typer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
+
+
 @pytest.fixture
 def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], commands_built_once: None
 ) -> "Callable[..., tuple[int, str, str]]":
     """Runs `stream-detector ARGS`; returns exit code, standard output and standard error."""
 

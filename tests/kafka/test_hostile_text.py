@@ -73,7 +73,7 @@ def path(world, tmp_path):
 
 
 @pytest.fixture
-def said(monkeypatch, capfd):
+def said(monkeypatch, capfd, commands_built_once):
     """Runs `stream-detector ARGS`; what it printed, after it was found to hold nothing raw and no traceback."""
 
     def run(*args, code=None):

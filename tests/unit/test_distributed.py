@@ -1,6 +1,7 @@
-"""Training by several processes: real ones, started by torchrun on this machine's CPU."""
+"""Training by several processes: real ones on this machine's CPU, started by torchrun or with the environment it gives."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -92,13 +93,30 @@ with distributed.leading(follow) as leads:
 """
 
 
+FORKED = """
+import os, sys
+from stream_detector.gan import distributed, optimisation, training  # once for all: that is most of the work
+
+path, processes, port = sys.argv[1:4]
+sys.argv[:4] = [path]
+for rank in map(str, range(int(processes))):
+    if not os.fork():
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": processes}
+        os.environ.update(place, RANK=rank, LOCAL_RANK=rank)
+        exec(open(path).read())
+        sys.exit()
+sys.exit(any([os.wait()[1] for _ in range(int(processes))]))
+"""
+
+
 def scripted(folder, script, *arguments, processes=2):
     """Runs Python text by that many processes; returns what each left in its `rank-N`, in order."""
     path = folder / "script.py"
     path.write_text(script)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, *torchrun, path, *arguments, folder]
+    command = [sys.executable, "-c", FORKED, path, str(processes), port, *arguments, folder]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return [(folder / f"rank-{rank}").read_text() for rank in range(processes)]

@@ -79,7 +79,7 @@ BREAKS = {
 
 
 @pytest.fixture
-def outputs(tmp_path, monkeypatch, capfd):
+def outputs(tmp_path, monkeypatch, capfd, commands_built_once):
     """Runs a command on a configuration, given as text; returns what it printed, and its exit code."""
     path = tmp_path / "c.yaml"
 
