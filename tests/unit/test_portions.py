@@ -43,10 +43,10 @@ def judged(judge, messages):
     return judge.judge(messages, {("telemetry", 0): RollingThreshold(judge.limits)})
 
 
-@pytest.mark.parametrize("where", [columns, detector])
-def test_a_batch_of_thick_messages_is_taken_in_portions(monkeypatch, where):
+@pytest.mark.parametrize(("where", "bound"), [(columns, "ROOM"), (detector, "MOST_BYTES")])
+def test_a_batch_of_thick_messages_is_taken_in_portions(monkeypatch, where, bound):
     """After thin messages a batch of thick ones is too much: fewer are taken at once, at once as few as fit, and all judged."""
-    monkeypatch.setattr(where, "ROOM", 200 * ROWS)  # bytes
+    monkeypatch.setattr(where, bound, 200 * ROWS)  # bytes
     judge, taken = Judge(numeric(), ARROW), 0
     for _ in range(30):
         judged(judge, log(*[thin()] * min(judge.limit, 40)))
@@ -67,7 +67,7 @@ def test_a_batch_of_thick_messages_is_taken_in_portions(monkeypatch, where):
 def test_one_message_is_never_too_much(monkeypatch):
     """What is within the limits of a message is judged, however little room there is."""
     monkeypatch.setattr(columns, "ROOM", 1)
-    monkeypatch.setattr(detector, "ROOM", 1)
+    monkeypatch.setattr(detector, "MOST_BYTES", 1)
     assert judged(Judge(numeric(), ARROW), log(thick())).records == ROWS
     with pytest.raises(TooMuchAtOnce, match="1 messages hold 1,000 rows"):
         Decoder(ARROW.record).decode([thick(), thick()], numeric().schema)
