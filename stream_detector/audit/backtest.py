@@ -96,7 +96,7 @@ def spans(config: Config, begin_ms: int, end_ms: int | None) -> dict[TopicPartit
     kafka, names = config.kafka, config.topics.telemetry
     starts = topics.offsets_at(kafka, names, begin_ms)
     ends = topics.end_offsets(kafka, names) if end_ms is None else topics.offsets_at(kafka, names, end_ms)
-    return {place: (start, max(start, ends[place])) for place, start in sorted(starts.items())}
+    return {partition: (start, max(start, ends[partition])) for partition, start in sorted(starts.items())}
 
 
 def judged(config: Config, judge: Judge, start: RecordPosition, end: int) -> Iterator[tuple[Outcome, int]]:

@@ -59,35 +59,35 @@ def replay(config: Config, alert_id: str) -> Replay:
     return Replay(alert, repeated, differences(alert, repeated))
 
 
-def judgement(config: Config, model: DetectorModel, place: RecordPosition) -> Judgement:
+def judgement(config: Config, model: DetectorModel, position: RecordPosition) -> Judgement:
     """Has `model` judge one record, with the threshold that it met or would have met.
 
     Raises `NotRetainedError` when the record is not there.
     """
-    message = _record(config, place)
+    message = _record(config, position)
     judge = Judge(model, config)
-    threshold = threshold_at(config, judge, place)
+    threshold = threshold_at(config, judge, position)
     before = threshold
-    if place.row:  # the rows before it in its message count, too
-        before = threshold_at(config, judge, place)
-        before.learn(judge.scores([message])[: place.row])
+    if position.row:  # the rows before it in its message count, too
+        before = threshold_at(config, judge, position)
+        before.learn(judge.scores([message])[: position.row])
     met, history = before.current(), before.seen
-    whole = history >= judge.limits.window or _begins(config, place) == 0
-    thresholds = {(place.topic, place.partition): threshold}
+    whole = history >= judge.limits.window or _begins(config, position) == 0
+    thresholds = {(position.topic, position.partition): threshold}
     while (outcome := judge.judge([message], thresholds)) is None:
         pass  # a record that makes the model fail is set aside, and a dead letter the next time
-    if own := [alert for alert in outcome.alerts if alert.row in {place.row or 0, None}]:
+    if own := [alert for alert in outcome.alerts if alert.row in {position.row or 0, None}]:
         return Judgement(own[0], flagged=True, history=history, whole=whole)
     if outcome.dead_letters:
         return Judgement(outcome.dead_letters[0], flagged=False, history=history, whole=whole)
     state = "warming" if met.warming else "rolling"
-    account = replace(_account(judge, message, place), threshold=met.value, threshold_state=state, severity=NORMAL)
+    account = replace(_account(judge, message, position), threshold=met.value, threshold_state=state, severity=NORMAL)
     return Judgement(account, flagged=False, history=history, whole=whole)
 
 
-def threshold_at(config: Config, judge: Judge, place: RecordPosition) -> RollingThreshold:
-    """Rebuilds from the log the threshold that the record at `place` meets under the judge's model."""
-    chunks = reads.backwards(config.kafka, place.topic, place.partition, place.offset, judge.lookback)
+def threshold_at(config: Config, judge: Judge, position: RecordPosition) -> RollingThreshold:
+    """Rebuilds from the log the threshold that the record at `position` meets under the judge's model."""
+    chunks = reads.backwards(config.kafka, position.topic, position.partition, position.offset, judge.lookback)
     return rebuild_threshold(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
 
 
@@ -96,8 +96,8 @@ def load(config: Config, version: str) -> DetectorModel:
     return DetectorModel.from_bytes(store.fetch(config, version), config.worker.device)
 
 
-def model_in_force(config: Config, place: RecordPosition) -> tuple[str, str]:
-    """Finds the version that judged the record at `place`, and says how that is known.
+def model_in_force(config: Config, position: RecordPosition) -> tuple[str, str]:
+    """Finds the version that judged the record at `position`, and says how that is known.
 
     Alerts name their models, so its own does, or those before and after it in the partition when
     they agree; failing these it is the current one. Raises `NotRetainedError` when there is none.
@@ -105,37 +105,37 @@ def model_in_force(config: Config, place: RecordPosition) -> tuple[str, str]:
     named = {
         alert.offset: alert.model_version
         for alert in alerts_topic.everything(config)
-        if (alert.topic, alert.partition) == place[:2]
+        if (alert.topic, alert.partition) == position[:2]
     }
-    if place.offset in named:
-        return named[place.offset], "named by its alert"
-    before = max((offset for offset in named if offset < place.offset), default=None)
-    after = min((offset for offset in named if offset > place.offset), default=None)
+    if position.offset in named:
+        return named[position.offset], "named by its alert"
+    before = max((offset for offset in named if offset < position.offset), default=None)
+    after = min((offset for offset in named if offset > position.offset), default=None)
     if before is not None and after is not None and named[before] == named[after]:
         return named[before], "named by the alerts before and after it"
     if (pointer := store.current(config)) is None:
-        raise NotRetainedError(f"{place}: no model is published, and no alert names one; give --model")
+        raise NotRetainedError(f"{position}: no model is published, and no alert names one; give --model")
     return pointer.version, "current now; no alert says which one judged the record"
 
 
-def _record(config: Config, place: RecordPosition) -> Message:
-    for batch in reads.read(config.kafka, place.topic, place.partition, place.offset, place.offset + 1):
+def _record(config: Config, position: RecordPosition) -> Message:
+    for batch in reads.read(config.kafka, position.topic, position.partition, position.offset, position.offset + 1):
         return cast("Message", batch[0])
-    low, high = topics.watermarks(config.kafka, [place.topic]).get(place[:2], (0, 0))
-    if place.offset < low:
-        raise NotRetainedError(f"{place}: deleted by retention, the partition begins at {low:,}")
-    if place.offset >= high:
-        raise NotRetainedError(f"{place}: not written yet, the partition ends at {high:,}")
-    raise NotRetainedError(f"{place}: holds no record, but a transaction's marker or what it aborted")
+    low, high = topics.watermarks(config.kafka, [position.topic]).get(position[:2], (0, 0))
+    if position.offset < low:
+        raise NotRetainedError(f"{position}: deleted by retention, the partition begins at {low:,}")
+    if position.offset >= high:
+        raise NotRetainedError(f"{position}: not written yet, the partition ends at {high:,}")
+    raise NotRetainedError(f"{position}: holds no record, but a transaction's marker or what it aborted")
 
 
-def _begins(config: Config, place: RecordPosition) -> int:
-    return topics.watermarks(config.kafka, [place.topic])[place.topic, place.partition].low
+def _begins(config: Config, position: RecordPosition) -> int:
+    return topics.watermarks(config.kafka, [position.topic])[position.topic, position.partition].low
 
 
-def _account(judge: Judge, message: Message, place: RecordPosition) -> Alert:
+def _account(judge: Judge, message: Message, position: RecordPosition) -> Alert:
     """Describes the record as an alert does, whatever its threshold. Raises `NotRetainedError` for a row that is not there."""
     rows = judge.account(message)
-    if (place.row or 0) >= len(rows):
-        raise NotRetainedError(f"{place}: its message holds {len(rows):,} records, numbered from 0")
-    return rows[place.row or 0]
+    if (position.row or 0) >= len(rows):
+        raise NotRetainedError(f"{position}: its message holds {len(rows):,} records, numbered from 0")
+    return rows[position.row or 0]

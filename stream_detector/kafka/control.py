@@ -29,7 +29,7 @@ class ControlWatch:
         ends = topics.end_offsets(config.kafka, topic)
         starts = ends if since_ms is None else topics.offsets_at(config.kafka, topic, since_ms)
         self._consumer = reader(config.kafka)
-        self._consumer.assign([TopicPartitionOffset(*place, offset) for place, offset in starts.items()])
+        self._consumer.assign([TopicPartitionOffset(*partition, offset) for partition, offset in starts.items()])
 
     def poll(self) -> list[ControlEvent]:
         """Gives the events since the last call; a message that is no control event is logged and skipped."""

@@ -35,12 +35,12 @@ def follow(
     while is waited for. Raises `TopicMissingError` or another `KafkaError`.
     """
     require_broker(kafka, ANSWER_S)
-    places = watermarks(kafka, [topic])
+    partitions = watermarks(kafka, [topic])
     starts = [
         TopicPartitionOffset(name, partition, OFFSET_BEGINNING if from_beginning else marks.high)
-        for (name, partition), marks in places.items()
+        for (name, partition), marks in partitions.items()
     ]
-    unfinished = {partition for _, partition in places}
+    unfinished = {partition for _, partition in partitions}
     consumer = reader(kafka)
     try:
         consumer.assign(starts)

@@ -30,25 +30,25 @@ def reach(config: Config, count: int, since_ms: int | None = None, size: Size | 
     counted by reading them, a message as one or as its `size` says: markers and aborted records have offsets,
     too, and compaction leaves gaps.
     """
-    tails = {place: _Tail(*span, size) for place, span in retained(config, since_ms).items()}
-    lengths = {place: tail.most(count) for place, tail in tails.items()}
+    tails = {partition: _Tail(*span, size) for partition, span in retained(config, since_ms).items()}
+    lengths = {partition: tail.most(count) for partition, tail in tails.items()}
     with reads.PartitionReader(config.kafka) as reader:
         while True:
             wanted = shares(lengths, count)
             short = {}
-            for place, share in wanted.items():
-                if (found := tails[place].count_back(reader, place, share)) < share:
-                    short[place] = found
+            for partition, share in wanted.items():
+                if (found := tails[partition].count_back(reader, partition, share)) < share:
+                    short[partition] = found
             if not short:
-                return {place: tails[place].newest(share) for place, share in wanted.items()}
+                return {partition: tails[partition].newest(share) for partition, share in wanted.items()}
             lengths |= short
 
 
 def shares(lengths: Mapping[TopicPartition, int], count: int) -> dict[TopicPartition, int]:
     """Shares `count` records among partitions: equally, more from the longer where others are short."""
     found: dict[TopicPartition, int] = {}
-    for left, place in zip(range(len(lengths), 0, -1), sorted(lengths, key=lambda p: (lengths[p], p)), strict=True):
-        found[place] = min(lengths[place], -(-(count - sum(found.values())) // left))
+    for left, partition in zip(range(len(lengths), 0, -1), sorted(lengths, key=lambda p: (lengths[p], p)), strict=True):
+        found[partition] = min(lengths[partition], -(-(count - sum(found.values())) // left))
     return dict(sorted(found.items()))
 
 
@@ -65,10 +65,10 @@ def retained(config: Config, since_ms: int | None = None) -> Reach:
     Raises `TopicMissingError` for a topic that is not there.
     """
     marks = topics.watermarks(config.kafka, config.topics.telemetry)
-    starts = {place: low for place, (low, _) in marks.items()}
+    starts = {partition: low for partition, (low, _) in marks.items()}
     if since_ms is not None:
         starts = topics.offsets_at(config.kafka, config.topics.telemetry, since_ms)
-    return {place: (max(starts[place], low), high) for place, (low, high) in marks.items()}
+    return {partition: (max(starts[partition], low), high) for partition, (low, high) in marks.items()}
 
 
 @dataclass(slots=True)
@@ -90,13 +90,13 @@ class _Tail:
         offsets = self.end - self.low
         return min(offsets, count) if self.size is None else count * (offsets > 0)
 
-    def count_back(self, reader: reads.PartitionReader, place: TopicPartition, count: int) -> int:
+    def count_back(self, reader: reads.PartitionReader, partition: TopicPartition, count: int) -> int:
         """Counts on until there are `count` records, or the log begins; returns how many there are."""
         step = 0
         while self.count < count and self.start > self.low:
             step = max(count - self.count if self.size is None else 1, 2 * step)
             begin = max(self.low, self.start - step)
-            batches = reader.read(*place, begin, self.start)
+            batches = reader.read(*partition, begin, self.start)
             found = [(message.offset() or 0, self._size(message)) for batch in batches for message in batch]
             self.messages[:0] = found
             self.count += sum(size for _, size in found)

@@ -107,18 +107,18 @@ def watermarks(kafka: KafkaConfig, topics: Iterable[str]) -> dict[TopicPartition
 
 
 def reach(
-    client: AdminClient, kafka: KafkaConfig, places: Iterable[TopicPartition], timeout: float = TIMEOUT
+    client: AdminClient, kafka: KafkaConfig, partitions: Iterable[TopicPartition], timeout: float = TIMEOUT
 ) -> dict[TopicPartition, Watermarks]:
     """Finds the watermarks of these partitions, in two requests for all; each may take `timeout` seconds."""
-    asked = list(places)
+    asked = list(partitions)
     low = _offsets(client, kafka, asked, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
     high = _offsets(client, kafka, asked, OffsetSpec.latest(), timeout)  # type: ignore[no-untyped-call]
-    return {place: Watermarks(low[place], high[place]) for place in asked}
+    return {partition: Watermarks(low[partition], high[partition]) for partition in asked}
 
 
 def end_offsets(kafka: KafkaConfig, topics: Iterable[str]) -> dict[TopicPartition, int]:
     """Finds the offset after the last committed record of every partition of `topics`."""
-    return {place: marks.high for place, marks in watermarks(kafka, topics).items()}
+    return {partition: marks.high for partition, marks in watermarks(kafka, topics).items()}
 
 
 def offsets_at(kafka: KafkaConfig, topics: Iterable[str], time_ms: int) -> dict[TopicPartition, int]:
@@ -128,7 +128,7 @@ def offsets_at(kafka: KafkaConfig, topics: Iterable[str], time_ms: int) -> dict[
     """
     marks = watermarks(kafka, topics)
     found = _offsets(admin(kafka), kafka, list(marks), OffsetSpec.for_timestamp(time_ms))
-    return {place: found[place] if found[place] >= 0 else marks[place].high for place in marks}
+    return {partition: found[partition] if found[partition] >= 0 else marks[partition].high for partition in marks}
 
 
 def _not_found(kafka: KafkaConfig, missing: list[str]) -> TopicMissingError:
@@ -219,12 +219,16 @@ def _existing(client: AdminClient, kafka: KafkaConfig) -> dict[str, list[int]]:
 
 
 def _offsets(
-    client: AdminClient, kafka: KafkaConfig, places: list[TopicPartition], which: OffsetSpec, timeout: float = TIMEOUT
+    client: AdminClient,
+    kafka: KafkaConfig,
+    partitions: list[TopicPartition],
+    which: OffsetSpec,
+    timeout: float = TIMEOUT,
 ) -> dict[TopicPartition, int]:
     """Finds offsets of all partitions; waits for leaders, which a topic just created does not have at once."""
-    if not places:
+    if not partitions:
         return {}
-    request = {TopicPartitionOffset(topic, partition): which for topic, partition in places}
+    request = {TopicPartitionOffset(topic, partition): which for topic, partition in partitions}
     deadline = time.monotonic() + timeout
     while True:
         futures = client.list_offsets(request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout)

@@ -28,14 +28,14 @@ __all__ = [
     "PARTITION",
     "SHADOW",
     "VERSION",
-    "Moves",
     "Pointer",
     "PointerWatch",
+    "PointerWriter",
     "current",
-    "exclusive",
+    "exclusive_writer",
     "newest",
+    "read_pointer",
     "shadow",
-    "told_by",
 ]
 
 CURRENT, SHADOW = KEYS = b"current", b"shadow"
@@ -80,7 +80,7 @@ class PointerWatch:
         first = self._consumer.poll(0 if found else wait)
         for message in (first, *self._consumer.consume(STEP, 0)) if first is not None else ():  # no value is false, too
             if (fault := message.error()) is not None:
-                self._heed(fault)
+                self._check(fault)
             elif (key := message.key()) in KEYS:
                 self._take(key, message, found)
         self._require_topic()
@@ -92,7 +92,7 @@ class PointerWatch:
 
     def _take(self, key: bytes, message: Message, found: dict[bytes, Pointer | None]) -> None:
         try:
-            found[key] = told_by(message)
+            found[key] = read_pointer(message)
         except ModelFormatError as error:
             self._unsound(error)
 
@@ -101,16 +101,16 @@ class PointerWatch:
         if time.monotonic() - self._looked > LOOK:
             with suppress(KafkaException):
                 if fault := self._consumer.list_topics(self._topic, timeout=LOOK).topics[self._topic].error:
-                    self._heed(fault)
+                    self._check(fault)
             self._looked = time.monotonic()
 
-    def _heed(self, fault: Fault) -> None:
+    def _check(self, fault: Fault) -> None:
         """Raises for a topic that is gone; a partition's end is no fault, and a connection comes back by itself."""
         if TRANSLATION.get(fault.code()) is TopicMissingError:
             topics.require(self._kafka, [self._topic])
 
 
-class Moves:
+class PointerWriter:
     """Writes to the models topic for the holder of the pointer; all of it counts, or none."""
 
     def __init__(self, producer: Producer, topic: str) -> None:
@@ -137,7 +137,7 @@ class Moves:
 
 
 @contextmanager
-def exclusive(config: Config) -> Iterator[Moves]:
+def exclusive_writer(config: Config) -> Iterator[PointerWriter]:
     """Keeps others from moving the pointer during a block; its end commits what it wrote, and waits until that can be read.
 
     Raises `PointerMovedError` when somebody else came in between, and another `KafkaError`
@@ -148,10 +148,10 @@ def exclusive(config: Config) -> Iterator[Moves]:
         _retried(producer.init_transactions)
         producer.begin_transaction()
         with _aborting(producer):
-            moves = Moves(producer, config.topics.models)
-            yield moves
+            writer = PointerWriter(producer, config.topics.models)
+            yield writer
             _retried(producer.commit_transaction)
-        _await_readable(config, moves.end)
+        _await_readable(config, writer.end)
     except KafkaException as error:
         subject = f"moving the pointer on topic {config.topics.models!r}"
         if error.args[0].code() in FENCED:
@@ -233,7 +233,7 @@ def _standing(config: Config, key: bytes, unsound: OnUnsound) -> Iterator[Pointe
     told = False
     for message in _backwards(config, key):
         try:
-            yield told_by(message)
+            yield read_pointer(message)
         except ModelFormatError as error:
             if not told:
                 unsound(error)
@@ -242,7 +242,7 @@ def _standing(config: Config, key: bytes, unsound: OnUnsound) -> Iterator[Pointe
             return
 
 
-def told_by(message: Message) -> Pointer | None:
+def read_pointer(message: Message) -> Pointer | None:
     """Reads the pointer in a record under a pointer's key; None = taken away. Raises `ModelFormatError`."""
     value = raw(message.value())
     return None if value is None else Pointer.from_json(value, f"topic {message.topic()!r}, offset {message.offset()}")

@@ -26,9 +26,9 @@ from stream_detector.registry.model_pointer import (
     VERSION,
     Pointer,
     current,
-    exclusive,
+    exclusive_writer,
     newest,
-    told_by,
+    read_pointer,
 )
 
 __all__ = [
@@ -118,11 +118,11 @@ def promote(
     a program. Raises `ModelNotFoundError`, `ModelFormatError`, or a `KafkaError`; then the pointer
     has not moved.
     """
-    with exclusive(config) as moves:
+    with exclusive_writer(config) as writer:
         fetch(config, version)
         served = _served(config, expected)
         moved = _moved(served, version, who, why, approved_by)
-        moves.point(CURRENT, moved)
+        writer.point(CURRENT, moved)
     return moved
 
 
@@ -152,10 +152,10 @@ def rollback(
 def shadow(config: Config, version: str | None, who: str, why: str) -> None:
     """Has workers score a published version beside the one in force, None to end that; raises as `promote`."""
     topics.require(config.kafka, [config.topics.shadow])
-    with exclusive(config) as moves:
+    with exclusive_writer(config) as writer:
         if version is not None:
             fetch(config, version)
-        moves.point(SHADOW, _moved(None, version, who, why, None) if version else None)
+        writer.point(SHADOW, _moved(None, version, who, why, None) if version else None)
 
 
 def prune(config: Config, keep: int) -> list[str]:
@@ -163,13 +163,13 @@ def prune(config: Config, keep: int) -> list[str]:
 
     A version deleted cannot be served, replayed or rolled back to any more.
     """
-    with exclusive(config) as moves:
+    with exclusive_writer(config) as writer:
         named = [pointer.versions for pointer in (current(config), model_pointer.shadow(config)) if pointer]
         found = versions(config)
         sound = [info.version for info in found if not info.damaged]
         spared = frozenset(sound[len(sound) - keep :] if keep else ()).union(*named)
         gone = [info.version for info in found if info.version not in spared]
-        moves.erase(map(_key, gone))
+        writer.erase(map(_key, gone))
     return gone
 
 
@@ -208,7 +208,7 @@ def versions(config: Config) -> list[VersionInfo]:
         key, value = message.key() or b"", message.value()
         if key == CURRENT:
             with suppress(ModelFormatError):
-                served = told.version if (told := told_by(message)) else None
+                served = told.version if (told := read_pointer(message)) else None
         elif isinstance(key, bytes) and (version := _version(key)):
             found.pop(version, None)  # what was published again counts as new
             if value is not None:

@@ -106,7 +106,7 @@ def _check_width(model: DetectorModel, values: Sequence[bytes | None], config: C
 def _newest(config: Config) -> list[Message]:
     """Reads the last records of the longest partitions of each topic."""
     whole = recent.retained(config)
-    longest = sorted(whole, key=lambda place: (whole[place][0] - whole[place][1], place))
+    longest = sorted(whole, key=lambda partition: (whole[partition][0] - whole[partition][1], partition))
     taken: Counter[str] = Counter()
     reach: recent.Reach = {}
     for topic, partition in longest:

@@ -23,7 +23,7 @@ from stream_detector.errors import (
 from stream_detector.kafka import reads
 from stream_detector.kafka.clients import admin
 from stream_detector.registry import model_pointer, store
-from stream_detector.registry.model_pointer import PointerWatch, exclusive
+from stream_detector.registry.model_pointer import PointerWatch, exclusive_writer
 
 
 def sha(artifact):
@@ -277,10 +277,10 @@ def test_of_two_who_move_the_pointer_at_once_one_is_told(make_config):
     one, two = (store.store(config, artifact) for artifact in (b"one", b"two"))
 
     def overtaken():
-        with exclusive(config) as moves:
+        with exclusive_writer(config) as writer:
             assert store.current(config) is None
             later = store.promote(config, two, "later", "race", expected=store.NOTHING)
-            moves.point(b"current", dataclasses.replace(later, version=one, who="earlier"))
+            writer.point(b"current", dataclasses.replace(later, version=one, who="earlier"))
 
     with pytest.raises(PointerMovedError, match="nothing was changed"):
         overtaken()
@@ -294,8 +294,8 @@ def test_what_fails_half_way_leaves_no_reader_waiting(make_config):
     served = store.publish(config, b"one", "job", "fit")
 
     def broken():
-        with exclusive(config) as moves:
-            moves.point(b"current", dataclasses.replace(served, who="half-way"))
+        with exclusive_writer(config) as writer:
+            writer.point(b"current", dataclasses.replace(served, who="half-way"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -12,7 +12,7 @@ from stream_detector.golden import NINES, SHARE
 from stream_detector.model import DetectorModel
 from stream_detector.records import CONNECT, alert_from_json
 from stream_detector.records.control_events import ControlEvent
-from stream_detector.registry.model_pointer import told_by
+from stream_detector.registry.model_pointer import read_pointer
 
 HEADS = sorted(path for path in (Path(__file__).parents[1] / "fixtures").iterdir() if path.is_dir())
 pytestmark = pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)
@@ -85,7 +85,7 @@ def test_dead_letters_of_an_earlier_head_name_their_record_and_reason(head):
 def test_pointers_of_an_earlier_head_still_name_their_model(head):
     """The pointer of an earlier head is no damaged one."""
     told = json.loads((head / "scores.json").read_text())
-    assert [told_by(message).version for message in kept(head, "pointer.jsonl")] == [told["version"]]
+    assert [read_pointer(message).version for message in kept(head, "pointer.jsonl")] == [told["version"]]
 
 
 def test_control_events_of_an_earlier_head_are_read(head):
