@@ -34,6 +34,7 @@ FEWEST = 40  # records; below, there is nothing to hold out and calibrate on
 FEWEST_HELD_OUT = 10  # records to calibrate on: one for each scorer that must not know it
 LEAST_HELD_OUT, MOST_HELD_OUT = 33, 4_000  # records; of fewer than 66 the half
 WARM = 13  # a part of the discriminator's training before which no checkpoint is taken
+SPREAD_ROWS = 2_000  # records that tell in how many dimensions they lie
 SLACK = 0.01  # of the area under the ROC curve: about its standard error on so few held-out records
 
 
@@ -109,7 +110,8 @@ def _fitted(
     train(data, config.model, seed, device, progress, tracker)
     gan, metrics = tracker.best(), tracker.figures()
     made = assembled(normaliser, gan, split.learn, split.calibration, config, trim=trim)
-    calibration = Calibration.fit(made.raw, made.scorer.panel)
+    judged = sum(not feature.context for feature in schema.features)
+    calibration = Calibration.fit(made.raw, made.scorer.panel, _dimensions(data.views, judged))
     metrics = {**metrics, "records": float(len(split.learn)), "held_out": float(len(split.calibration))}
     return DetectorModel.made(made.scorer, calibration, config, metrics, made.held, seed), made
 
@@ -148,6 +150,20 @@ def _sized(config: ModelConfig, data: TrainingSet) -> ModelConfig:
         return config
     settings = config.model.model_copy(update={"latent": latent_width(data.views)})
     return config.model_copy(update={"model": settings})
+
+
+def _dimensions(views: torch.Tensor, features: int) -> float:
+    """Estimates in how many dimensions records [view, record, column] of so many features lie, mean over the views.
+
+    It is the geometric mean of the number of features and the participation ratio of the variances along principal
+    axes: distances are mostly those along few wide axes, and what the generator cannot explain lies along the others.
+    """
+    centred = views[:, :SPREAD_ROWS].double()
+    centred = centred - centred.mean(1, keepdim=True)
+    covariance = torch.bmm(centred.transpose(1, 2), centred)
+    traces = covariance.diagonal(dim1=1, dim2=2).sum(1).square()
+    ratio = traces / covariance.square().sum((1, 2)).clamp_min(1e-300)
+    return float((ratio.clamp_min(1) * features).sqrt().mean())
 
 
 def _tracker(probe: Probe, config: ModelConfig, seed: int, run: RunDirectory | None) -> Tracker:

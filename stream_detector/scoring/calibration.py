@@ -9,11 +9,14 @@ anomalies, both far beyond anything seen, the farther one still scores higher.
 
 A number of records says at most log10(records + 1) nines; the tail is an extrapolation. Of few records
 a larger share is taken into it. All records then tell how wide a raw score spreads, as those in its tail
-are too few; and the last tail is the distribution that the next record is expected to have, as the
-scale of an exponential tail is only estimated from so few.
+are too few, and so does the usual spread of a distance's logarithm in so many dimensions. The last tail is
+the distribution that the next record is expected to have, as the scale of an exponential tail is only
+estimated from so few, and from what other data have shown. What is known beforehand counts less the more
+records there are, and nothing from 200 on.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +38,13 @@ STEEPEST = 0.05  # smallest scale of an exponential tail, relative to the scores
 TAIL = 20  # records that a tail is fitted to; fewer only where there are not so many
 WIDEST = 0.2  # most of all records that a tail is fitted to
 FEW = 205  # records; of fewer, less than `TAIL` lie beyond where a tail begins, and the tail is as wide as all deviate
-KNOWN = 6  # records that the knowledge about the scale of a tail of surprises counts as
-KNOWN_SCALE = 0.5 / LOG_10  # nines: half of that of surprises that always agree
+ENOUGH = 200  # records from which on nothing but they tells how wide scores spread; below, the less the more there are
+ALIKE = 110  # records that the usual deviation of a raw score counts as, beside none
+USUAL = {"inversion": 0.85, "nearness": 0.42, "distance": 0.64}  # deviations, by that of a squared distance's logarithm
+USUAL_VERDICT = 4.25  # deviation of the verdict, in logits
+KNOWN = (6, 33)  # records that the knowledge about a tail of surprises counts as, beside enough records and beside none
+# Of that of surprises that always agree, beside enough records and beside none; nines.
+KNOWN_SCALE = (0.5 / LOG_10, 0.72 / LOG_10)
 NARROWEST = 1e-3  # smallest scale of a tail, relative to the score's size: tied scores have none
 
 MOST_DIGITS = 280
@@ -56,11 +64,14 @@ class TailTable:
     shape: Floats
 
     @classmethod
-    def fit(cls, scores: Floats, *, exponential: bool = False) -> "TailTable":
-        """Learns from scores [record, score] of held-out normal records, higher = more anomalous; with an
-        exponential tail from the 0.9 quantile, or a generalised-Pareto one as far out as can be.
+    def fit(cls, scores: Floats, usual: Floats | None = None) -> "TailTable":
+        """Learns from scores [record, score] of held-out normal records, higher = more anomalous.
+
+        The tail is a generalised-Pareto one as far out as can be. With `usual`, the scores' usual deviations
+        [score] (NaN = not known), it is an exponential one from the 0.9 quantile.
         """
-        fitted = [_fit_one(np.sort(scores[:, column]), exponential=exponential) for column in range(scores.shape[1])]
+        deviations = [None] * scores.shape[1] if usual is None else usual.tolist()
+        fitted = [_fit_one(np.sort(column), deviation) for column, deviation in zip(scores.T, deviations, strict=True)]
         raw, nines, scale, shape = (np.array(parts, dtype=np.float64) for parts in zip(*fitted, strict=True))
         return cls(raw, nines, scale, shape)
 
@@ -94,9 +105,13 @@ class Calibration:
     anomaly: TailTable
 
     @classmethod
-    def fit(cls, raw: RawScores, panel: Panel) -> "Calibration":
-        """Learns from raw scores of held-out normal records, and from what the panel makes of them."""
-        parts = TailTable.fit(raw.table, exponential=True)
+    def fit(cls, raw: RawScores, panel: Panel, dimensions: float) -> "Calibration":
+        """Learns from raw scores of held-out normal records, and from what the panel makes of them.
+
+        In how many dimensions (1 or more) the records lie tells how widely raw scores usually spread; that counts
+        where there are fewer than 200 records.
+        """
+        parts = TailTable.fit(raw.table, np.tile(_usual_deviations(raw.names, dimensions), raw.views))
         surprise = _surprise(np.ascontiguousarray(raw.table.T), parts.arrays, panel.shares(raw.views))
         combined = _combined(surprise, np.array(panel.weights))
         return cls(parts, TailTable.fit(surprise[panel.told_places].T), TailTable.fit(combined[:, None]))
@@ -206,10 +221,20 @@ def _combined(surprise: Floats, weights: Floats) -> Floats:
     return total
 
 
-def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, float, float]:
-    """Knots and tail of one score, from its ascending values."""
+def _usual_deviations(names: Sequence[str], dimensions: float) -> Floats:
+    """How widely raw scores [part] of normal records usually spread; NaN for one that is not the networks'.
+
+    The logarithm of a squared normal distance in d dimensions has the variance 2 (d + 1) / d^2, nearly.
+    """
+    logarithm = math.sqrt(2 * (dimensions + 1)) / dimensions
+    usual = {name: share * logarithm for name, share in USUAL.items()} | {"verdict": USUAL_VERDICT}
+    return np.array([usual.get(name, math.nan) for name in names])
+
+
+def _fit_one(ordered: Floats, usual: float | None) -> tuple[Floats, Floats, float, float]:
+    """Knots and tail of one score, from its ascending values; the tail is exponential unless `usual` is None."""
     count = len(ordered)
-    cut = min(count - 1, max(0, round(count * (1 - _tail_share(count, exponential=exponential)))))
+    cut = min(count - 1, max(0, round(count * (1 - _tail_share(count, exponential=usual is not None)))))
     # Few near the tail are spaced closer in nines than in rank, so knots are spread over both.
     grid = np.unique(
         np.round(np.concatenate((np.linspace(0, cut, KNOTS // 2), cut - np.geomspace(1, cut + 1, KNOTS // 2) + 1)))
@@ -220,10 +245,10 @@ def _fit_one(ordered: Floats, *, exponential: bool) -> tuple[Floats, Floats, flo
     reached = count - np.searchsorted(ordered, raw, side="left")
     nines = -np.log10(reached / (count + 1))
     excesses = ordered[ordered > raw[-1]] - raw[-1]
-    if exponential:
-        scale, shape = _exponential_scale(ordered, excesses), 0.0
+    if usual is not None:
+        scale, shape = _exponential_scale(ordered, excesses, usual), 0.0
     else:
-        scale, shape = _fit_tail(excesses)
+        scale, shape = _fit_tail(excesses, _unknown(count))
     scale = max(scale, NARROWEST * max(1.0, float(np.std(ordered))), 1e-9)
     padding = KNOTS - len(raw)
     return np.pad(raw, (0, padding), mode="edge"), np.pad(nines, (0, padding), mode="edge"), scale, shape
@@ -237,11 +262,16 @@ def _tail_share(count: int, *, exponential: bool) -> float:
     return max(share, min(TAIL / count, WIDEST))
 
 
-def _fit_tail(excesses: Floats) -> tuple[float, float]:
+def _unknown(count: int) -> float:
+    """How much what is known beforehand counts beside so many records: 1 beside none, 0 beside enough."""
+    return max(0.0, 1 - count / ENOUGH) ** 2
+
+
+def _fit_tail(excesses: Floats, unknown: float) -> tuple[float, float]:
     """Scale and shape of a generalised Pareto distribution, by probability-weighted moments; of few by `_predicted`."""
     count = len(excesses)
     if count < TAIL:
-        return _predicted(excesses)
+        return _predicted(excesses, unknown)
     mean = float(excesses.mean())
     above = np.arange(count - 1, -1, -1) / (count - 1)
     weighted = float((above * np.sort(excesses)).mean())
@@ -250,18 +280,20 @@ def _fit_tail(excesses: Floats) -> tuple[float, float]:
     return mean * (1 - shape), shape
 
 
-def _exponential_scale(ordered: Floats, excesses: Floats) -> float:
-    """Scale of an exponential tail: the mean of its excesses [record]; of few records, their standard deviation."""
-    deviation = float(np.std(ordered))
-    if len(ordered) < FEW or not len(excesses):
-        return deviation
-    return max(float(excesses.mean()), STEEPEST * deviation)
+def _exponential_scale(ordered: Floats, excesses: Floats, usual: float) -> float:
+    """Scale of an exponential tail: the mean of its excesses [record]; of few records, the likely deviation of all."""
+    count, deviation = len(ordered), float(np.std(ordered))
+    if count >= FEW and len(excesses):
+        return max(float(excesses.mean()), STEEPEST * deviation)
+    alike = 0.0 if math.isnan(usual) else ALIKE * _unknown(count)
+    return math.sqrt((count * deviation**2 + alike * usual**2) / (count + alike)) if alike else deviation
 
 
-def _predicted(excesses: Floats) -> tuple[float, float]:
+def _predicted(excesses: Floats, unknown: float) -> tuple[float, float]:
     """Scale and shape of the next excess, when few exponential ones [record] were seen: a Lomax distribution.
 
     It is the predictive distribution under a gamma prior of the rate, which counts as `KNOWN` excesses of `KNOWN_SCALE`.
     """
-    count = len(excesses) + KNOWN
-    return (float(excesses.sum()) + KNOWN * KNOWN_SCALE) / count, 1 / count
+    known, known_scale = (enough + (none - enough) * unknown for enough, none in (KNOWN, KNOWN_SCALE))
+    count = len(excesses) + known
+    return (float(excesses.sum()) + known * known_scale) / count, 1 / count

@@ -12,6 +12,7 @@ from stream_detector.scoring.calibration import Calibration, TailTable, signific
 from stream_detector.scoring.opinions import Panel, RawScores
 
 EVEN = replace(Panel.of("combined"), weights=(1.0, 1.0, 1.0))
+DIMENSIONS = 3.0
 FINITE = st.floats(-1e6, 1e6)
 
 
@@ -54,7 +55,7 @@ def test_a_common_value_is_not_a_rare_one():
 def test_quantile_is_exceeded_by_its_share():
     """A model's held-out normal records exceed `quantile(p)` with share p."""
     raw = RawScores(EVEN.parts, np.random.default_rng(0).normal(size=(10_000, 8)))
-    calibration = Calibration.fit(raw, EVEN)
+    calibration = Calibration.fit(raw, EVEN, DIMENSIONS)
     anomaly = calibration(raw, EVEN)[2]
     for probability in (0.1, 0.01):
         assert abs((anomaly > calibration.quantile(probability)).mean() / probability - 1) < 0.15
@@ -75,15 +76,36 @@ def raw_scores(rng, count, farther=0.0):
 
 @pytest.mark.parametrize("count", [20, 33, 66, 99])
 def test_few_records_flag_what_is_far_and_next_to_nothing_else(count):
-    """Calibrated again and again on few records, at most 1 in 1,000 new ones, and what is 8 deviations off, exceeds 3 nines."""
+    """Calibrated again and again on few records, at most 1 in 1,000 new ones, and what is 8 deviations off, exceeds 3 nines.
+
+    However the few were drawn, so does nearly all that is 6 deviations off.
+    """
     rng = np.random.default_rng(count)
-    normal, far = [], []
+    normal, far, least = [], [], []
     for _ in range(100):
-        calibration = Calibration.fit(raw_scores(rng, count), EVEN)
+        calibration = Calibration.fit(raw_scores(rng, count), EVEN, DIMENSIONS)
         normal.append(calibration(raw_scores(rng, 2_000), EVEN)[2] > 3)
         far.append(calibration(raw_scores(rng, 100, 8.0), EVEN)[2] > 3)
+        least.append((calibration(raw_scores(rng, 100, 6.0), EVEN)[2] > 3).mean())
     assert np.mean(normal) < 1e-3
     assert np.mean(far) > 0.99
+    assert min(least) > 0.9
+
+
+def test_few_records_alone_do_not_tell_how_wide_a_score_spreads():
+    """Of 20 scores that spread three times as widely as is usual, or a third, the tail is nearer to the usual.
+
+    It is theirs where no usual deviation is known, and of 200 scores.
+    """
+    usual = np.array([1.0, 1.0])
+    few = normal_scores(20) * (3, 1 / 3) / normal_scores(20).std()
+    wide, narrow = TailTable.fit(few, usual).scale
+    assert 1 < wide < 2
+    assert 2 / 3 < narrow < 1
+    assert TailTable.fit(few, np.nan * usual).scale == pytest.approx((3, 1 / 3))
+    enough = np.tile(few, (10, 1))
+    assert TailTable.fit(enough, usual).scale == pytest.approx((3, 1 / 3))
+    assert (TailTable.fit(enough, usual).scale == TailTable.fit(enough, 5 * usual).scale).all()
 
 
 @pytest.mark.parametrize("count", [20, 33, 66, 200])

@@ -87,7 +87,7 @@ def test_nines_are_those_of_the_calibration(views, device):
     """Below, within and beyond what a calibration has seen, to the last of six digits."""
     rng = np.random.default_rng(0)
     panel = Panel.of("combined")
-    calibration = Calibration.fit(RawScores(panel.parts, rng.normal(size=(3_000, 4 * views))), panel)
+    calibration = Calibration.fit(RawScores(panel.parts, rng.normal(size=(3_000, 4 * views))), panel, 3.0)
     raw = np.concatenate((rng.normal(size=(2_000, 4 * views)) * 3, calibration.parts.raw[:, :100].T))
     expected = np.stack([significant(scores) for scores in calibration(RawScores(panel.parts, raw), panel)])
     found = Nines(calibration, panel, torch.device(device))(torch.from_numpy(raw.T.copy()).to(device)).cpu().numpy()
