@@ -299,6 +299,6 @@ def _notes(values: NDArray[np.float64], distinct: int) -> Iterator[str]:
     if not distinct:
         yield "all missing"
     elif distinct == 1:
-        yield "constant: any other value will be unlike normal"
+        yield "constant, kept as a feature: any other value will be unlike normal"
     elif distinct > len(values) / 2 and (np.diff(values) >= 0).all():
         yield "rises from record to record: a time or a counter is better left out, under 'exclude:'"

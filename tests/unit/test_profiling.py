@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_detector.cli.common import show_features
 from stream_detector.config import Config
 from stream_detector.errors import DataError
 from stream_detector.features import Feature, FeatureSchema, Kind, encode
@@ -109,13 +110,18 @@ def test_declared_features_are_those_and_of_that_kind():
         learn([{"cpu": "fast"}] * 3, FeatureSchema((Feature("cpu"),)))
 
 
-def test_a_constant_and_what_only_rises_are_noted():
-    """A feature that never varies, and one that looks like a time, are named as such."""
-    learnt = learn(rows(fixed=lambda _: 7, clock=lambda n: 1000 + n))
-    notes = {f["name"]: f["note"] for f in described(learnt, encode(learnt.schema, learnt.rows).matrix)["features"]}
+def test_a_constant_and_what_only_rises_are_noted(capsys):
+    """A feature that never varies is kept, and one that looks like a time; the lineage and the printed table say why."""
+    learnt = learn(rows(fixed=lambda _: 7, mode=lambda _: "on", clock=lambda n: 1000 + n))
+    assert set(kinds(learnt)) == {"cpu", "fixed", "mode", "clock"}
+    told = described(learnt, encode(learnt.schema, learnt.rows).matrix)
+    assert told["constant"] == ["fixed", "mode"]
+    notes = {f["name"]: f["note"] for f in told["features"]}
     assert notes["cpu"] == ""
-    assert "constant" in notes["fixed"]
+    assert notes["fixed"] == notes["mode"] == "constant, kept as a feature: any other value will be unlike normal"
     assert "rises" in notes["clock"]
+    show_features(told)
+    assert "constant, kept" in capsys.readouterr().out
 
 
 def test_nothing_left_names_the_reasons():

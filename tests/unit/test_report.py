@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from stream_detector.cli.app import app
 from stream_detector.errors import ConfigError
+from stream_detector.features import encode
+from stream_detector.fitting.profiling import described, learn
 from stream_detector.tracking.html_report import report
 from stream_detector.tracking.plots import TITLES
 from stream_detector.tracking.run_directory import RunDirectory
@@ -138,6 +140,18 @@ def test_an_interrupted_training_has_a_report(run, tmp_path):
     first = run.load_json("sweet_spot")["steps"][0]
     copy.save_tables(run.load_tables(first))
     assert f"Not finished: measured up to step {first}." in Page(report(copy)).words
+
+
+def test_the_report_tells_what_is_constant_and_what_is_left_out(run, tmp_path):
+    """A constant feature's row says that it is kept, and a column that is none has its reason."""
+    copy = RunDirectory(tmp_path)
+    (tmp_path / "run.yaml").write_bytes((run.path / "run.yaml").read_bytes())
+    copy.save_tables(run.load_tables(run.load_json("sweet_spot")["steps"][0]))
+    learnt = learn([{"cpu": float(n % 7), "errors": 0.0, "id": f"r{n}"} for n in range(50)])
+    copy.save_json("features", described(learnt, encode(learnt.schema, learnt.rows).matrix))
+    words = Page(report(copy)).words
+    assert "constant, kept as a feature" in words
+    assert "near-unique text" in words
 
 
 def test_report_command_writes_the_page(page):
