@@ -152,7 +152,7 @@ class Delivery:
         self.source.subscribe(on_revoke=self.commit, on_lost=self.abandon)
 
     def receive(self, limit: int, wait: float | None = None) -> Received:
-        """The next messages, at most `limit`; waits `wait` seconds for the first, by default until a commit may be due."""
+        """Receives the next messages, at most `limit`; waits `wait` seconds for the first, by default until a commit may be due."""
         received = self.source.receive(limit, self._wait() if wait is None else wait)
         if received.lost:
             self.commit()
@@ -224,7 +224,7 @@ class Delivery:
             self._transaction.close()
 
     def _wait(self) -> float:
-        """How long a receive may wait for a first message, seconds."""
+        """Says how long a receive may wait for a first message, seconds."""
         if self._transaction.state is State.OPEN:
             return min(IDLE, max(0.0, self._interval - self._transaction.age))
         failing = self.retry.failing or self.source.retry.failing

@@ -49,7 +49,7 @@ class KeptBatch:
 
 
 class RecentMessages:
-    """The messages that gave the last `window` scores of a partition; one thread adds, others may read.
+    """Keeps the messages that gave the last `window` scores of a partition; one thread adds, others may read.
 
     `seen` is how many scores the threshold has taken from `past`, with which it begins.
     """
@@ -102,7 +102,7 @@ class RecentMessages:
 
 
 class OwnedPartition:
-    """All that a worker knows of one partition.
+    """Holds all that a worker knows of one partition.
 
     `start` is what was looked up last, out of date if `start_is_stale`. While the partition is read, `next_offset` is
     the one after the last record taken, `committed_offset` the one that the group has on record (-1 if none), `threshold`
@@ -194,7 +194,7 @@ class OwnedPartition:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Received messages, and the ends of partitions that were reached behind them.
+    """Holds received messages, and the ends of partitions that were reached behind them.
 
     Each run of messages, and each end, has its partition's `epoch` of that time beside it: so a partition is known to have
     been restored again, or given up, before they are taken. `lost` are partitions whose offset the broker does not have.
@@ -207,7 +207,7 @@ class Received:
 
 
 class Assignment:
-    """The partitions that a worker owns, by topic and number, and the judge with the model in force.
+    """Keeps the partitions that a worker owns, by topic and number, and the judge with the model in force.
 
     `window` is for how many scores of each partition the messages are kept; where they take too much memory together, the
     oldest go, and then that partition's window is read from the log when the model is changed.
@@ -256,7 +256,7 @@ class Assignment:
 
     @property
     def owned(self) -> list[TopicPartition]:
-        """All owned partitions."""
+        """Names all owned partitions."""
         return list(self._partitions)
 
     @property
@@ -290,7 +290,7 @@ class Assignment:
         )
 
     def take(self, received: Received) -> Arrivals:
-        """The messages that come next in a partition that is being read; they count as taken from here on.
+        """Takes the messages that come next in a partition that is being read; they count as taken from here on.
 
         Others belong to partitions given up or restored since they were received, or were taken before.
         """

@@ -36,7 +36,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Messages of one partition in offset order, up to the last one judged.
+    """Holds messages of one partition in offset order, up to the last one judged.
 
     `whole`: the log held nothing before them when the partition was restored, and none was let go since.
     """
