@@ -6,6 +6,7 @@ What is missing is imputed, so records of another kind would all score alike, an
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,9 @@ def telling(
     rejected = dict(encoded.rejected)
     for row in mute.tolist():
         at = encoded.kept[row]
-        rejected[at] = _rejection(schema, np.isnan(encoded.matrix[row]), present_names(rows[at : at + 1]))
+        missing = np.isnan(encoded.matrix[row])
+        names = present_names(rows[at : at + 1]) if rows else set(compress(schema.names, ~missing))
+        rejected[at] = _rejection(schema, missing, names)
     left = np.setdiff1d(np.arange(len(encoded.kept)), mute)
     return Encoded(encoded.matrix[left], [encoded.kept[row] for row in left.tolist()], rejected)
 

@@ -111,7 +111,8 @@ def test_a_record_that_cannot_be_used_has_a_reason_and_harms_no_other(name, chan
     decoded = each.decoder().decode(values, schema, usual)
     assert list(decoded.rejected) == [1]
     assert decoded.rejected[1].reason == reason
-    assert decoded.rejected[1].message
+    named = {name for name in NUMBERS if repr(name) in decoded.rejected[1].message}
+    assert named == set(changes), "the features at fault, and no others, are named"
     assert (decoded.kept, decoded.features[:, 0].tolist()) == ([0, 2], [1.0, 3.0])
 
 

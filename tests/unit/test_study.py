@@ -47,7 +47,7 @@ def test_the_same_seed_studies_the_same(studied, tmp_path, no_pictures):
     assert again == studied[1:]
 
 
-def test_study_command_ends_with_its_run(tmp_path):
+def test_study_command_ends_with_its_run(tmp_path, no_pictures):
     """The command prints a table and the run directory, which it can also resume."""
     options = ["--architecture", "shallow", "--features", "1", "--records", "200", "--steps", "100"]
     done = CliRunner().invoke(app, ["study", *options, "--distribution", "uniform", "--run-dir", str(tmp_path)])
