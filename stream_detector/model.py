@@ -49,9 +49,8 @@ class Scores:
     @classmethod
     def of(cls, panel: Panel, scores: NDArray[np.float32]) -> Self:
         """Names the opinions that a panel tells, and the anomaly score [score, record]."""
-        named = dict(zip(panel.told, scores, strict=False))
-        inversion, discriminator = (named.pop(name) for name in ("inversion", "discriminator"))
-        return cls(inversion, discriminator, scores[-1], named)
+        inversion, discriminator, *others, anomaly = scores  # the networks' own opinions come first
+        return cls(inversion, discriminator, anomaly, dict(zip(panel.told[2:], others, strict=True)))
 
     def flagged(self, rate: float) -> NDArray[np.bool_]:
         """Flags the records that score higher than a share `rate` of normal ones does, bool [record].

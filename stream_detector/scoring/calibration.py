@@ -113,14 +113,14 @@ class Calibration:
         """
         parts = TailTable.fit(raw.table, np.tile(_usual_deviations(raw.names, dimensions), raw.views))
         surprise = _surprise(np.ascontiguousarray(raw.table.T), parts.arrays, panel.shares(raw.views))
-        combined = _combined(surprise, np.array(panel.weights))
+        combined = _combined(surprise, panel.weighing)
         return cls(parts, TailTable.fit(surprise[panel.told_places].T), TailTable.fit(combined[:, None]))
 
     def __call__(self, raw: RawScores, panel: Panel) -> Floats:
         """The opinions that are told and the anomaly score [score, record] in nines, higher = more anomalous."""
         surprise = _surprise(np.ascontiguousarray(raw.table.T), self.parts.arrays, panel.shares(raw.views))
         tables = self.opinions.arrays, self.anomaly.arrays
-        told: Floats = _told(surprise, np.array(panel.weights), panel.told_places, *tables)
+        told: Floats = _told(surprise, panel.weighing, panel.told_places, *tables)
         return told
 
     @staticmethod

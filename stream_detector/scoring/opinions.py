@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -44,9 +45,12 @@ register(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Panel:
-    """The opinions of a model, and the weight of each in its anomaly score."""
+    """The opinions of a model, and the weight of each in its anomaly score.
+
+    What follows from them is computed once: a record alone is scored in less time than that takes.
+    """
 
     opinions: tuple[Opinion, ...]
     weights: tuple[float, ...]
@@ -67,30 +71,41 @@ class Panel:
         chosen = (*(opinion for opinion in OPINIONS.values() if not opinion.method), *others)
         return cls(chosen, tuple(_weight(opinion, mode) for opinion in chosen))
 
-    @property
+    @cached_property
     def methods(self) -> Mapping[str, Method]:
         """The methods of the scorers beside the networks' own, by name."""
         return {opinion.name: opinion.method for opinion in self.opinions if opinion.method}
 
-    @property
+    @cached_property
     def parts(self) -> tuple[str, ...]:
         """Names of a view's raw scores, in the order in which they are kept."""
         return (*NETWORK_SCORES, *self.methods)
 
-    @property
+    @cached_property
     def told(self) -> tuple[str, ...]:
         """Names of the opinions that stand in scores and alerts."""
         return tuple(opinion.name for opinion in self.opinions if opinion.is_told)
 
-    @property
+    @cached_property
     def told_places(self) -> NDArray[np.int64]:
         """The places, among all opinions, of those that are told, int64."""
         return np.array([at for at, opinion in enumerate(self.opinions) if opinion.is_told])
 
+    @cached_property
+    def weighing(self) -> Floats:
+        """The weights as an array, float64 [opinion]."""
+        return np.array(self.weights)
+
+    @cached_property
+    def _shares(self) -> dict[int, Floats]:
+        return {}
+
     def shares(self, views: int) -> Floats:
         """The weights of each raw score's nines in each opinion [opinion, view * part]; rows sum to 1."""
-        shares = [[opinion.shares().get(part, 0.0) / views for part in self.parts] for opinion in self.opinions]
-        return np.tile(np.array(shares), views)
+        if views not in self._shares:
+            shares = [[opinion.shares().get(part, 0.0) / views for part in self.parts] for opinion in self.opinions]
+            self._shares[views] = np.tile(np.array(shares), views)
+        return self._shares[views]
 
 
 def _weight(opinion: Opinion, mode: str) -> float:
@@ -120,6 +135,8 @@ class RawScores:
     @classmethod
     def joined(cls, blocks: Sequence["RawScores"]) -> Self:
         """Joins blocks of records, at least one, one after the other."""
+        if len(blocks) == 1:
+            return cls(blocks[0].names, blocks[0].table)
         return cls(blocks[0].names, np.concatenate([block.table for block in blocks]))
 
     @property

@@ -9,7 +9,7 @@ import torch
 from small_models import CASES, correlated, numeric
 
 from stream_detector.gan.settings import InversionSettings
-from stream_detector.scoring.compiled.layout import Inputs
+from stream_detector.scoring.compiled.layout import Inputs, search_state
 from stream_detector.scoring.device import DeviceScorer
 from stream_detector.scoring.expectation import expected
 
@@ -101,7 +101,7 @@ def test_more_steps_never_raise_the_objective(width):
     objectives = []
     for steps in (1, 2, 3, 5, 9):
         scorer.kernel(Inputs.of(normalised, own), everyone, InversionSettings(steps=steps))
-        objectives.append(scorer.kernel.workspaces[-1].search.objective[:200].copy())
+        objectives.append(search_state(scorer.kernel.workspaces[-1]).objective[:200].copy())
     for fewer, more in pairwise(objectives):
         assert (more <= fewer).all()
     assert objectives[-1].mean() < objectives[0].mean()

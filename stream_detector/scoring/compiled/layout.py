@@ -13,14 +13,14 @@ from stream_detector.gan.evidence import MAGNIFIED
 from stream_detector.gan.memory import LEAF, NEAR, Memory
 from stream_detector.gan.networks import Gan, Network, evidence_width
 from stream_detector.normaliser import Normalised
-from stream_detector.scoring.compiled.arithmetic import Array
+from stream_detector.scoring.compiled.arithmetic import Array, compiled
 from stream_detector.scoring.compiled.layers import Layers
 from stream_detector.scoring.compiled.nearest import Leaves
 from stream_detector.scoring.compiled.simd import LANES, ROWS, WIDTH
 from stream_detector.scoring.discrimination import SMALL, FeatureSpread
 from stream_detector.scoring.expectation import NEIGHBOURS
 
-__all__ = ["TILE", "Autoencoder", "Discriminators", "Inputs", "KeptRecords", "SearchState", "Workspace"]
+__all__ = ["TILE", "Autoencoder", "Discriminators", "Inputs", "KeptRecords", "SearchState", "Workspace", "search_state"]
 
 TILE = 40 * ROWS  # rows worked on at once, whole WIDTHs: their activations stay in the cache
 
@@ -118,7 +118,7 @@ class Inputs(NamedTuple):
 
 
 class SearchState(NamedTuple):
-    """Values of a search, a line for every start of every record searched for."""
+    """Values of a search, a line for every start of every record searched for; `search_state` finds them."""
 
     records: Array  # [line, column]
     present: Array
@@ -136,14 +136,6 @@ class SearchState(NamedTuple):
     length: Array
     size: Array  # of the remainder, squared
     improved: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, columns: int, units: int) -> Self:
-        """Makes room for TILE lines."""
-        fields = [name for name in cls._fields if name != "improved"]
-        shapes = [(TILE, columns)] * 4 + [(TILE, units)] * 6 + [(TILE,)] * 5
-        arrays = {name: np.zeros(shape, np.float32) for name, shape in zip(fields, shapes, strict=True)}
-        return cls(**arrays, improved=np.zeros(TILE, np.bool_))
 
 
 class Workspace(NamedTuple):
@@ -178,7 +170,10 @@ class Workspace(NamedTuple):
     whitened: Array
     squares: Array  # [row]: what a logarithm is taken of
     chosen: NDArray[np.int32]  # [row], and as many of a block
-    search: SearchState
+    search_columns: Array  # [4, line, column], which `search_state` names, as the three below
+    search_units: Array  # [6, line, unit]
+    search_lines: Array  # [5, line]
+    improved: NDArray[np.bool_]  # [line]
 
     @classmethod
     def of(
@@ -226,8 +221,35 @@ class Workspace(NamedTuple):
             whitened=floats(TILE, hidden),
             squares=floats(TILE),
             chosen=np.zeros(TILE + LANES, np.int32),
-            search=SearchState.of(made, latent + others),
+            search_columns=floats(4, TILE, made),
+            search_units=floats(6, TILE, latent + others),
+            search_lines=floats(5, TILE),
+            improved=np.zeros(TILE, np.bool_),
         )
+
+
+@compiled
+def search_state(workspace: Workspace) -> SearchState:
+    """Names the workspace's arrays of a search: fewer arrays are handed to the kernel than it works with."""
+    columns, units, lines = workspace.search_columns, workspace.search_units, workspace.search_lines
+    return SearchState(
+        records=columns[0],
+        present=columns[1],
+        weighted_residual=columns[2],
+        curvature=columns[3],
+        latents=units[0],
+        trial=units[1],
+        anchors=units[2],
+        direction=units[3],
+        remainder=units[4],
+        conjugate=units[5],
+        scatter=lines[0],
+        objective=lines[1],
+        misfit=lines[2],
+        length=lines[3],
+        size=lines[4],
+        improved=workspace.improved,
+    )
 
 
 def _layers(network: Network) -> Layers:

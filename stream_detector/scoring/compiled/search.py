@@ -6,7 +6,7 @@ import numpy as np
 
 from stream_detector.scoring.compiled.arithmetic import NOWHERE, ONE, ZERO, compiled, dot, log, square
 from stream_detector.scoring.compiled.layers import forward, multiply, vjp
-from stream_detector.scoring.compiled.layout import TILE
+from stream_detector.scoring.compiled.layout import TILE, search_state
 from stream_detector.scoring.inversion import CONJUGATE, FLATTEST, FLOOR, LONGER, SHORTER
 
 __all__ = ["judge_latent", "search"]
@@ -36,18 +36,18 @@ def judge_latent(autoencoder, member, width, record, present, made, latent, anch
 def search(autoencoder, kept, inputs, view, first, count, steps, starts, workspace, refined):
     """Writes the mean log misfit of the chosen rows' latents after at most so many steps from each start into `refined`."""
     members, width = len(autoencoder.robust_scale) // len(inputs.views), inputs.views.shape[2]
-    most = TILE // starts
+    most, state = TILE // starts, search_state(workspace)
     for place in range(count):
         refined[workspace.chosen[place]] = 0.0
     for begin in range(0, count, most):
         some = workspace.chosen[begin : min(begin + most, count)]
-        _lay_out(inputs, view, first, some, starts, workspace.search)
+        _lay_out(inputs, view, first, some, starts, state)
         for at in range(members):
             member = view * members + at
             _lay_starts(autoencoder, kept.latents[member], at, some, starts, workspace)
             _refine(autoencoder, member, width, steps, workspace, len(some) * starts)
             for place in range(len(some)):
-                misfit = np.float64(_least_misfit(workspace.search, place * starts, starts))
+                misfit = np.float64(_least_misfit(state, place * starts, starts))
                 refined[some[place]] += log(misfit + FLOOR * width) / members
 
 
@@ -65,7 +65,7 @@ def _lay_out(inputs, view, first, some, starts, state):
 @compiled
 def _lay_starts(autoencoder, known, at, some, starts, workspace):
     """Writes the lines' first latents: the encoder's, the anchor, those of the nearest records."""
-    state = workspace.search
+    state = search_state(workspace)
     for line in range(len(some) * starts):
         row, start = some[line // starts], line % starts
         state.scatter[line] = workspace.scatter[at, row]
@@ -93,7 +93,7 @@ def _least_misfit(state, line, starts):
 @compiled
 def _refine(autoencoder, member, width, steps, workspace, rows):
     """Searches for one member, as `inversion.refine` does; the misfits of the best latents stay in the state."""
-    state = workspace.search
+    state = search_state(workspace)
     latents, trial, direction = state.latents, state.trial, state.direction
     length, improved = state.length, state.improved
     for row in range(rows):
@@ -115,7 +115,7 @@ def _weigh(autoencoder, member, width, workspace, rows):
     """Judges the trial latents. Where they are the best so far they are kept, with their weighted residuals and the
     columns' curvatures.
     """
-    state, outputs, scale = workspace.search, workspace.outputs, autoencoder.robust_scale[member]
+    state, outputs, scale = search_state(workspace), workspace.outputs, autoencoder.robust_scale[member]
     latents, trial, anchors = state.latents, state.trial, state.anchors
     records, present = state.records, state.present
     forward(autoencoder.generator, member, trial, workspace, outputs, rows)
@@ -144,7 +144,7 @@ def _solve(autoencoder, member, workspace, rows):
     The system is (A C A' + prior) direction = gradient - prior (z - anchor), with the generator's linear part A and
     the curvatures C.
     """
-    state, generator, scratch = workspace.search, autoencoder.generator, workspace.scratch
+    state, generator, scratch = search_state(workspace), autoencoder.generator, workspace.scratch
     units, prior, columns = autoencoder.latent, autoencoder.prior, state.curvature.shape[1]
     linear, back = generator.skip[member, :units], generator.skip_back[member]
     gradient, product = workspace.gradient, workspace.backward
