@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arrivals", "Header", "Message", "TopicPartition", "raw", "values_of"]
+__all__ = ["Arrivals", "Header", "Message", "TopicPartition", "byte_count", "raw", "values_of"]
 
 Header = tuple[str, bytes | None]
 TopicPartition = tuple[str, int]
@@ -81,6 +81,11 @@ class Arrivals(Sequence[Message]):
             if max(run.start, first) < min(run.stop, end)
         ]
         return Arrivals(self.messages[at], self.offsets[at], runs)
+
+
+def byte_count(messages: Sequence[Message]) -> int:
+    """Counts the bytes of the messages' values."""
+    return sum(map(len, filter(None, [message.value() for message in messages])))
 
 
 def _runs(messages: Sequence[Message]) -> Iterator[tuple[TopicPartition, slice]]:

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.records import Arrivals, Message, TopicPartition
+from stream_detector.records.message import byte_count
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.restore import KEPT_BYTES, NO_PAST, CaughtUp, Past, catch_up, size
+from stream_detector.worker.partitions.restore import KEPT_BYTES, NO_PAST, CaughtUp, Past, catch_up
 from stream_detector.worker.partitions.starts import Start
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class RecentMessages:
 
     def add(self, messages: Sequence[Message], seen: int) -> None:
         """Keeps messages, after which the threshold has seen `seen` scores; lets go of what the window does not need."""
-        batch = KeptBatch(messages, seen - self._seen, size(messages))
+        batch = KeptBatch(messages, seen - self._seen, byte_count(messages))
         with self._lock:
             self._batches.append(batch)
             self._seen = seen

@@ -13,6 +13,7 @@ from stream_detector.config import KafkaConfig
 from stream_detector.health import Health
 from stream_detector.kafka.reads import PartitionReader
 from stream_detector.records import Message, TopicPartition
+from stream_detector.records.message import byte_count
 from stream_detector.scoring.threshold import Limits, RollingThreshold
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.partitions.starts import Start
@@ -26,7 +27,6 @@ __all__ = [
     "catch_up",
     "earlier_scores",
     "rebuild_threshold",
-    "size",
 ]
 
 KEPT_BYTES = 256 * 2**20  # of messages' values, over all partitions of a worker
@@ -155,7 +155,7 @@ class _Pieces:
         self._bytes = 0
 
     def add(self, piece: Sequence[Message]) -> None:
-        self._bytes += size(piece)
+        self._bytes += byte_count(piece)
         if self._bytes <= KEPT_BYTES:
             self._pieces.append(piece)
 
@@ -168,8 +168,3 @@ def _backwards(records: Sequence[Record], most: int) -> Iterator[Sequence[Record
     """Cuts records into chunks of at most so many, the latest first."""
     for end in range(len(records), 0, -most):
         yield records[max(0, end - most) : end]
-
-
-def size(messages: Sequence[Message]) -> int:
-    """Counts the bytes of the messages' values."""
-    return sum(map(len, filter(None, [message.value() for message in messages])))
