@@ -182,9 +182,9 @@ def six_digits(values: Floats) -> Floats:
         binary = math.frexp(abs(value))[1] - 1  # tells the decimal exponent, or the one below it
         power = min(max(math.floor(binary * LOG10_OF_2), -MOST_DIGITS), MOST_DIGITS)
         power += 1 if abs(value) >= POWERS[MOST_DIGITS + power + 1] else 0
-        # One of the two is 1: powers of 10 below 1 are not exact, so they are not multiplied by.
-        up, down = POWERS[MOST_DIGITS + max(5 - power, 0)], POWERS[MOST_DIGITS + max(power - 5, 0)]
-        rounded[place] = np.rint(value * up / down) * down / up
+        factor = POWERS[MOST_DIGITS + abs(5 - power)]
+        # Powers of 10 below 1 are not exact, so a large value is divided, not multiplied by one.
+        rounded[place] = np.rint(value * factor) / factor if power <= 5 else np.rint(value / factor) * factor
     return rounded
 
 
@@ -212,13 +212,14 @@ def _told(surprise: Floats, weights: Floats, places: Places, opinions: Arrays, a
 @compiled
 def _combined(surprise: Floats, weights: Floats) -> Floats:
     """Weighted mean of the surprises [record]."""
-    total: Floats = surprise[0] * weights[0]
-    whole = weights[0]
-    for opinion in range(1, len(weights)):
-        total += surprise[opinion] * weights[opinion]
+    found, whole = np.zeros(surprise.shape[1]), 0.0
+    for opinion in range(len(weights)):
         whole += weights[opinion]
-    total /= whole
-    return total
+        for row in range(len(found)):
+            found[row] += surprise[opinion, row] * weights[opinion]
+    for row in range(len(found)):
+        found[row] /= whole
+    return found
 
 
 def _usual_deviations(names: Sequence[str], dimensions: float) -> Floats:
