@@ -35,9 +35,9 @@ def detector(key: str, name: str, config: ModelConfig, note: str = "", opinions:
 
 @cache
 def engine_sources() -> tuple[Path, ...]:
-    """The modules that decide a score: `fitting` and all it imports of the engine."""
+    """The modules that decide a score: `fitting.fit` and all it imports of the engine."""
     found: set[Path] = set()
-    waiting = [ENGINE / "fitting.py"]
+    waiting = [ENGINE / "fitting" / "fit.py"]
     while waiting:
         path = waiting.pop()
         if path.is_file() and path not in found and path.name not in BESIDE:

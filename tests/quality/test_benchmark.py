@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.quality.command import benchmark
 from benchmarks.quality.data import PROTOCOL, split
 from benchmarks.quality.method import Method
+from benchmarks.quality.ours import ENGINE, engine_sources
 from benchmarks.quality.scaling import SCALINGS, fit_scaling
 from benchmarks.quality.store import Result, Store
 from benchmarks.quality.summary import critical_difference, difference, ranks, summarise
@@ -189,3 +190,10 @@ def test_a_damaged_line_of_results_is_named(tmp_path):
     Path(tmp_path / "distance.jsonl").write_text('{"row": \n')
     with pytest.raises(Exception, match=r"distance\.jsonl, line 1: not a result .* delete the line"):
         Store(tmp_path).read(method())
+
+
+def test_a_change_of_what_decides_a_score_makes_results_stale():
+    """Results of ours belong to all modules that a fit and its scores are computed by."""
+    named = {path.relative_to(ENGINE).as_posix() for path in engine_sources()}
+    assert {"fitting/fit.py", "gan/networks.py", "scoring/calibration.py", "scoring/compiled/kernel.py"} <= named
+    assert not {path for path in named if path.startswith(("kafka/", "worker/", "cli/"))}
