@@ -23,7 +23,7 @@ from workload import (
 
 from stream_detector.audit.backtest import backtest
 from stream_detector.records import Alert
-from stream_detector.worker.drift_watch import DriftWatch
+from stream_detector.worker.pipeline import DriftWatch
 
 RECORDS = 20_000
 SHARE = 100  # one record in so many, of every kind of poison
