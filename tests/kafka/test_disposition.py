@@ -222,7 +222,10 @@ class Brittle:
             return self._broken("score", rows) or real.measured(normalised, own)
 
         return SimpleNamespace(
-            normaliser=lambda rows: (rows, real.normaliser(rows)), measured=measured, screened=real.screened
+            normaliser=lambda rows: (rows, real.normaliser(rows)),
+            measured=measured,
+            screened=real.screened,
+            panel=real.panel,
         )
 
     def explain(self, X):
