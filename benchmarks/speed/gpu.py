@@ -122,7 +122,7 @@ def _covered(events: list[FunctionEvent]) -> float:
 def _launched_one_by_one(model: DetectorModel) -> DeviceScorer:
     """A scorer by the same tensors without graphs."""
     plain = DeviceScorer.calibrated(model.scorer, model.calibration)
-    plain._road.captured = lambda work: work  # type: ignore[method-assign]  # noqa: SLF001 - what nobody but this wants
+    plain._stream.as_graph = lambda work: work  # type: ignore[method-assign]  # noqa: SLF001 - what nobody but this wants
     return plain
 
 
