@@ -4,6 +4,7 @@ import ast
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,18 @@ class Method:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that change with the settings, the code or the protocol."""
-        identity = [PROTOCOL, dict(self.settings), [_meaning(path) for path in self.sources]]
+        identity = [
+            PROTOCOL,
+            dict(self.settings),
+            [_meaning(path.read_text(encoding="utf-8")) for path in self.sources],
+        ]
         return sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def _meaning(path: Path) -> str:
+@cache
+def _meaning(source: str) -> str:
     """The code without comments, layout and docstrings: rewording it must not cost a night of computing."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
