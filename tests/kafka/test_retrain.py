@@ -383,7 +383,7 @@ def test_a_terminated_training_goes_on_from_its_checkpoint(make_own, tmp_path):
     assert store.current(config).why == "asked for"
 
 
-def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path):
+def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path, request):
     """Both train; one publishes, the other says that somebody was faster, ends with 4, and changes nothing."""
     config = make_own(steps=1_000)
     feed(config, telemetry(900, anomalies=0.0))
@@ -392,7 +392,9 @@ def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path):
     command = (sys.executable, "-m", "stream_detector", "retrain", "--once", "-c")
 
     def start(path):
-        return subprocess.Popen([*command, path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen([*command, path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        request.addfinalizer(process.kill)  # one that sleeps would outlive a failure
+        return process
 
     # The first one sleeps in the midst of its training: two that publish in the same instant may both not yet know who won.
     slow = start(settings[0])
