@@ -21,7 +21,7 @@ FLOORS = (  # from the ground up: a folder of the package, or a module beside th
     {"errors", "values", "foreign", "features"},
     {"gan", "golden"},
     {"config", "runtime", "absence", "normaliser", "scoring"},
-    {"records", "artifact"},
+    {"records", "artifact", "context"},
     {"tables", "health"},
     {"model"},
     {"tracking", "scaling", "scoring_pool"},

@@ -31,7 +31,11 @@ CONSTANTS = (
     "scoring/expectation.py",
     "scoring/inversion.py",
 )
-SOURCES = (Path(__file__).parent, *(PACKAGE / name for name in CONSTANTS))  # what compiled code is drawn from
+SOURCES = (  # what compiled code is drawn from
+    Path(__file__).parent,
+    PACKAGE / "context",
+    *(PACKAGE / name for name in CONSTANTS),
+)
 NOTICE = "Compiling the scoring kernel; once on this machine, one to two minutes."
 
 

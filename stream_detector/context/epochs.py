@@ -1,0 +1,149 @@
+"""The context of a partition: two staggered tables, each begun at a fixed offset before its epoch.
+
+A record at offset o meets the table of epoch k = o // epoch, taught by the offsets [k epoch - history, o)
+alone. Whoever reads the log from there on has the same tables, to the bit.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.context.spec import ContextSpec
+from stream_detector.context.table import ABSENT, EVICTED, LATE_RECORDS, USED, EpochTable, empty, fitted
+from stream_detector.context.teaching import COLUMNS, LogRows, Population, Rates, run
+
+__all__ = ["Columns", "PartitionContext"]
+
+SPARE = 4  # times the entities of a table may be numbered before the numbers are given anew
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the context says of records, in spreads of their entities; NaN where it knows nothing."""
+
+    columns: NDArray[np.float32]  # [record, column, feature], -30 to 30
+    gaps: NDArray[np.float32]  # [record, 2], -1 to 1: the gap before it, and the rate lately, against the usual
+    known: NDArray[np.int64]  # [record]: records that its entity had taught
+
+
+class PartitionContext:
+    """The context of one partition, record by record in the order of its log. One thread at a time."""
+
+    def __init__(self, spec: ContextSpec) -> None:
+        self._spec = spec
+        self._epoch = -1
+        self._now = self._following = self._empty()
+        self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
+        self._rates = Rates(
+            float(spec.memory), float(spec.memory_records), float(spec.long_horizon), spec.clip, spec.grace, spec.cap
+        )
+
+    def columns(
+        self,
+        offsets: NDArray[np.int64],
+        entities: Sequence[str | None],
+        times: NDArray[np.int64],
+        hours: NDArray[np.int64],
+        values: NDArray[np.float64],
+        population: Population,
+    ) -> Columns:
+        """The columns of records, each before it has taught; then it teaches.
+
+        `offsets` [record] ascend; rows of one message share one. `times` [record] are nanoseconds since
+        1970 and `hours` local hours since then, both `NO_TIME` where there is none; `values` [record,
+        feature] are in the input's units.
+        """
+        if len(self._numbers) > SPARE * self._spec.most_entities:
+            self._forget_numbers()
+        rows = LogRows(self._numbered(entities), times, hours, np.ascontiguousarray(values, np.float64))
+        out = Columns(
+            np.full((len(rows.entity), len(COLUMNS), values.shape[1]), np.nan, np.float32),
+            np.full((len(rows.entity), 2), np.nan, np.float32),
+            np.zeros(len(rows.entity), np.int64),
+        )
+        first = 0
+        for last in self._cuts(offsets):
+            overlap = self._enter(int(offsets[first]))
+            self._fit_tables(rows.entity[first:last], overlap=overlap)
+            tables = self._now, self._following
+            run(rows, first, last, *tables, overlap, self._rates, population, out.columns, out.gaps, out.known)
+            first = last
+        return out
+
+    @property
+    def entities(self) -> int:
+        """Entities that the present table knows."""
+        return int(self._now.figures[USED])
+
+    @property
+    def evictions(self) -> int:
+        """Entities that had to leave the present table."""
+        return int(self._now.figures[EVICTED])
+
+    @property
+    def late(self) -> int:
+        """Records that came too late to teach the present table."""
+        return int(self._now.figures[LATE_RECORDS])
+
+    @property
+    def memory(self) -> int:
+        """Bytes of both tables."""
+        return sum(array.nbytes for table in (self._now, self._following) for array in table)
+
+    def _empty(self) -> EpochTable:
+        return empty(len(self._spec.features), self._spec.most_entities)
+
+    def _cuts(self, offsets: NDArray[np.int64]) -> list[int]:
+        """Ends of the stretches that the same tables serve, each by its number of records."""
+        if not len(offsets):
+            return []
+        stretch = 2 * (offsets // self._spec.epoch) + (
+            offsets % self._spec.epoch >= self._spec.epoch - self._spec.history
+        )
+        return [*(np.flatnonzero(np.diff(stretch)) + 1).tolist(), len(offsets)]
+
+    def _enter(self, offset: int) -> bool:
+        """Makes the tables of the epoch of an offset the present ones; whether the next epoch's is taught, too."""
+        epoch = offset // self._spec.epoch
+        if epoch != self._epoch:
+            self._now = self._following if epoch == self._epoch + 1 else self._empty()
+            self._following = self._empty()
+            self._epoch = epoch
+        return offset % self._spec.epoch >= self._spec.epoch - self._spec.history
+
+    def _numbered(self, entities: Sequence[str | None]) -> NDArray[np.int64]:
+        numbers = self._numbers
+        return np.fromiter((-1 if name is None else numbers[name] for name in entities), np.int64, len(entities))
+
+    def _forget_numbers(self) -> None:
+        """Numbers only entities that a table knows: numbers are names of convenience, and decide nothing."""
+        names = list(self._numbers)
+        tables = (self._now, self._following)
+        kept = np.unique(np.concatenate([table.entity_at[: int(table.figures[USED])] for table in tables]))
+        self._numbers = defaultdict(count(len(kept)).__next__, {names[old]: new for new, old in enumerate(kept)})
+        self._now, self._following = (_renumbered(table, kept) for table in tables)
+
+    def _fit_tables(self, entities: NDArray[np.int64], *, overlap: bool) -> None:
+        present = np.unique(entities[entities >= 0])
+        self._now = self._with_room(self._now, present)
+        if overlap:
+            self._following = self._with_room(self._following, present)
+
+    def _with_room(self, table: EpochTable, entities: NDArray[np.int64]) -> EpochTable:
+        table = fitted(table, len(self._numbers), 0, self._spec.most_entities)
+        return fitted(
+            table, len(self._numbers), int((table.place_of[entities] == ABSENT).sum()), self._spec.most_entities
+        )
+
+
+def _renumbered(table: EpochTable, kept: NDArray[np.int64]) -> EpochTable:
+    used = int(table.figures[USED])
+    entity_at = table.entity_at.copy()
+    entity_at[:used] = np.searchsorted(kept, entity_at[:used])
+    place_of = np.full(max(len(kept), 1), ABSENT, np.int32)
+    place_of[entity_at[:used]] = np.arange(used, dtype=np.int32)
+    return table._replace(entity_at=entity_at, place_of=place_of)

@@ -1,0 +1,56 @@
+"""What a context is made of: everything that its columns depend on besides the log and the model."""
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+
+from stream_detector.errors import ConfigError
+
+__all__ = ["HOURS", "RECENT", "WEEKDAYS", "ContextSpec"]
+
+HOURS = 24  # slots of a day
+WEEKDAYS = 7
+RECENT = 8  # values kept of each feature
+SECOND = 1_000_000_000  # nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSpec:
+    """The specification of a context. Two contexts of one specification and one log are equal to the bit.
+
+    `epoch` and `history` count offsets: the records of offsets [k epoch, (k + 1) epoch) meet a table that
+    was empty at k epoch - history. Times are in nanoseconds. Raises `ConfigError`.
+    """
+
+    features: tuple[str, ...]
+    entity_path: str | None = None
+    time_path: str | None = None
+    zone: str = "UTC"
+    zone_data: str = ""  # the release of the time zone database; empty for UTC
+    epoch: int = 1_000_000
+    history: int = 200_000
+    memory: int = 24 * 3_600 * SECOND  # after so long half of what is usual has been learnt anew
+    memory_records: int = 1_000  # the same, where records have no time
+    long_horizon: int = 32  # records that the longest mean looks back
+    clip: float = 30.0  # spreads beyond which a value teaches no more than the limit
+    grace: int = 60 * SECOND  # a record older than the newest of its entity by more is late
+    cap: int = 3_600 * SECOND  # the most that one record moves its entity's clock
+    tolerance: int = 60 * SECOND  # an event time may lie so far beyond Kafka's timestamp
+    most_entities: int = 5_000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.history <= self.epoch:
+            raise ConfigError(
+                f"context.history is {self.history}, context.epoch {self.epoch}: a history lies between 1 and an epoch"
+            )
+        if self.most_entities < 1:
+            raise ConfigError(f"context.most_entities is {self.most_entities}; keep 1 entity at least")
+
+    @property
+    def hash(self) -> str:
+        """Names the specification: 16 hexadecimal digits, the same on every machine."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def start(self, offset: int) -> int:
+        """The offset that a reader begins at, so that it knows the context of the record at `offset`."""
+        return max(0, offset // self.epoch * self.epoch - self.history)
