@@ -97,7 +97,14 @@ def messages(address: str, topic: str) -> Iterator[dict[str, Any]]:
     """The committed messages of a topic with one partition, keys, values and header values in base64."""
     from confluent_kafka import Consumer, TopicPartition
 
-    reader = Consumer({"bootstrap.servers": address, "group.id": "reader", "isolation.level": "read_committed"})
+    reader = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+        }
+    )
     reader.assign([TopicPartition(topic, 0, 0)])
     for message in reader.consume(10_000, 5.0):
         yield {

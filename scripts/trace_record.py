@@ -131,7 +131,14 @@ def flagged(address: str, topic: str) -> bool:
     """Whether the last alert is of the traced record."""
     from confluent_kafka import Consumer, TopicPartition
 
-    reader = Consumer({"bootstrap.servers": address, "group.id": "reader", "isolation.level": "read_committed"})
+    reader = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+        }
+    )
     reader.assign([TopicPartition(topic, 0, 0)])
     try:
         return any(message.key() == TRACED for message in reader.consume(1_000, 5.0))
