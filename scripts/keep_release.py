@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trace_record import broker
+from trace_record import broker, committed
 
 FIXTURES = Path(__file__).parents[1] / "tests/fixtures"
 ORDINARY, CHANGED, SCORED = 1_600, 1_600, 24
@@ -95,18 +95,7 @@ def feed(address: str, topic: str) -> None:
 
 def messages(address: str, topic: str) -> Iterator[dict[str, Any]]:
     """The committed messages of a topic with one partition, keys, values and header values in base64."""
-    from confluent_kafka import Consumer, TopicPartition
-
-    reader = Consumer(
-        {
-            "bootstrap.servers": address,
-            "group.id": "reader",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-        }
-    )
-    reader.assign([TopicPartition(topic, 0, 0)])
-    for message in reader.consume(10_000, 5.0):
+    for message in committed(address, topic):
         yield {
             "topic": topic,
             "partition": 0,
@@ -116,7 +105,6 @@ def messages(address: str, topic: str) -> Iterator[dict[str, Any]]:
             "value": text(message.value()),
             "headers": [[name, text(value)] for name, value in message.headers() or ()],
         }
-    reader.close()
 
 
 def text(value: bytes | None) -> str | None:

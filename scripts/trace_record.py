@@ -127,8 +127,8 @@ class Feed:
             time.sleep(0.1)
 
 
-def flagged(address: str, topic: str) -> bool:
-    """Whether the last alert is of the traced record."""
+def committed(address: str, topic: str) -> list[Any]:
+    """The committed messages of a topic with one partition, read without a trace in any group."""
     from confluent_kafka import Consumer, TopicPartition
 
     reader = Consumer(
@@ -139,11 +139,16 @@ def flagged(address: str, topic: str) -> bool:
             "isolation.level": "read_committed",
         }
     )
-    reader.assign([TopicPartition(topic, 0, 0)])
     try:
-        return any(message.key() == TRACED for message in reader.consume(1_000, 5.0))
+        reader.assign([TopicPartition(topic, 0, 0)])
+        return list(reader.consume(10_000, 5.0))
     finally:
         reader.close()
+
+
+def flagged(address: str, topic: str) -> bool:
+    """Whether an alert is of the traced record."""
+    return any(message.key() == TRACED for message in committed(address, topic))
 
 
 def show(road: list[str], root: Path) -> None:

@@ -128,6 +128,11 @@ class FeatureSchema:
         """The values that are subtracted from features before they become float32, float64 [feature]."""
         return np.array([feature.origin for feature in self.features])
 
+    @cached_property
+    def categorical(self) -> tuple[int, ...]:
+        """Where the categorical features are."""
+        return tuple(place for place, feature in enumerate(self.features) if feature.kind is Kind.CATEGORICAL)
+
     @property
     def digest(self) -> str:
         """SHA-256 over names, kinds and vocabularies: equal digests read records alike."""

@@ -15,7 +15,7 @@ from stream_detector import foreign
 from stream_detector.absence import compared, present_names, telling
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
-from stream_detector.features import Encoded, FeatureSchema, Kind, encode
+from stream_detector.features import Encoded, FeatureSchema, encode
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.golden import Golden
 from stream_detector.runtime.files import write_file
@@ -254,11 +254,10 @@ def as_matrix(X: Records, schema: FeatureSchema) -> NDArray[np.float32]:
     if np.isinf(matrix).any():
         row, column = np.argwhere(np.isinf(matrix))[0]
         raise DataError(f"record {row}: feature {schema.names[column]!r} is infinite or beyond float32")
-    for column, feature in enumerate(schema.features):
-        if feature.kind is Kind.CATEGORICAL:
-            codes = matrix[:, column][~np.isnan(matrix[:, column])]
-            if (codes != np.floor(codes)).any() or (codes < 0).any():
-                raise DataError(f"feature {feature.name!r} is categorical; its values must be codes 0, 1, 2, …")
+    for column in schema.categorical:
+        codes = matrix[:, column][~np.isnan(matrix[:, column])]
+        if (codes != np.floor(codes)).any() or (codes < 0).any():
+            raise DataError(f"feature {schema.names[column]!r} is categorical; its values must be codes 0, 1, 2, …")
     return matrix
 
 

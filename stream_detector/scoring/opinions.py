@@ -128,9 +128,11 @@ class RawScores:
     @classmethod
     def stacked(cls, parts: Mapping[str, Floats]) -> Self:
         """Puts raw scores [view, record] side by side by name."""
-        table = np.stack(tuple(parts.values()), 1)
-        views, count, records = table.shape
-        return cls(tuple(parts), table.reshape(views * count, records).T)
+        views, records = next(iter(parts.values())).shape
+        table = np.empty((views, len(parts), records))
+        for place, part in enumerate(parts.values()):
+            table[:, place] = part
+        return cls(tuple(parts), table.reshape(views * len(parts), records).T)
 
     @classmethod
     def joined(cls, blocks: Sequence["RawScores"]) -> Self:

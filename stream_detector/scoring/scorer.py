@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Screen:
     """Chooses the records whose latents are worth a search, and places them among the others after it.
 
@@ -67,16 +67,16 @@ class Screen:
         searched = np.where(starts > start, refined, np.nan)
         return cls(start, np.nanmedian(searched, axis=0) if (starts > start).any(0).all() else start)
 
-    @property
+    @cached_property
     def is_everyone(self) -> bool:
         """Whether every record is searched for."""
         return bool((self.start == EVERYONE).all())
 
     def joined(self, starts: Floats, refined: Floats) -> Floats:
         """Scores [view, record]: the start up to the screen, and what the search has left beyond it."""
-        start, median = self.start[:, None], self.refined[:, None]
         if self.is_everyone:
             return refined
+        start, median = self.start[:, None], self.refined[:, None]
         return np.where(starts > start, start + np.logaddexp(0, refined - median), starts)
 
 

@@ -34,6 +34,7 @@ assert NEAR == 3, "show_evidence and _set_prior write three neighbours out"
 assert (COLUMN_INPUTS, DISTANCE_INPUTS) == (4, NEAR + 1), "show_evidence writes the inputs out"
 
 STARTS, REFINED, NEARNESS, DISTANCE, VERDICT = range(5)  # rows of what `score` writes, as `KernelScores` names them
+FOR_NONE = np.zeros((0, 0, 0), np.float32)  # evidence that nobody asks for
 
 Floats = NDArray[np.float64]
 
@@ -66,7 +67,7 @@ class Kernel:
         """
         views, count = inputs.views.shape[:2]
         written = np.zeros((len(KernelScores._fields), views, count))
-        shown = np.zeros((views, 0, 0), np.float32) if evidence is None else evidence
+        shown = FOR_NONE if evidence is None else evidence
         with self._workspace(inputs) as workspace:
             networks = self.autoencoder, self.kept, self.discriminators
             score(*networks, inputs, workspace, screen, search.steps, search.starts, written, shown)
