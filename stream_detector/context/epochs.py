@@ -5,7 +5,7 @@ alone. Whoever reads the log from there on has the same tables, to the bit.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_detector.context.spec import ContextSpec
 from stream_detector.context.table import ABSENT, EVICTED, LATE_RECORDS, USED, EpochTable, empty, fitted
-from stream_detector.context.teaching import COLUMNS, LogRows, Population, Rates, run
+from stream_detector.context.teaching import COLUMNS, LogRows, Population, Rates, run, teach
 
 __all__ = ["Columns", "PartitionContext"]
 
@@ -36,6 +36,7 @@ class PartitionContext:
     def __init__(self, spec: ContextSpec) -> None:
         self._spec = spec
         self._epoch = -1
+        self._read = self._warm = 0
         self._now = self._following = self._empty()
         self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
         self._rates = Rates(
@@ -57,22 +58,31 @@ class PartitionContext:
         1970 and `hours` local hours since then, both `NO_TIME` where there is none; `values` [record,
         feature] are in the input's units.
         """
-        if len(self._numbers) > SPARE * self._spec.most_entities:
-            self._forget_numbers()
-        rows = LogRows(self._numbered(entities), times, hours, np.ascontiguousarray(values, np.float64))
+        rows = self._rows(entities, times, hours, values)
         out = Columns(
             np.full((len(rows.entity), len(COLUMNS), values.shape[1]), np.nan, np.float32),
             np.full((len(rows.entity), 2), np.nan, np.float32),
             np.zeros(len(rows.entity), np.int64),
         )
-        first = 0
-        for last in self._cuts(offsets):
-            overlap = self._enter(int(offsets[first]))
-            self._fit_tables(rows.entity[first:last], overlap=overlap)
+        for first, last, overlap in self._stretches(offsets, rows):
             tables = self._now, self._following
             run(rows, first, last, *tables, overlap, self._rates, population, out.columns, out.gaps, out.known)
-            first = last
+        self._read += len(rows.entity)
+        self._warm += int((out.known >= self._spec.long_horizon).sum())
         return out
+
+    def teach(
+        self,
+        offsets: NDArray[np.int64],
+        entities: Sequence[str | None],
+        times: NDArray[np.int64],
+        hours: NDArray[np.int64],
+        values: NDArray[np.float64],
+    ) -> None:
+        """Teaches records as `columns` does, and reads none of their columns: for what is only gone through again."""
+        rows = self._rows(entities, times, hours, values)
+        for first, last, overlap in self._stretches(offsets, rows):
+            teach(rows, first, last, self._now, self._following, overlap, self._rates)
 
     @property
     def entities(self) -> int:
@@ -90,12 +100,42 @@ class PartitionContext:
         return int(self._now.figures[LATE_RECORDS])
 
     @property
+    def read(self) -> int:
+        """Records whose columns were read."""
+        return self._read
+
+    @property
+    def warm(self) -> int:
+        """Records read whose entity had taught as many records as the longest mean looks back: full context."""
+        return self._warm
+
+    @property
     def memory(self) -> int:
         """Bytes of both tables."""
         return sum(array.nbytes for table in (self._now, self._following) for array in table)
 
     def _empty(self) -> EpochTable:
         return empty(len(self._spec.features), self._spec.most_entities)
+
+    def _rows(
+        self,
+        entities: Sequence[str | None],
+        times: NDArray[np.int64],
+        hours: NDArray[np.int64],
+        values: NDArray[np.float64],
+    ) -> LogRows:
+        if len(self._numbers) > SPARE * self._spec.most_entities:
+            self._forget_numbers()
+        return LogRows(self._numbered(entities), times, hours, np.ascontiguousarray(values, np.float64))
+
+    def _stretches(self, offsets: NDArray[np.int64], rows: LogRows) -> Iterator[tuple[int, int, bool]]:
+        """Stretches of records, each with its tables made ready, and whether the next epoch's is taught, too."""
+        first = 0
+        for last in self._cuts(offsets):
+            overlap = self._enter(int(offsets[first]))
+            self._fit_tables(rows.entity[first:last], overlap=overlap)
+            yield first, last, overlap
+            first = last
 
     def _cuts(self, offsets: NDArray[np.int64]) -> list[int]:
         """Ends of the stretches that the same tables serve, each by its number of records."""

@@ -43,7 +43,7 @@ from stream_detector.context.table import (
 )
 from stream_detector.scoring.compiled.arithmetic import compiled
 
-__all__ = ["COLUMNS", "LogRows", "Population", "Rates", "run"]
+__all__ = ["COLUMNS", "LogRows", "Population", "Rates", "run", "teach"]
 
 COLUMNS = ("mean_8", "residual", "residual_8", "mean_3", "mean_long")
 AGREE = 3  # late records that agree set an entity's clock back
@@ -113,6 +113,25 @@ def run(
         _teach(rows, record, now, entity, rates)
         if teach_following:
             _teach(rows, record, following, entity, rates)
+
+
+@compiled
+def teach(
+    rows: LogRows,
+    first: int,
+    last: int,
+    now: EpochTable,
+    following: EpochTable,
+    teach_following: bool,  # noqa: FBT001 - compiled code takes no names
+    rates: Rates,
+) -> None:
+    """Teaches both tables the records [first, last) as `run` does, and reads no columns."""
+    for record in range(first, last):
+        entity = rows.entity[record]
+        if entity >= 0:
+            _teach(rows, record, now, entity, rates)
+            if teach_following:
+                _teach(rows, record, following, entity, rates)
 
 
 @compiled

@@ -38,12 +38,14 @@ class Log:
         self.values = rng.normal(size=(count, features)) * [1.0, 1e-3] + [1e6, 0.0]
         self.values[rng.random((count, features)) < 0.03] = np.nan
 
+    def hours(self, part):
+        return np.where(self.times[part] == NO_TIME, NO_TIME, self.times[part] // HOUR)
+
     def columns(self, context, first, last):
         """What the context says of the records [first, last), one matrix."""
         part = slice(first, last)
-        hours = np.where(self.times[part] == NO_TIME, NO_TIME, self.times[part] // HOUR)
         said = context.columns(
-            self.offsets[part], self.entities[part], self.times[part], hours, self.values[part], population()
+            self.offsets[part], self.entities[part], self.times[part], self.hours(part), self.values[part], population()
         )
         return np.hstack((said.columns.reshape(last - first, -1), said.gaps, said.known[:, None]))
 
@@ -82,6 +84,23 @@ def test_cuts_and_restarts_change_no_bit(seed, cuts, start):
     first = int(np.searchsorted(log.offsets, log.offsets[start]))
     again, _ = log.cut(cuts, begin)
     assert np.array_equal(again[first - begin :], whole[first:], equal_nan=True)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 5), start=st.integers(1, 1_499), cut=st.integers(1, 1_499))
+def test_what_only_teaches_leaves_the_same_bits(seed, start, cut):
+    """Records gone through without reading columns teach what they teach when they are read."""
+    log = Log(seed)
+    whole, _ = log.cut([])
+    context, part = PartitionContext(SPEC), sorted({0, min(cut, start), start})
+    for first, last in pairwise(part):
+        stretch = slice(first, last)
+        context.teach(
+            log.offsets[stretch], log.entities[stretch], log.times[stretch], log.hours(stretch), log.values[stretch]
+        )
+    assert np.array_equal(log.columns(context, start, len(log.offsets)), whole[start:], equal_nan=True)
+    assert context.read == len(log.offsets) - start
+    assert context.warm == (whole[start:, -1] >= SPEC.long_horizon).sum()
 
 
 def test_numbers_given_anew_change_no_bit():
