@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stream_detector.config.context_section import ContextConfig
 from stream_detector.config.retrain_section import RetrainSettings
 from stream_detector.config.sections import (
     DriftConfig,
@@ -47,6 +48,7 @@ class Config(BaseSettings):
     """Names that are no features, whatever the records hold."""
     model: ModelSettings = ModelSettings()
     inversion: InversionSettings = InversionSettings()
+    context: ContextConfig = ContextConfig()
     threshold: ThresholdConfig = ThresholdConfig()
     worker: WorkerConfig = WorkerConfig()
     drift: DriftConfig = DriftConfig()

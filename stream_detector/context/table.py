@@ -11,12 +11,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.context.spec import HOURS, RECENT, WEEKDAYS
+from stream_detector.context.spec import HOURS, NO_TIME, RECENT, WEEKDAYS
 from stream_detector.scoring.compiled.arithmetic import compiled
 
-__all__ = ["ABSENT", "NO_TIME", "EpochTable", "empty", "find", "fitted", "make_room"]
+__all__ = ["ABSENT", "EpochTable", "empty", "find", "fitted", "make_room"]
 
-NO_TIME: Final = -(2**63)
 ABSENT: Final = -1
 SMALLEST = 64  # entities that a new table has room for
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.context.spec import HOURS, RECENT, WEEKDAYS
+from stream_detector.context.spec import HOURS, NO_TIME, RECENT, WEEKDAYS
 from stream_detector.context.table import (
     ABSENT,
     CLOCK,
@@ -27,7 +27,6 @@ from stream_detector.context.table import (
     LATE_RECORDS,
     LEVEL,
     LONG,
-    NO_TIME,
     RECORDS,
     RESIDUAL,
     SHORT_GAP,

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from stream_detector.context.clock import borne_out, local_hours, zone
 from stream_detector.context.epochs import PartitionContext
-from stream_detector.context.spec import ContextSpec
-from stream_detector.context.table import NO_TIME
+from stream_detector.context.spec import NO_TIME, ContextSpec
 from stream_detector.context.teaching import COLUMNS, Population
 from stream_detector.errors import ConfigError
 
