@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from stream_detector.context.context_model import ContextModel
+from stream_detector.context.context_storage import ContextHeader, context_header, context_tensors
 from stream_detector.errors import ConfigError, ModelFormatError
 from stream_detector.features import FeatureSchema, Kind
 from stream_detector.gan.memory import NEAR
@@ -54,6 +56,9 @@ class Artifact:
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any]
     golden: Golden
+    context: ContextModel | None = None
+    view: bytes = b""
+    """The artifact of the detector that judges the context."""
 
 
 def pack(artifact: Artifact) -> bytes:
@@ -71,6 +76,8 @@ def pack(artifact: Artifact) -> bytes:
     }
     if others := list(scorer.panel.methods):
         header["scorers"] = others
+    if artifact.context:
+        header["context"] = {**context_header(artifact.context), "view": len(artifact.view)}
     text = json.dumps(header, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return bytes(save(_tensors(artifact), metadata={KEY: text}))
 
@@ -87,6 +94,8 @@ def unpack(data: bytes) -> Artifact:
         names = [str(name) for name in header.get("scorers", ())]
         panel = _panel(config.model.mode, names)
         golden = Golden.from_header(header["golden"], len(layout.schema.features), len(panel.told) + 1)
+        context = ContextHeader.read(header["context"], layout.schema) if "context" in header else None
+        view_bytes = int(header["context"]["view"]) if context else 0
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError, ConfigError) as error:
         raise ModelFormatError(
             f"the model header cannot be read ({type(error).__name__}); fit the model anew"
@@ -96,9 +105,17 @@ def unpack(data: bytes) -> Artifact:
     if not NEAR < kept <= MOST_KEPT:
         raise ModelFormatError(f"the model header says that {kept:,} records are kept; it must be 4 to {MOST_KEPT:,}")
     sizes = _sizes(layout, config)
-    tensors = _read(data, _shapes(layout, sizes, kept, config, panel))
+    shapes = _shapes(layout, sizes, kept, config, panel)
+    if context:
+        shapes |= {f"context.{name}": shape for name, shape in context.shapes().items()}
+        shapes["context.view"] = ("uint8", (view_bytes,))
+    tensors = _read(data, shapes)
     scorer = _scorer(layout, config, tensors, sizes, panel)
-    return Artifact(scorer, _calibration(tensors, panel), config, metrics, lineage, golden)
+    calibration = _calibration(tensors, panel)
+    if context is None:
+        return Artifact(scorer, calibration, config, metrics, lineage, golden)
+    known = context.model({name: tensors[f"context.{name}"] for name in context.shapes()})
+    return Artifact(scorer, calibration, config, metrics, lineage, golden, known, tensors["context.view"].tobytes())
 
 
 def _tensors(artifact: Artifact) -> dict[str, NDArray[Any]]:
@@ -116,6 +133,9 @@ def _tensors(artifact: Artifact) -> dict[str, NDArray[Any]]:
     tables = (calibration.parts, calibration.opinions, calibration.anomaly)
     for part in TAIL_PARTS:
         tensors[f"tail.{part}"] = np.concatenate([getattr(table, part) for table in tables])
+    if artifact.context:
+        tensors |= {f"context.{name}": array for name, array in context_tensors(artifact.context).items()}
+        tensors["context.view"] = np.frombuffer(artifact.view, np.uint8)
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 

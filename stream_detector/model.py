@@ -1,11 +1,11 @@
 """The fitted model: score, explain, save, load. Immutable once made."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from stream_detector import foreign
 from stream_detector.absence import compared, present_names, telling
 from stream_detector.artifact import Artifact, pack, unpack
+from stream_detector.context.context_model import ContextModel, EntityRows
+from stream_detector.context.inputs import entities, event_times
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
 from stream_detector.features import Encoded, FeatureSchema, encode
 from stream_detector.gan.settings import ModelConfig
@@ -25,57 +27,12 @@ from stream_detector.scoring.device import DeviceScorer, raw_scores
 from stream_detector.scoring.explanation import Explanation, absent_shares, explain
 from stream_detector.scoring.opinions import Panel, RawScores
 from stream_detector.scoring.scorer import Scorer
+from stream_detector.scoring.scores import Scores
 from stream_detector.tables.frames import Records, as_numbers, as_rows, is_float32
 
-__all__ = ["DetectorModel", "Scores", "as_matrix", "pick_device", "scored"]
+__all__ = ["DetectorModel", "ModelStream", "Scores", "as_matrix", "pick_device", "scored"]
 
 MOST_LACKING = 0.1  # of the records fitted on, that may lack a feature which is nearly always there
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Float32 arrays [record] in nines (-log10 of a tail probability: 3.0 = one normal record in
-    1,000 scores as high); higher = more anomalous; finite; 6 significant digits.
-
-    `inversion` and `discriminator` are the two opinions, `anomaly` what the model's mode makes of them; `others` are
-    by name the opinions of other scorers that the model has.
-    """
-
-    inversion: NDArray[np.float32]
-    discriminator: NDArray[np.float32]
-    anomaly: NDArray[np.float32]
-    others: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, panel: Panel, scores: NDArray[np.float32]) -> Self:
-        """Names the opinions that a panel tells, and the anomaly score [score, record]."""
-        inversion, discriminator, *others, anomaly = scores  # the networks' own opinions come first
-        return cls(inversion, discriminator, anomaly, dict(zip(panel.told[2:], others, strict=True)))
-
-    def flagged(self, rate: float) -> NDArray[np.bool_]:
-        """Flags the records that score higher than a share `rate` of normal ones does, bool [record].
-
-        Raises `DataError` unless the rate is above 0 and below 1.
-        """
-        flagged: NDArray[np.bool_] = self.anomaly > np.float32(Calibration.quantile(rate))
-        return flagged
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the scores, in the order of `columns`."""
-        return ("inversion", "discriminator", *self.others, "anomaly")
-
-    def of_record(self, row: int) -> NDArray[np.float32]:
-        """The scores of one record [score], in the order of `columns`."""
-        return np.array([scores[row] for scores in self._arrays])
-
-    def columns(self) -> NDArray[np.float32]:
-        """All scores [record, score]: inversion, discriminator, others, anomaly."""
-        return np.stack(self._arrays, axis=1)
-
-    @property
-    def _arrays(self) -> tuple[NDArray[np.float32], ...]:
-        return (self.inversion, self.discriminator, *self.others.values(), self.anomaly)
 
 
 @dataclass(frozen=True)
@@ -83,7 +40,8 @@ class DetectorModel:
     """Networks, normaliser and calibration of one fit.
 
     `metrics` are figures of the training; `lineage` is whatever the maker wants kept about where
-    the model came from (JSON values); both travel in the artifact, and so do the `golden` scores.
+    the model came from (JSON values); both travel in the artifact, and so do the `golden` scores. A model with a
+    `context` has a second detector, `view`, which judges what the context says.
     """
 
     scorer: Scorer
@@ -92,6 +50,8 @@ class DetectorModel:
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any]
     golden: Golden
+    context: ContextModel | None = None
+    view: "DetectorModel | None" = None
 
     @classmethod
     def made(
@@ -124,16 +84,35 @@ class DetectorModel:
         """SHA-256 of the artifact's bytes, hexadecimal."""
         return sha256(self.to_bytes()).hexdigest()
 
-    @np.errstate(**AS_NUMPY_HAS_IT)
-    def score(self, X: Records) -> Scores:
+    def score(
+        self,
+        X: Records,
+        entity: Sequence[Any] | None = None,
+        time: Sequence[Any] | None = None,
+        offset: Sequence[int] | None = None,
+    ) -> Scores:
         """Scores records.
 
         X: float [record, feature] in the input's units (category codes, NaN = missing), a list of
         mappings from feature name to number, string or None, or a DataFrame (pandas, polars, Arrow)
-        or structured array, whose columns are taken by name. A record scores the same to
-        the bit in any batch and order. Raises `DataError` on another width, on infinities and on
-        mappings that do not fit the schema.
+        or structured array, whose columns are taken by name. Without a context, a record scores the same to
+        the bit in any batch and order. With one, records are those of one partition in order, of which nothing is known
+        before: `entity` [record] names whose they are (text, numbers, None), `time` [record] is datetime64, datetimes,
+        RFC 3339 text or numbers since 1970, and `offset` [record] ascends, by default 0, 1, … `stream` goes on where the
+        last records ended. Raises `DataError` on another width, on infinities, on
+        mappings that do not fit the schema, and on entities or times for a model without a context.
         """
+        if self.context is None and entity is None and time is None:
+            return self.score_alone(X)
+        return self.stream().score(X, entity, time, offset)
+
+    def stream(self) -> "ModelStream":
+        """Begins a stream of records of one partition, whose context goes on from call to call."""
+        return ModelStream(self)
+
+    @np.errstate(**AS_NUMPY_HAS_IT)
+    def score_alone(self, X: Records) -> Scores:
+        """Scores records without their context; X and errors as for `score`."""
         matrix = as_matrix(X, self.schema)
         if self.device_scorer:
             return Scores.of(self.scorer.panel, self.device_scorer(matrix))
@@ -156,7 +135,9 @@ class DetectorModel:
 
     def verify(self) -> None:
         """Scores the golden batch; raises `ModelFormatError` when the scores are not those it was made with."""
-        self.golden.verify(lambda records: self.score(Encoded.whole(records)).columns())
+        self.golden.verify(lambda records: self.score_alone(Encoded.whole(records)).columns())
+        if self.view:
+            self.view.verify()
 
     @np.errstate(**AS_NUMPY_HAS_IT)
     def explain(self, X: Records) -> list[Explanation]:
@@ -173,7 +154,27 @@ class DetectorModel:
         return [each.revealing(partial(_shown, row)) for each, row in zip(explanations, rows, strict=True)]
 
     def _anomaly(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.score(Encoded.whole(matrix)).anomaly
+        return self.score_alone(Encoded.whole(matrix)).anomaly
+
+    @cached_property
+    def context_features(self) -> NDArray[np.int64]:
+        """The positions of the features that its context is about, int64."""
+        names = self.context.spec.features if self.context else ()
+        return np.array([self.schema.names.index(name) for name in names], np.int64)
+
+    def viewed(self, columns: NDArray[np.float32], known: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Nines float32 [record] of what `ContextModel.read` gave; NaN where that says nothing."""
+        assert self.view is not None
+        found, asked = np.where(known < 0, np.nan, known).astype(np.float32), np.isnan(known)
+        if asked.any():
+            found[asked] = self.view.score_alone(Encoded.whole(columns[asked])).anomaly
+        return found
+
+    def joined(self, alone: Scores, view: NDArray[np.float32]) -> Scores:
+        """Joins scores of records alone with nines float32 [record] of their contexts, NaN where these say nothing."""
+        assert self.context is not None
+        views = {"record": alone.anomaly, "context": view}
+        return replace(alone, anomaly=self.context.joined(alone.anomaly, view), views=views)
 
     @cached_property
     def judged(self) -> NDArray[np.bool_]:
@@ -197,17 +198,35 @@ class DetectorModel:
 
     def to(self, device: str) -> "DetectorModel":
         """Copies the model with its networks on `device`: "cpu", "cuda" or "auto"."""
-        return replace(self, scorer=self.scorer.to(pick_device(device)))
+        view = self.view and self.view.to(device)
+        return replace(self, scorer=self.scorer.to(pick_device(device)), view=view)
 
     def to_bytes(self) -> bytes:
         """The artifact: safetensors whose metadata is one JSON header; equal models, equal bytes."""
-        return pack(Artifact(self.scorer, self.calibration, self.config, self.metrics, self.lineage, self.golden))
+        view = self.view.to_bytes() if self.view else b""
+        return pack(
+            Artifact(
+                self.scorer, self.calibration, self.config, self.metrics, self.lineage, self.golden, self.context, view
+            )
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes, device: str = "auto") -> "DetectorModel":
         """The model in an artifact. Raises `ModelFormatError` when it is not one, or is damaged."""
         parts = unpack(data)
-        model = cls(parts.scorer, parts.calibration, parts.config, parts.metrics, parts.lineage, parts.golden)
+        view = cls.from_bytes(parts.view, device) if parts.view else None
+        if parts.context and (view is None or len(view.schema.features) != len(parts.context.projection.axes)):
+            raise ModelFormatError("the model's context has another number of columns than the detector that judges it")
+        model = cls(
+            parts.scorer,
+            parts.calibration,
+            parts.config,
+            parts.metrics,
+            parts.lineage,
+            parts.golden,
+            parts.context,
+            view,
+        )
         return model.to(device)
 
     def save(self, path: str | Path) -> None:
@@ -228,6 +247,45 @@ class DetectorModel:
             return cls.from_bytes(data, device)
         except ModelFormatError as error:
             raise ModelFormatError(f"{path}: {error}") from error
+
+
+class ModelStream:
+    """Scores records of one partition, call after call, each by what came before it. One thread at a time."""
+
+    def __init__(self, model: DetectorModel) -> None:
+        self._model = model
+        self._context = model.context.begin() if model.context else None
+        self._next = 0
+
+    def score(
+        self,
+        X: Records,
+        entity: Sequence[Any] | None = None,
+        time: Sequence[Any] | None = None,
+        offset: Sequence[int] | None = None,
+    ) -> Scores:
+        """Scores the records that come next; arguments, result and errors as for `DetectorModel.score`."""
+        model = self._model
+        if self._context is None or model.context is None:
+            if entity is not None or time is not None:
+                raise DataError("this model judges records alone; fit one with `entity` or `time`, or leave both out")
+            return model.score_alone(X)
+        matrix = as_matrix(X, model.schema)
+        count = len(matrix)
+        offsets = np.arange(self._next, self._next + count) if offset is None else np.asarray(offset, np.int64)
+        self._require(offsets, count)
+        names, times = entities(entity, count), event_times(time, count)
+        rows = EntityRows.of(model.context.spec, offsets, names, times, None, matrix[:, model.context_features])
+        columns, known = model.context.read(self._context, rows)
+        return model.joined(model.score_alone(Encoded.whole(matrix)), model.viewed(columns, known))
+
+    def _require(self, offsets: NDArray[np.int64], count: int) -> None:
+        """Raises `DataError` unless there is an offset for each record, and none goes back."""
+        if offsets.shape != (count,):
+            raise DataError(f"offsets have shape {list(offsets.shape)}; give one for each of {count:,} records")
+        if count and (offsets[0] < self._next or (np.diff(offsets) < 0).any()):
+            raise DataError(f"offsets must ascend from {self._next:,} on: a context is read in the order of the log")
+        self._next = int(offsets[-1]) + 1 if count else self._next
 
 
 def scored(calibration: Calibration, panel: Panel, raw: RawScores) -> Scores:

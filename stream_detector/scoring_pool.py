@@ -64,7 +64,7 @@ class ScoringPool:
         Only the compiled call is left to a thread: it would wait for the lock at every step of the rest.
         """
         if not len(X):
-            return lambda: model.score(X)
+            return lambda: model.score_alone(X)
         matrix, scorer = X.matrix, model.scorer
         if model.device_scorer:
             told = model.device_scorer.begin(matrix)

@@ -5,6 +5,7 @@ Environment variables override the file: `STREAM_DETECTOR_<SECTION>__<KEY>`, for
 `kafka.properties`, or come by `${NAME}`. Whatever is wrong is told by file, line and key, and shows no secret.
 """
 
+from stream_detector.config.context_section import ContextConfig
 from stream_detector.config.document import Key
 from stream_detector.config.loading import load_config
 from stream_detector.config.sections import (
@@ -21,6 +22,7 @@ from stream_detector.config.whole import Config
 
 __all__ = [
     "Config",
+    "ContextConfig",
     "DriftConfig",
     "KafkaConfig",
     "Key",

@@ -31,10 +31,13 @@ class Columns:
 
 
 class PartitionContext:
-    """The context of one partition, record by record in the order of its log. One thread at a time."""
+    """The context of one partition, record by record in the order of its log. One thread at a time.
 
-    def __init__(self, spec: ContextSpec) -> None:
-        self._spec = spec
+    `low` is the first offset that the log still holds.
+    """
+
+    def __init__(self, spec: ContextSpec, low: int = 0) -> None:
+        self._spec, self._low = spec, low
         self._epoch = -1
         self._read = self._warm = 0
         self._now = self._following = self._empty()
@@ -83,6 +86,10 @@ class PartitionContext:
         rows = self._rows(entities, times, hours, values)
         for first, last, overlap in self._stretches(offsets, rows):
             teach(rows, first, last, self._now, self._following, overlap, self._rates)
+
+    def is_whole(self, offset: int) -> bool:
+        """Whether the log holds all that teaches the table of a record at `offset`, so that it equals anybody's."""
+        return self._spec.start(offset) >= self._low
 
     @property
     def entities(self) -> int:

@@ -3,13 +3,11 @@
 import json
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Final
 
 from stream_detector.errors import ConfigError
+from stream_detector.records.event_times import NO_TIME
 
 __all__ = ["HOURS", "NO_TIME", "RECENT", "WEEKDAYS", "ContextSpec"]
-
-NO_TIME: Final = -(2**63)  # stands where a record has none
 HOURS = 24  # slots of a day
 WEEKDAYS = 7
 RECENT = 8  # values kept of each feature

@@ -36,6 +36,7 @@ EXPLAINED = 500  # held-out records that tell how large a residual is usual
 class Assembly:
     """A scorer, its `raw` scores of the `held` records [record, feature] that it was made with, as if
     they were new to it; and the share of the held-out records that was far, and how many far ones were left out.
+    `near` bool [record] are those of the records held out that `held` has; None: all.
     """
 
     scorer: Scorer
@@ -43,6 +44,7 @@ class Assembly:
     raw: RawScores
     far: float = 0.0
     left_out: int = 0
+    near: NDArray[np.bool_] | None = None
 
 
 def assembled(
@@ -57,7 +59,7 @@ def assembled(
         return replace(made, far=share)
     near = ~tail.holds(raw_scores(made.scorer, learn, own).table)
     again, _ = _assembled(normaliser, gan, learn[near], held[~far], config)
-    return replace(again, far=share, left_out=int(far.sum() + (~near).sum()))
+    return replace(again, far=share, left_out=int(far.sum() + (~near).sum()), near=~far)
 
 
 def _assembled(

@@ -1,20 +1,24 @@
 """Fits a model to normal records."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stream_detector.config import ContextConfig
 from stream_detector.errors import DataError
 from stream_detector.features import Encoded, FeatureSchema
 from stream_detector.fitting.assembling import Assembly, assembled
+from stream_detector.fitting.contextual import ContextData, TeachingLogs, contextual, in_time
 from stream_detector.fitting.profiling import Learnt, described, learn
 from stream_detector.gan.autoencoder_training import latent_width
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.gan.training import Progress, TrainingSet, train
-from stream_detector.model import DetectorModel, as_matrix, pick_device
+from stream_detector.model import DetectorModel, as_matrix, pick_device, scored
 from stream_detector.runtime.host import undisturbed
 from stream_detector.scaling import learn_scales
 from stream_detector.scoring.calibration import Calibration
@@ -57,6 +61,11 @@ def fit(
     run: RunDirectory | None = None,
     held_out: HeldOut | None = None,
     *,
+    entity: Sequence[Any] | None = None,
+    time: Sequence[Any] | None = None,
+    offset: Sequence[int] | None = None,
+    context: ContextConfig | ContextData | None = None,
+    logs: TeachingLogs | None = None,
     trim: bool = False,
 ) -> DetectorModel:
     """Fits a model to normal records.
@@ -68,6 +77,10 @@ def fit(
     `progress` is called with (step, steps, message). The same records, config and seed give the same model
     version on the same CPU and thread count. `run` keeps measurements and plots, and an interrupted
     training in it goes on. Without `held_out`, a random share of X is held out for both its purposes.
+    With `entity` or `time` [record], a record is judged by what its entity did before, too, as `context` says: records
+    are one partition's then, in order, and the last fifth is held out. Both are as for `DetectorModel.score`. Where
+    records come from several partitions, `logs` has them; or `context` what was read of these, for X and then the
+    records held out.
     `trim` keeps records that lie far beyond all others out of memory and calibration; the lineage's
     `far_tail` has their share, also without it.
     Raises `DataError` when there are fewer than 40 records, or 10 to calibrate on, or they cannot
@@ -77,11 +90,22 @@ def fit(
     matrix, learnt = _read(X, schema)
     if len(matrix) < FEWEST:
         raise _too_few(len(matrix), "fit a model", FEWEST)
-    split = _split(matrix, learnt.schema, held_out, config.model.holdout, seed)
+    if logs is None and not (entity is None and time is None):
+        logs = TeachingLogs.one(len(matrix), entity, time, offset)
+    data = context if isinstance(context, ContextData) else None
+    if logs is None:
+        split = _split(matrix, learnt.schema, held_out, config.model.holdout, seed)
+    else:
+        settings = context if isinstance(context, ContextConfig) else ContextConfig()
+        read, parts = contextual(settings, learnt.schema, matrix, logs), in_time(logs, seed)
+        data, split = read.take(np.concatenate(parts)), FitSplit(*(matrix[part] for part in parts), matrix)
     if run is not None:
         run.admit(config.model_dump(mode="json"), seed, fingerprint(split.everything, learnt.schema))
     model, assembly = _fitted(split, learnt.schema, config, seed, pick_device(device), progress, run, trim=trim)
     far_tail = {"left_out": assembly.left_out, "share": round(assembly.far, 4)}
+    if data is not None:
+        told = _saying(progress, "context")
+        model = _with_context(model, assembly, split, data, config, seed, pick_device(device), told, trim=trim)
     model = model.with_lineage({**described(learnt, matrix), "far_tail": far_tail})
     if assembly.far:
         log.warning(_far_tail_told(assembly))
@@ -114,6 +138,51 @@ def _fitted(
     calibration = Calibration.fit(made.raw, made.scorer.panel, _dimensions(data.views, judged))
     metrics = {**metrics, "records": float(len(split.learn)), "held_out": float(len(split.calibration))}
     return DetectorModel.made(made.scorer, calibration, config, metrics, made.held, seed), made
+
+
+def _with_context(
+    model: DetectorModel,
+    alone: Assembly,
+    split: "FitSplit",
+    data: ContextData,
+    config: ModelConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+    *,
+    trim: bool,
+) -> DetectorModel:
+    """Adds the detector of the contexts `data` of the records split, and what joins its nines with those alone."""
+    first = len(split.learn)
+    cuts = first, first + len(split.selection)
+    projection = data.projection(first)
+    learn, selection, calibration = (
+        projection(part.columns[part.warm]) for part in map(data.take, np.split(np.arange(len(data.known)), cuts))
+    )
+    schema = FeatureSchema.numbered(learn.shape[1])
+    held = FitSplit(learn, selection, calibration, np.concatenate((learn, selection, calibration)))
+    view, made = _fitted(held, schema, config, seed, device, progress, None, trim=trim)
+    nines = np.full((2, len(split.calibration)), np.nan, np.float32)
+    nines[0, _kept(alone, len(split.calibration))] = _nines(model, alone)
+    warm = np.flatnonzero(data.warm[cuts[1] :])
+    nines[1, warm[_kept(made, len(warm))]] = _nines(view, made)
+    both = ~np.isnan(nines).any(axis=0)
+    return replace(model, context=data.model(projection, *nines[:, both]), view=view)
+
+
+def _kept(made: Assembly, count: int) -> NDArray[np.bool_]:
+    """Which of so many records held out were not left out as far ones, bool [record]."""
+    return np.ones(count, np.bool_) if made.near is None else made.near
+
+
+def _nines(model: DetectorModel, made: Assembly) -> NDArray[np.float32]:
+    """The nines [record] of the records held out, as if they were new."""
+    return scored(model.calibration, model.scorer.panel, made.raw).anomaly
+
+
+def _saying(progress: Progress | None, what: str) -> Progress | None:
+    """Progress that says what it is about."""
+    return progress and (lambda step, steps, message: progress(step, steps, f"{what}: {message}"))
 
 
 @dataclass(frozen=True, slots=True)

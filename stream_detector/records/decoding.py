@@ -22,11 +22,14 @@ from stream_detector.records.documents import (
     Parse,
     Rows,
     category,
+    entity_names,
     guessed_unit,
     identity,
     read,
     time_remarks,
+    value_at,
 )
+from stream_detector.records.event_times import nanoseconds
 from stream_detector.records.unusable import parse_alone
 from stream_detector.records.vectors import decode_vectors
 
@@ -45,7 +48,8 @@ class Decoded:
     `features` is float32 [row, feature]; `kept` holds each row's position in the batch, ascending;
     where a message holds many records, `rows` has each row's number in its message, otherwise it is
     None. `documents` are the rows' objects, at least their identity; `rejected` maps the positions
-    that gave no row to reasons.
+    that gave no row to reasons. `entities` and `times` (int64 nanoseconds since 1970, or `NO_TIME`) are those of the
+    rows, where they were asked for.
     """
 
     features: NDArray[np.float32]
@@ -53,6 +57,8 @@ class Decoded:
     documents: Sequence[Document]
     rejected: dict[int, Rejection]
     rows: list[int] | None = None
+    entities: Sequence[str | None] = ()
+    times: NDArray[np.int64] | None = None
 
 
 def parse_json(values: Sequence[bytes | None], config: RecordConfig) -> Sequence[Document | Rejection]:
@@ -80,25 +86,31 @@ class Decoder:
         return self._config.format == "arrow"
 
     def decode(
-        self, values: Sequence[bytes | None], schema: FeatureSchema, usual: NDArray[np.bool_] | None = None
+        self,
+        values: Sequence[bytes | None],
+        schema: FeatureSchema,
+        usual: NDArray[np.bool_] | None = None,
+        *,
+        told: bool = False,
     ) -> Decoded:
         """Decodes record values to a feature matrix; unusable ones get a reason each.
 
-        `usual` [feature] are the features of which a record must have the share `record.least_present`.
-        Raises `TooMuchAtOnce` for several messages that hold more rows than should be decoded together.
+        `usual` [feature] are the features of which a record must have the share `record.least_present`. Entities and
+        event times of the rows are read where they are to be `told`. Raises `TooMuchAtOnce` for several messages that hold more rows than should be decoded together.
         """
         if self._config.format == "arrow":
             matrix, kept, rows, heads, rejected = self._columns.decode_columns(values, schema, self._config, usual)
-            return Decoded(matrix, kept, heads, rejected, rows)
+            entities, times = self._whose(heads) if told else ((), None)
+            return Decoded(matrix, kept, heads, rejected, rows, entities, times)
         if self._config.format == "float32":
             matrix, kept, rejected = decode_vectors(values, schema, self._config)
             vectors = Encoded(matrix, list(range(len(kept))), {})
-            told = telling(vectors, schema, (), usual, self._config.least_present)
-            rejected |= {kept[row]: reason for row, reason in told.rejected.items()}
-            kept = [kept[row] for row in told.kept]
+            found = telling(vectors, schema, (), usual, self._config.least_present)
+            rejected |= {kept[row]: reason for row, reason in found.rejected.items()}
+            kept = [kept[row] for row in found.kept]
             nameless: list[Document] = [{}] * len(kept)
-            return Decoded(told.matrix, kept, nameless, rejected)
-        return self._decode_documents(values, schema, usual)
+            return Decoded(found.matrix, kept, nameless, rejected)
+        return self._decode_documents(values, schema, usual, told=told)
 
     def read(self, values: Sequence[bytes | None], declared: FeatureSchema | None = None) -> Rows:
         """Reads record values as objects, for fitting; `declared` names the features of bare vectors.
@@ -144,10 +156,17 @@ class Decoder:
         features = [dict(zip(declared.names, vector, strict=True)) for vector in matrix.tolist()]
         return Rows(kept, [{} for _ in kept], features, rejected)
 
+    def _whose(self, documents: Sequence[Document]) -> tuple[list[str | None], NDArray[np.int64]]:
+        """Entities and event times of documents."""
+        times = [value_at(document, self._config.time_path) for document in documents]
+        return entity_names(documents, self._config), nanoseconds(times, self._config.time_unit)
+
     def _decode_documents(
-        self, values: Sequence[bytes | None], schema: FeatureSchema, usual: NDArray[np.bool_] | None
+        self, values: Sequence[bytes | None], schema: FeatureSchema, usual: NDArray[np.bool_] | None, *, told: bool
     ) -> Decoded:
         blocks: list[NDArray[np.float32]] = []
+        entities: list[str | None] = []
+        times: list[NDArray[np.int64]] = []
         kept: list[int] = []
         rejected: dict[int, Rejection] = {}
         for stretch in self.stretches(values):
@@ -157,10 +176,16 @@ class Decoder:
             encoded = telling(encoded, schema, rows.features, usual, self._config.least_present)
             blocks.append(encoded.matrix)
             kept += [first + rows.kept[row] for row in encoded.kept]
+            if told:
+                whose, when = self._whose([rows.documents[row] for row in encoded.kept])
+                entities += whose
+                times.append(when)
             rejected |= {first + position: reason for position, reason in rows.rejected.items()}
             rejected |= {first + rows.kept[row]: reason for row, reason in encoded.rejected.items()}
         matrix = np.concatenate(blocks) if blocks else np.empty((0, len(schema.features)), np.float32)
-        return Decoded(matrix, kept, OnDemand(len(kept), lambda row: self._document(values[kept[row]])), rejected)
+        documents = OnDemand(len(kept), lambda row: self._document(values[kept[row]]))
+        moments = np.concatenate(times) if times else None
+        return Decoded(matrix, kept, documents, rejected, None, entities, moments)
 
     def _document(self, value: bytes | None) -> Document:
         """The object of a value that was decoded before."""

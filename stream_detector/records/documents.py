@@ -26,11 +26,14 @@ __all__ = [
     "Parse",
     "Rows",
     "TooMuchAtOnce",
+    "Unit",
     "category",
+    "entity_names",
     "event_time",
     "guessed",
     "guessed_unit",
     "identity",
+    "moment",
     "read",
     "telemetry_to_json",
     "time_remarks",
@@ -176,6 +179,15 @@ def identity(document: Document, config: RecordConfig) -> tuple[str | None, str 
     )
 
 
+def entity_names(documents: Sequence[Document], config: RecordConfig) -> list[str | None]:
+    """The entities of documents, as `identity` gives them."""
+    path, limit = config.entity_path, config.max_string
+    found = [value_at(document, path) for document in documents]
+    if set(map(type, found)) == {str} and max(map(len, found)) <= limit:
+        return found
+    return [_text(value, limit) for value in found]
+
+
 def _text(value: object, limit: int) -> str | None:
     if isinstance(value, bytes):
         return _of_bytes(value, limit)
@@ -251,10 +263,10 @@ def event_time(value: object, unit: Unit | Literal["auto"] = "auto") -> str | No
     number alone (`guessed`). Text is RFC 3339; what names no zone is taken as UTC.
     """
     try:
-        moment = _moment(value, unit)
-        if moment is None:
+        found = moment(value, unit)
+        if found is None:
             return None
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).isoformat(timespec="milliseconds")
+        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC).isoformat(timespec="milliseconds")
     except (ValueError, ArithmeticError):
         return None
 
@@ -267,7 +279,11 @@ def guessed(value: object) -> Unit | None:
     return BY_DIGITS.get(len(str(int(number))))
 
 
-def _moment(value: object, unit: Unit | Literal["auto"]) -> datetime | None:
+def moment(value: object, unit: Unit | Literal["auto"]) -> datetime | None:
+    """The time that a value names, as `event_time` reads it; None where it is no time.
+
+    Raises ValueError or ArithmeticError for a time that cannot be.
+    """
     if isinstance(value, datetime):
         return value
     if isinstance(value, date):

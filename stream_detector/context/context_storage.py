@@ -1,0 +1,87 @@
+"""How an artifact holds what a model knows of contexts: a part of its header, and tensors."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.context.context_model import ContextModel, Projection
+from stream_detector.context.spec import ContextSpec
+from stream_detector.context.teaching import COLUMNS, Population
+from stream_detector.features import FeatureSchema
+from stream_detector.scoring.calibration import KNOTS, TailTable
+
+__all__ = ["ContextHeader", "context_header", "context_tensors"]
+
+GAPS = 2  # columns of a context that are about times
+MOST_AXES = 64
+TABLE = ("raw", "nines", "scale", "shape")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def context_header(model: ContextModel) -> dict[str, Any]:
+    """The values that are no arrays, as JSON values."""
+    axes = len(model.projection.axes)
+    return {"spec": asdict(model.spec), "axes": axes, "warm": model.warm, "newness": model.newness}
+
+
+def context_tensors(model: ContextModel) -> Arrays:
+    """The arrays, by name."""
+    population, projection = model.population, model.projection
+    return {
+        "population.centre": population.centre,
+        "population.variance": population.variance,
+        "population.weight": np.array([population.weight]),
+        "projection.centre": projection.centre,
+        "projection.scale": projection.scale,
+        "projection.axes": projection.axes,
+        **{f"combined.{part}": getattr(model.combined, part) for part in TABLE},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ContextHeader:
+    """What an artifact's header says of a model's context."""
+
+    spec: ContextSpec
+    axes: int
+    warm: int
+    newness: float
+
+    @classmethod
+    def read(cls, header: Mapping[str, Any], schema: FeatureSchema) -> Self:
+        """Reads it; raises KeyError, TypeError, ValueError or `ConfigError` when it is not sound."""
+        given = dict(header["spec"])
+        spec = ContextSpec(**given | {"features": tuple(str(name) for name in given["features"])})
+        axes, warm, newness = int(header["axes"]), int(header["warm"]), float(header["newness"])
+        if not set(spec.features) <= set(schema.names) or not 1 <= axes <= MOST_AXES or warm < 1 or newness < 0:
+            raise ValueError("a context that does not fit its model")
+        return cls(spec, axes, warm, newness)
+
+    def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Type and shape of each array, by name."""
+        features = len(self.spec.features)
+        columns = len(COLUMNS) * features + GAPS
+        found: dict[str, tuple[int, ...]] = {
+            "population.centre": (features,),
+            "population.variance": (features,),
+            "population.weight": (1,),
+            "projection.centre": (columns,),
+            "projection.scale": (columns,),
+            "projection.axes": (self.axes, columns),
+            **dict.fromkeys(("combined.raw", "combined.nines"), (1, KNOTS)),
+            **dict.fromkeys(("combined.scale", "combined.shape"), (1,)),
+        }
+        return {name: ("float64", shape) for name, shape in found.items()}
+
+    def model(self, arrays: Mapping[str, NDArray[Any]]) -> ContextModel:
+        """Puts the model's context together."""
+        own = {name: np.array(array) for name, array in arrays.items()}
+        centre, variance, weight = (own[f"population.{part}"] for part in ("centre", "variance", "weight"))
+        projection = Projection(*(own[f"projection.{part}"] for part in ("centre", "scale", "axes")))
+        combined = TailTable(*(own[f"combined.{part}"] for part in TABLE))
+        population = Population(centre, variance, float(weight[0]))
+        return ContextModel(self.spec, population, projection, combined, self.warm, self.newness)

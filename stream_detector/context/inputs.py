@@ -1,0 +1,50 @@
+"""Entities and times as callers of the library give them: lists, arrays, or columns of data frames."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.errors import DataError
+from stream_detector.records.event_times import NO_TIME, nanoseconds
+
+__all__ = ["entities", "event_times"]
+
+
+def entities(given: Sequence[Any] | None, count: int) -> list[str | None]:
+    """Whose each of so many records is: text, numbers as text, None for nobody's. Raises `DataError` for another number."""
+    if given is None:
+        return [None] * count
+    found = [_name(value) for value in _listed(given)]
+    _require(len(found), count, "entity")
+    return found
+
+
+def event_times(given: Sequence[Any] | None, count: int) -> NDArray[np.int64]:
+    """Nanoseconds since 1970 of so many records, int64; `NO_TIME` for what is no time. Raises `DataError` likewise."""
+    if given is None:
+        return np.full(count, NO_TIME)
+    array = given.to_numpy() if hasattr(given, "to_numpy") else given
+    found = nanoseconds(array)
+    _require(len(found), count, "time")
+    return found
+
+
+def _listed(given: Sequence[Any]) -> list[Any]:
+    for way in ("tolist", "to_list", "to_pylist"):
+        if hasattr(given, way):
+            found: list[Any] = getattr(given, way)()
+            return found
+    return list(given)
+
+
+def _name(value: object) -> str | None:
+    if value is None or isinstance(value, bool) or value != value:
+        return None
+    return str(value)
+
+
+def _require(found: int, count: int, what: str) -> None:
+    if found != count:
+        raise DataError(f"`{what}` has {found:,} values for {count:,} records; give one for each")

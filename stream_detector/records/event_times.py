@@ -1,0 +1,59 @@
+"""Event times of many records at once, in nanoseconds since 1970, as contexts count them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.records.documents import Unit, moment
+
+__all__ = ["NO_TIME", "nanoseconds"]
+
+NO_TIME = -(2**63)
+"""Stands where a record has none."""
+SHORTEST, LONGEST = len("2026-01-01T00:00:00Z"), len("2026-01-01T00:00:00.000000Z")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = 1_000  # nanoseconds
+
+
+def nanoseconds(values: Sequence[Any] | NDArray[Any], unit: Unit | Literal["auto"] = "auto") -> NDArray[np.int64]:
+    """Nanoseconds since 1970 of event times as records give them, int64 [record]; `NO_TIME` for what is none.
+
+    `values` are text (RFC 3339), numbers in `unit`, datetimes, or an array of datetime64. Cut to microseconds.
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        whole = values.astype("datetime64[us]").astype(np.int64)
+        return np.where(np.isnat(values), NO_TIME, whole * MICROSECOND)
+    plain = values.tolist() if isinstance(values, np.ndarray) else values
+    found = _of_plain_text(plain)
+    return np.array([_one(value, unit) for value in plain], np.int64) if found is None else found
+
+
+def _of_plain_text(values: Sequence[Any]) -> NDArray[np.int64] | None:
+    """All at once, where all are text in UTC to the second or finer; None where one is something else."""
+    if set(map(type, values)) != {str} or not all(
+        SHORTEST <= len(text) <= LONGEST
+        and text[10] == "T"
+        and text[-1] == "Z"
+        and text.count("-") == 2
+        and "+" not in text
+        for text in values
+    ):
+        return None
+    try:
+        return np.array([text[:-1] for text in values], "datetime64[us]").astype(np.int64) * MICROSECOND
+    except ValueError:
+        return None
+
+
+def _one(value: Any, unit: Unit | Literal["auto"]) -> int:
+    try:
+        found = moment(value, unit)
+    except (ValueError, ArithmeticError):
+        return NO_TIME
+    if found is None:
+        return NO_TIME
+    since = found.replace(tzinfo=found.tzinfo or UTC) - EPOCH
+    return ((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds) * MICROSECOND
