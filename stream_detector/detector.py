@@ -1,7 +1,7 @@
 """The record road: consumed messages in, alerts and dead letters out; pure, no I/O.
 
     bytes -> decode -> score (normalise, invert, discriminate, calibrate, combine)
-          -> threshold -> explain the flagged -> alert
+          -> context, which the record teaches -> threshold -> explain the flagged -> alert
 
 A part of a batch is scored while the next is decoded, and a batch may be begun before its thresholds
 are what they will be when it is finished.
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from stream_detector.absence import by_feature, unseen
 from stream_detector.config import ThresholdConfig
+from stream_detector.context.epochs import PartitionContext
+from stream_detector.contexts import NO_CONTEXTS, Contexts, completed, scored_in_context
 from stream_detector.features import Encoded
 from stream_detector.model import DetectorModel, Scores
 from stream_detector.records import (
     Alert,
+    AlertContext,
     Arrivals,
     Contribution,
     DeadLetter,
@@ -88,6 +91,7 @@ class BatchPart:
     messages: Arrivals
     decoded: Decoded
     scores: Callable[[], Scores]
+    contexts: Contexts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +101,13 @@ class Begun:
     model: DetectorModel
     decoder: Decoder
     parts: Sequence[BatchPart]
+    pool: ScoringPool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A row of a part whose score exceeds its threshold: the record's `features` [feature] in the input's units, and
-    its scores [score], in the order of `Scores.columns`.
+    """A row of a part whose score exceeds its threshold: the record's `features` [feature] in the input's units,
+    its scores [score], in the order of `Scores.columns`, and the nines of its views by name, if the model has some.
     """
 
     part: BatchPart
@@ -110,6 +115,7 @@ class Hit:
     features: NDArray[np.float32]
     scores: NDArray[np.float32]
     threshold: Threshold
+    views: Mapping[str, np.float32] = field(default_factory=dict)
 
 
 def detect(
@@ -117,12 +123,14 @@ def detect(
     model: DetectorModel,
     thresholds: Mapping[TopicPartition, RollingThreshold],
     decoder: Decoder,
+    contexts: Contexts = NO_CONTEXTS,
 ) -> Outcome:
-    """Judges a batch; moves the thresholds of its partitions forward.
+    """Judges a batch; moves the thresholds and contexts of its partitions forward.
 
-    `thresholds` holds one for every (topic, partition) in the batch.
+    `thresholds` holds one for every (topic, partition) in the batch. Where the model has a context, a partition
+    without one in `contexts` begins one.
     """
-    return finish(begin(messages, model, decoder), thresholds)
+    return finish(begin(messages, model, decoder), thresholds, contexts)
 
 
 def begin(
@@ -135,25 +143,30 @@ def begin(
     """
     arrivals = Arrivals.of(messages)
     pieces = [arrivals] if model.device_scorer else _pieces(arrivals, decoder)
-    if len(pieces) == 1 and not model.device_scorer:
-        pool = None  # there is nothing to decode meanwhile
+    at_once = len(pieces) == 1 and not model.device_scorer  # there is nothing to decode meanwhile
     parts, taken = [], 0
     for piece in pieces:
-        parts.append(_begin(piece, model, decoder, pool))
+        parts.append(_begin(piece, model, decoder, None if at_once else pool))
         taken += parts[-1].decoded.features.nbytes
         if decoder.many and taken > MOST_BYTES and len(arrivals) > 1:
             raise TooMuchAtOnce(len(piece), len(parts[-1].decoded.kept))
-    return Begun(model, decoder, parts)
+    return Begun(model, decoder, parts, pool)
 
 
 def finish(
-    begun: Begun, thresholds: Mapping[TopicPartition, RollingThreshold], beat: Callable[[], None] = lambda: None
+    begun: Begun,
+    thresholds: Mapping[TopicPartition, RollingThreshold],
+    contexts: Contexts = NO_CONTEXTS,
+    beat: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Judges a batch that was begun; moves the thresholds of its partitions forward.
+    """Judges a batch that was begun; moves the thresholds and contexts of its partitions forward.
 
     `beat` is called between parts of what takes long, the explanations.
     """
     model, decoder, parts = begun.model, begun.decoder, begun.parts
+    if model.context:
+        contexts = completed(contexts, model, (place for part in parts for place, _ in part.messages.runs))
+        parts = [_in_context(part, model, contexts, begun.pool) for part in parts]
     judged: list[Judged] = []
     flagged: list[Hit] = []
     for part in parts:  # in order: while one is held against its thresholds, the next is being scored
@@ -165,12 +178,20 @@ def finish(
     return Outcome(alerts, dead_letters, sum(len(part.decoded.kept) for part in parts) - len(alerts), tuple(judged))
 
 
-def history(messages: Sequence[Message], model: DetectorModel, decoder: Decoder) -> list[float]:
-    """Scores of the usable records, in order, for a threshold window; nothing is judged."""
-    decoded = decoder.decode(values_of(messages), model.schema, model.usual_features)
-    scores: list[float] = _decimals(model.score(Encoded.whole(decoded.features)).anomaly).tolist()
+def history(
+    messages: Sequence[Message], model: DetectorModel, decoder: Decoder, context: PartitionContext | None = None
+) -> list[float]:
+    """Scores of the usable records of one partition, in order, for a threshold window; nothing is judged.
+
+    They teach the `context`, where the model has one.
+    """
+    arrivals = Arrivals.of(messages)
+    part = _begin(arrivals, model, decoder, None)
+    if model.context and arrivals.runs:
+        part = _in_context(part, model, {arrivals.runs[0][0]: context or model.context.begin()}, None)
+    scores: list[float] = _decimals(part.scores().anomaly).tolist()
     news: dict[int, list[int]] = {}
-    for feature, rows in unseen(model.schema, decoded.features).items():
+    for feature, rows in unseen(model.schema, part.decoded.features).items():
         for row in rows.tolist():
             news.setdefault(row, []).append(feature)
     for row, features in news.items():
@@ -209,31 +230,26 @@ def _pieces(messages: Arrivals, decoder: Decoder) -> list[Arrivals]:
 
 def _begin(messages: Arrivals, model: DetectorModel, decoder: Decoder, pool: ScoringPool | None) -> BatchPart:
     """A part, decoded and being scored by the pool; without one, it is scored when it is asked for."""
-    decoded = decoder.decode(values_of(messages), model.schema, model.usual_features)
+    told = model.context is not None
+    decoded = decoder.decode(values_of(messages), model.schema, model.usual_features, told=told)
     records = Encoded.whole(decoded.features)
-    scores = pool.begin(model, records) if pool else partial(model.score, records)
+    scores = pool.begin(model, records) if pool else partial(model.score_alone, records)
     return BatchPart(messages, decoded, scores)
+
+
+def _in_context(part: BatchPart, model: DetectorModel, contexts: Contexts, pool: ScoringPool | None) -> BatchPart:
+    """The part, its records judged by what their entities did before, too."""
+    scores = scored_in_context(part.messages, part.decoded, part.scores, model, contexts, pool)
+    return replace(part, scores=scores, contexts=contexts)
 
 
 def _judge(part: BatchPart, model: DetectorModel) -> Judged:
     """Waits for the scores, and says where the rows lie in the log."""
-    positions = _positions(part)
-    found = []
-    for place, run in part.messages.runs:
-        rows = np.searchsorted(positions, (run.start, run.stop))
-        if rows[0] < rows[1]:
-            found.append((place, slice(*rows.tolist())))
+    positions = part.decoded.positions
     features, schema = part.decoded.features, model.schema
     missing, news = by_feature(schema, features), unseen(schema, features)
-    return Judged(tuple(found), part.messages.offsets[positions], part.scores(), missing, news)
-
-
-def _positions(part: BatchPart) -> NDArray[np.int64]:
-    """The message of each row, int64 [row]."""
-    kept = part.decoded.kept
-    if len(kept) == len(part.messages) and part.decoded.rows is None:  # a record each, and all of them usable
-        return np.arange(len(kept))
-    return np.array(kept, dtype=np.int64)
+    runs = part.messages.rows(positions)
+    return Judged(runs, part.messages.offsets[positions], part.scores(), missing, news)
 
 
 def _flag(part: BatchPart, judged: Judged, thresholds: Mapping[TopicPartition, RollingThreshold]) -> Iterator[Hit]:
@@ -242,8 +258,9 @@ def _flag(part: BatchPart, judged: Judged, thresholds: Mapping[TopicPartition, R
     for place, rows in judged.runs:
         news = {feature: among[within(among, rows)] - rows.start for feature, among in judged.unseen.items()}
         for at, threshold in thresholds[place].flag(decimals[rows], news).items():
-            row = rows.start + at
-            yield Hit(part, row, part.decoded.features[row], judged.scores.of_record(row), threshold)
+            row, scores = rows.start + at, judged.scores
+            views = {name: nines[row] for name, nines in scores.views.items()}
+            yield Hit(part, row, part.decoded.features[row], scores.of_record(row), threshold, views)
 
 
 def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
@@ -260,7 +277,10 @@ def _reconsidered(flagged: list[Hit], model: DetectorModel) -> list[Hit]:
     for row, at in enumerate(doubted):
         mask[row, list(flagged[at].threshold.usual)] = True
     records = model.scorer.completed(records, mask)
-    scores = _decimals(model.score(Encoded.whole(records)).anomaly).tolist()
+    alone = model.score_alone(Encoded.whole(records)).anomaly
+    if model.context:
+        alone = model.context.joined(alone, np.array([flagged[at].views["context"] for at in doubted]))
+    scores = _decimals(alone).tolist()
     again = dict(zip(doubted, zip(records, scores, strict=True), strict=True))
     left = []
     for at, hit in enumerate(flagged):
@@ -310,6 +330,20 @@ def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: De
         contributions=_contributions(told),
         row=decoded.rows[row] if decoded.rows else None,
         others=tuple(zip(model.scorer.panel.told[2:], others, strict=True)),
+        context=_context_of(hit, message, model),
+    )
+
+
+def _context_of(hit: Hit, message: Message, model: DetectorModel) -> AlertContext | None:
+    """What an alert says of the record's context; None where the model has none."""
+    if model.context is None:
+        return None
+    offset = message.offset() or 0
+    whole = hit.part.contexts[message.topic() or "", message.partition() or 0].is_whole(offset)
+    nines = np.array(list(hit.views.values()), np.float32)
+    views = [None if value != value else value for value in _decimals(nines).tolist()]
+    return AlertContext(
+        model.context.spec.hash, "whole" if whole else "partial", tuple(zip(hit.views, views, strict=True))
     )
 
 

@@ -162,14 +162,6 @@ class DetectorModel:
         names = self.context.spec.features if self.context else ()
         return np.array([self.schema.names.index(name) for name in names], np.int64)
 
-    def viewed(self, columns: NDArray[np.float32], known: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Nines float32 [record] of what `ContextModel.read` gave; NaN where that says nothing."""
-        assert self.view is not None
-        found, asked = np.where(known < 0, np.nan, known).astype(np.float32), np.isnan(known)
-        if asked.any():
-            found[asked] = self.view.score_alone(Encoded.whole(columns[asked])).anomaly
-        return found
-
     def joined(self, alone: Scores, view: NDArray[np.float32]) -> Scores:
         """Joins scores of records alone with nines float32 [record] of their contexts, NaN where these say nothing."""
         assert self.context is not None
@@ -266,7 +258,7 @@ class ModelStream:
     ) -> Scores:
         """Scores the records that come next; arguments, result and errors as for `DetectorModel.score`."""
         model = self._model
-        if self._context is None or model.context is None:
+        if self._context is None or model.context is None or model.view is None:
             if entity is not None or time is not None:
                 raise DataError("this model judges records alone; fit one with `entity` or `time`, or leave both out")
             return model.score_alone(X)
@@ -277,7 +269,8 @@ class ModelStream:
         names, times = entities(entity, count), event_times(time, count)
         rows = EntityRows.of(model.context.spec, offsets, names, times, None, matrix[:, model.context_features])
         columns, known = model.context.read(self._context, rows)
-        return model.joined(model.score_alone(Encoded.whole(matrix)), model.viewed(columns, known))
+        asked = model.view.score_alone(Encoded.whole(columns[np.isnan(known)])).anomaly
+        return model.joined(model.score_alone(Encoded.whole(matrix)), model.context.told(known, asked))
 
     def _require(self, offsets: NDArray[np.int64], count: int) -> None:
         """Raises `DataError` unless there is an offset for each record, and none goes back."""

@@ -124,6 +124,15 @@ class ContextModel:
         silent = np.where(there & (said.known == 0) & (self.newness > 0), self.newness, -1.0)
         return self.projection(flat(said)), np.where(said.known >= self.warm, np.nan, silent)
 
+    @staticmethod
+    def told(known: Floats, asked: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Nines float32 [record] of contexts, NaN where one says nothing: `known` as `read` gives them, and those
+        that the second detector was `asked` for.
+        """
+        view = np.where(known < 0, np.nan, known).astype(np.float32)
+        view[np.isnan(known)] = asked
+        return view
+
     def joined(self, alone: NDArray[np.float32], view: NDArray[np.float32]) -> NDArray[np.float32]:
         """Nines float32 [record] of records by those alone and those of their contexts; NaN says nothing."""
         total = alone.astype(np.float64) + view

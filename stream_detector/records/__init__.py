@@ -5,7 +5,7 @@ carries its original bytes untouched.
 """
 
 from stream_detector.foreign import printable
-from stream_detector.records.alerts import Alert, Contribution, alert_from_json
+from stream_detector.records.alerts import Alert, AlertContext, Contribution, alert_from_json
 from stream_detector.records.dead_letters import CONNECT, DeadLetter
 from stream_detector.records.decoding import Decoded, Decoder
 from stream_detector.records.documents import (
@@ -22,6 +22,7 @@ from stream_detector.records.message import Arrivals, Header, Message, TopicPart
 __all__ = [
     "CONNECT",
     "Alert",
+    "AlertContext",
     "Arrivals",
     "Contribution",
     "DeadLetter",

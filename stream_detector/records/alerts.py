@@ -13,7 +13,7 @@ from stream_detector.records.parsing import count, field, place
 __all__ = ["Alert", "Contribution", "alert_from_json"]
 
 EVENT_TYPE = "stream-detector.anomaly.v1"
-OPINIONS = ("inversion", "discriminator")  # that every alert has
+OPINIONS = ("inversion", "discriminator", "views")  # the first two are in every alert; views are no opinion of a scorer
 
 
 class Contribution(NamedTuple):
@@ -29,6 +29,16 @@ class Contribution(NamedTuple):
     expected: float | str | None
     contribution: float
     direction: str
+
+
+class AlertContext(NamedTuple):
+    """What an alert says of its record's context: the hash of the `spec`, whether the log held all of it (`whole`) or
+    not (`partial`), and the nines of each view by name; None for one that said nothing.
+    """
+
+    spec: str
+    state: str
+    views: tuple[tuple[str, float | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,8 @@ class Alert:
     """Number of the record in its message, from 0; None where a message is one record."""
     others: tuple[tuple[str, float], ...] = ()
     """Opinions of scorers beside the two, by name."""
+    context: AlertContext | None = None
+    """None where the model judges records alone."""
 
     @property
     def id(self) -> str:
@@ -65,6 +77,11 @@ class Alert:
     def to_json(self) -> bytes:
         """The alert's value on the alerts topic."""
         row = {} if self.row is None else {"row": self.row}
+        opinions = {"inversion": self.inversion, "discriminator": self.discriminator, **dict(self.others)}
+        context: dict[str, object] = {}
+        if self.context:
+            opinions["views"] = dict(self.context.views)
+            context = {"context_spec": self.context.spec, "context_state": self.context.state}
         return orjson.dumps(
             {
                 "id": self.id,
@@ -77,7 +94,7 @@ class Alert:
                 "score": self.score,
                 "threshold": self.threshold,
                 "threshold_state": self.threshold_state,
-                "opinions": {"inversion": self.inversion, "discriminator": self.discriminator, **dict(self.others)},
+                "opinions": opinions,
                 "severity": self.severity,
                 "features": [
                     {
@@ -90,6 +107,7 @@ class Alert:
                     for c in self.contributions
                 ],
             }
+            | context
         )
 
     def headers(self, topic_id: str | None = None) -> list[Header]:
@@ -132,9 +150,20 @@ def alert_from_json(value: bytes, key: bytes | None = None) -> Alert:
             tuple(map(_contribution, field(body, "features", list))),
             count(source, "row") if "row" in source else None,
             tuple((name, float(field(opinions, name, float, int))) for name in opinions if name not in OPINIONS),
+            _context(body, opinions) if "context_spec" in body else None,
         )
     except ValueError as error:
         raise ValueError(f"not an alert: {error}") from None
+
+
+def _context(body: object, opinions: object) -> AlertContext:
+    views = field(opinions, "views", dict)
+    nines = tuple((name, field(views, name, float, int, NoneType)) for name in views)
+    return AlertContext(
+        field(body, "context_spec", str),
+        field(body, "context_state", str),
+        tuple((name, None if value is None else float(value)) for name, value in nines),
+    )
 
 
 def _contribution(entry: object) -> Contribution:

@@ -60,6 +60,14 @@ class Decoded:
     entities: Sequence[str | None] = ()
     times: NDArray[np.int64] | None = None
 
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """The message of each row, int64 [row]."""
+        count = len(self.kept)
+        if self.rows is None and count and self.kept[-1] == count - 1:  # a record each, and all of them usable
+            return np.arange(count)
+        return np.array(self.kept, dtype=np.int64)
+
 
 def parse_json(values: Sequence[bytes | None], config: RecordConfig) -> Sequence[Document | Rejection]:
     """Parses JSON objects: the whole batch by one call; only when that fails, one by one."""

@@ -59,6 +59,15 @@ class Arrivals(Sequence[Message]):
         offsets = np.array([message.offset() for message in messages], dtype=np.int64)
         return cls(messages, offsets, tuple(_runs(messages)))
 
+    def rows(self, positions: NDArray[np.int64]) -> tuple[tuple[TopicPartition, slice], ...]:
+        """Runs of rows that are of one partition; `positions` [row] are those of the rows' messages, ascending."""
+        found = []
+        for place, run in self.runs:
+            first, end = np.searchsorted(positions, (run.start, run.stop)).tolist()
+            if first < end:
+                found.append((place, slice(first, end)))
+        return tuple(found)
+
     def __len__(self) -> int:
         return len(self.messages)
 

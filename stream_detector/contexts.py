@@ -1,0 +1,79 @@
+"""Reads the contexts of a batch's partitions, which its records teach on the way, in the order of their logs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_detector.context.context_model import EntityRows
+from stream_detector.context.epochs import PartitionContext
+from stream_detector.features import Encoded
+from stream_detector.model import DetectorModel, Scores
+from stream_detector.records import Arrivals, Decoded, Message, TopicPartition
+from stream_detector.records.event_times import NO_TIME
+from stream_detector.scoring_pool import ScoringPool
+
+__all__ = ["NO_CONTEXTS", "Contexts", "completed", "scored_in_context", "teach"]
+
+Contexts = Mapping[TopicPartition, PartitionContext]
+NO_CONTEXTS: Contexts = {}
+MS = 1_000_000  # nanoseconds
+
+
+def completed(contexts: Contexts, model: DetectorModel, places: Iterable[TopicPartition]) -> Contexts:
+    """The contexts, with new ones for partitions that have none."""
+    assert model.context is not None
+    return {place: contexts.get(place) or model.context.begin() for place in set(places)}
+
+
+def scored_in_context(
+    arrivals: Arrivals,
+    decoded: Decoded,
+    alone: Callable[[], Scores],
+    model: DetectorModel,
+    contexts: Contexts,
+    pool: ScoringPool | None,
+) -> Callable[[], Scores]:
+    """Reads what contexts say of decoded records, and has it scored; the function returned waits for the scores.
+
+    `alone` waits for the scores of the records alone. The contexts are moved forward at once.
+    """
+    context, view = model.context, model.view
+    assert context is not None
+    assert view is not None
+    columns = np.empty((len(decoded.kept), len(context.projection.axes)), np.float32)
+    known = np.empty(len(decoded.kept))
+    for place, rows, seen in _seen(arrivals, decoded, model):
+        columns[rows], known[rows] = context.read(contexts[place], seen)
+    asked = Encoded.whole(columns[np.isnan(known)])
+    waiting = pool.begin(view, asked) if pool else partial(view.score_alone, asked)
+    return lambda: model.joined(alone(), context.told(known, waiting().anomaly))
+
+
+def teach(arrivals: Arrivals, decoded: Decoded, model: DetectorModel, context: PartitionContext) -> None:
+    """Has decoded records of one partition teach its context; nothing is scored."""
+    for _, _, seen in _seen(arrivals, decoded, model):
+        context.teach(seen.offsets, seen.entities, seen.times, seen.hours, seen.values)
+
+
+def _seen(
+    arrivals: Arrivals, decoded: Decoded, model: DetectorModel
+) -> Iterable[tuple[TopicPartition, slice, EntityRows]]:
+    """The rows of each run as their partition's context sees them."""
+    assert model.context is not None
+    positions = decoded.positions
+    times = np.full(len(positions), NO_TIME) if decoded.times is None else decoded.times
+    entities = decoded.entities or [None] * len(positions)
+    received = _received(arrivals)[positions]
+    values = decoded.features[:, model.context_features]
+    for place, rows in arrivals.rows(positions):
+        offsets = arrivals.offsets[positions[rows]]
+        part = offsets, entities[rows], times[rows], received[rows], values[rows]
+        yield place, rows, EntityRows.of(model.context.spec, *part)
+
+
+def _received(messages: Sequence[Message]) -> NDArray[np.int64]:
+    """Kafka's timestamps, nanoseconds since 1970, int64 [message]; beyond all event times where there is none."""
+    stamps = np.array([message.timestamp()[1] for message in messages], np.int64)
+    return np.where(stamps < 0, np.iinfo(np.int64).max // 2, stamps * MS)
