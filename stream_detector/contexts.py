@@ -10,11 +10,12 @@ from stream_detector.context.context_model import EntityRows
 from stream_detector.context.epochs import PartitionContext
 from stream_detector.features import Encoded
 from stream_detector.model import DetectorModel, Scores
-from stream_detector.records import Arrivals, Decoded, Message, TopicPartition
+from stream_detector.records import AlertContext, Arrivals, Decoded, Message, TopicPartition
 from stream_detector.records.event_times import NO_TIME
+from stream_detector.scoring.calibration import six_digits
 from stream_detector.scoring_pool import ScoringPool
 
-__all__ = ["NO_CONTEXTS", "Contexts", "completed", "scored_in_context", "teach"]
+__all__ = ["NO_CONTEXTS", "Contexts", "completed", "scored_in_context", "teach", "told"]
 
 Contexts = Mapping[TopicPartition, PartitionContext]
 NO_CONTEXTS: Contexts = {}
@@ -55,6 +56,17 @@ def teach(arrivals: Arrivals, decoded: Decoded, model: DetectorModel, context: P
     """Has decoded records of one partition teach its context; nothing is scored."""
     for _, _, seen in _seen(arrivals, decoded, model):
         context.teach(seen.offsets, seen.entities, seen.times, seen.hours, seen.values)
+
+
+def told(
+    model: DetectorModel, views: Mapping[str, np.float32], contexts: Contexts, message: Message
+) -> AlertContext | None:
+    """What an alert says of its record's context, and the nines of the views; None where the model has none."""
+    if model.context is None:
+        return None
+    whole = contexts[message.topic() or "", message.partition() or 0].is_whole(message.offset() or 0)
+    nines = [None if np.isnan(each) else float(six_digits(np.array([each], np.float64))[0]) for each in views.values()]
+    return AlertContext(model.context.spec.hash, "whole" if whole else "partial", tuple(zip(views, nines, strict=True)))
 
 
 def _seen(

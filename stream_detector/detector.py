@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from stream_detector.absence import by_feature, unseen
 from stream_detector.config import ThresholdConfig
 from stream_detector.context.epochs import PartitionContext
-from stream_detector.contexts import NO_CONTEXTS, Contexts, completed, scored_in_context
+from stream_detector.contexts import NO_CONTEXTS, Contexts, completed, scored_in_context, teach, told
 from stream_detector.features import Encoded
 from stream_detector.model import DetectorModel, Scores
 from stream_detector.records import (
     Alert,
-    AlertContext,
     Arrivals,
     Contribution,
     DeadLetter,
@@ -43,7 +42,7 @@ from stream_detector.scoring.explanation import Explanation
 from stream_detector.scoring.threshold import Limits, NewsScore, RollingThreshold, Threshold, Unseen
 from stream_detector.scoring_pool import ScoringPool
 
-__all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "limits", "within"]
+__all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "learn", "limits", "within"]
 
 EXPLAINED = 1_000  # records explained at once: a flood of them takes seconds
 MOST_BYTES = 512 * 2**20  # bytes of features that a batch of messages with many records each may have
@@ -106,8 +105,8 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A row of a part whose score exceeds its threshold: the record's `features` [feature] in the input's units,
-    its scores [score], in the order of `Scores.columns`, and the nines of its views by name, if the model has some.
+    """A row whose score exceeds its threshold: the record's `features` [feature] in the input's units, its scores
+    [score], in the order of `Scores.columns`, and the nines of its views by name, if the model has some.
     """
 
     part: BatchPart
@@ -127,8 +126,7 @@ def detect(
 ) -> Outcome:
     """Judges a batch; moves the thresholds and contexts of its partitions forward.
 
-    `thresholds` holds one for every (topic, partition) in the batch. Where the model has a context, a partition
-    without one in `contexts` begins one.
+    `thresholds` holds one for every (topic, partition) in the batch; one that `contexts` lacks begins anew.
     """
     return finish(begin(messages, model, decoder), thresholds, contexts)
 
@@ -188,7 +186,9 @@ def history(
     arrivals = Arrivals.of(messages)
     part = _begin(arrivals, model, decoder, None)
     if model.context and arrivals.runs:
-        part = _in_context(part, model, {arrivals.runs[0][0]: context or model.context.begin()}, None)
+        alone = part.scores()  # what fails, fails before the context is taught
+        contexts = {arrivals.runs[0][0]: context or model.context.begin()}
+        part = _in_context(replace(part, scores=lambda: alone), model, contexts, None)
     scores: list[float] = _decimals(part.scores().anomaly).tolist()
     news: dict[int, list[int]] = {}
     for feature, rows in unseen(model.schema, part.decoded.features).items():
@@ -197,6 +197,12 @@ def history(
     for row, features in news.items():
         scores[row] = NewsScore.of(scores[row], features)
     return scores
+
+
+def learn(messages: Sequence[Message], model: DetectorModel, decoder: Decoder, context: PartitionContext) -> None:
+    """Has the usable records of one partition teach its context, in order; nothing is scored."""
+    decoded = decoder.decode(values_of(messages), model.schema, model.usual_features, told=True)
+    teach(Arrivals.of(messages), decoded, model, context)
 
 
 def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
@@ -310,7 +316,7 @@ def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: De
     event_id, entity, event_time = decoder.identity(document)
     inversion, discriminator, *others, score = _decimals(hit.scores).tolist()
     passed_over = frozenset(model.schema.names[feature] for feature in threshold.usual)
-    told = explanation.revealing(partial(decoder.category, document), passed_over)
+    features = explanation.revealing(partial(decoder.category, document), passed_over)
     return Alert(
         topic=message.topic() or "",
         partition=message.partition() or 0,
@@ -327,23 +333,10 @@ def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: De
         inversion=inversion,
         discriminator=discriminator,
         severity=_severity(score - threshold.value),
-        contributions=_contributions(told),
+        contributions=tuple(Contribution(*each) for each in features.features),
         row=decoded.rows[row] if decoded.rows else None,
         others=tuple(zip(model.scorer.panel.told[2:], others, strict=True)),
-        context=_context_of(hit, message, model),
-    )
-
-
-def _context_of(hit: Hit, message: Message, model: DetectorModel) -> AlertContext | None:
-    """What an alert says of the record's context; None where the model has none."""
-    if model.context is None:
-        return None
-    offset = message.offset() or 0
-    whole = hit.part.contexts[message.topic() or "", message.partition() or 0].is_whole(offset)
-    nines = np.array(list(hit.views.values()), np.float32)
-    views = [None if value != value else value for value in _decimals(nines).tolist()]
-    return AlertContext(
-        model.context.spec.hash, "whole" if whole else "partial", tuple(zip(hit.views, views, strict=True))
+        context=told(model, hit.views, hit.part.contexts, message),
     )
 
 
@@ -355,8 +348,3 @@ def _severity(excess: float) -> str:
 def _decimals(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """Scores as the doubles their 6 significant digits name, so that what is compared is what is stored."""
     return six_digits(scores.astype(np.float64))
-
-
-def _contributions(explanation: Explanation) -> tuple[Contribution, ...]:
-    """The features of an explanation, the largest contribution first."""
-    return tuple(Contribution(*feature) for feature in explanation.features)

@@ -1,6 +1,7 @@
 """Telemetry to feed a worker with, and what it left on its topics, read independently of it."""
 
 import json
+import math
 import random
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
+DAY_ZERO = 1_700_000_000_000  # epoch ms
 KINDS = ("web", "db", "cache")
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 IMPATIENT = {  # what is dead is noticed within seconds
@@ -42,6 +44,48 @@ def telemetry(count, seed=0, anomalies=0.02):
         yield json.dumps(
             {"id": f"r{seed}-{at}", "entity": f"host-{at % 7}", "time": 1_700_000_000_000 + at, "features": row}
         ).encode()
+
+
+def entity_rows(count, seed=0, anomalies=0.0):
+    """Entity, time (epoch ms) and features of servers that each have a level of their own, and a day.
+
+    A share of them has the level of another server, which is normal for that one. Some come late, from the future,
+    without a time or without an entity.
+    """
+    rng, levels = random.Random(seed), random.Random(7)
+    usual = [(levels.uniform(10, 90), levels.uniform(10, 90)) for _ in range(9)]
+    for at in range(count):
+        host, time_ms = rng.randrange(9), DAY_ZERO + at * 30_000
+        level = usual[(host + 4) % 9 if rng.random() < anomalies else host]
+        day = 4 * math.sin(time_ms / 86_400_000 * 2 * math.pi)
+        odd = rng.random()
+        time_ms += -7_200_000 if odd < 0.01 else 400 * 86_400_000 if odd < 0.02 else 0
+        features = {"cpu": level[0] + day + rng.gauss(0, 1), "memory": level[1] + rng.gauss(0, 1)}
+        yield (None if odd > 0.99 else f"host-{host}"), (None if 0.98 < odd < 0.99 else time_ms), features
+
+
+def entity_telemetry(count, seed=0, anomalies=0.01):
+    """The records of `entity_rows` as JSON bytes."""
+    for at, (entity, time_ms, features) in enumerate(entity_rows(count, seed, anomalies)):
+        whose = {"entity": entity, "time": time_ms}
+        yield json.dumps(
+            {"id": f"c{seed}-{at}", **{name: each for name, each in whose.items() if each}, "features": features}
+        ).encode()
+
+
+@cache
+def contextual_model(seed=0, **context):
+    """A model that judges what a server did before, too; epochs are short, so that a few hundred records pass some."""
+    import torch
+
+    import stream_detector
+    from stream_detector.config import ContextConfig
+
+    torch.set_num_threads(1)
+    entities, times, features = zip(*entity_rows(2_000, seed=500 + seed), strict=True)
+    settings = ContextConfig(**{"epoch": 150, "history": 60, "most_entities": 8, "tolerance_ms": 60_000} | context)
+    config = stream_detector.ModelConfig(**MODEL_CONFIG)
+    return stream_detector.fit(list(features), None, config, seed, "cpu", entity=entities, time=times, context=settings)
 
 
 def record(**changes):

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.speed import data
 from benchmarks.speed.part import Measured
 from benchmarks.speed.streams import configure, fill, settled
-from stream_detector.audit.replay import RecordPosition, threshold_at
+from stream_detector.audit.replay import RecordPosition, state_at
 from stream_detector.config import Config
 from stream_detector.kafka.embedded import EmbeddedBroker
 from stream_detector.worker.judge import Judge
@@ -38,7 +38,7 @@ def run(quick: bool) -> Measured:
         late = max(mark["rss"] for mark in marks if mark["records"] >= records * 4 / 5) / MEGABYTE
         judge = Judge(model, config)
         place = RecordPosition(config.topics.telemetry[0], 0, records // config.topics.partitions)
-        restore = min(_timed(lambda: threshold_at(config, judge, place)) for _ in range(3))
+        restore = min(_timed(lambda: state_at(config, judge, place)) for _ in range(3))
         other = configure(broker.bootstrap_servers)
         fill(other, values, shared)
         settled(other)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from stream_detector.audit import alerts_topic
-from stream_detector.audit.replay import RecordPosition, threshold_at
+from stream_detector.audit.replay import RecordPosition, state_at
 from stream_detector.config import Config
 from stream_detector.detector import Outcome
 from stream_detector.errors import NotRetainedError
@@ -102,17 +102,17 @@ def spans(config: Config, begin_ms: int, end_ms: int | None) -> dict[TopicPartit
 def judged(config: Config, judge: Judge, start: RecordPosition, end: int) -> Iterator[tuple[Outcome, int]]:
     """Yields the outcomes of a partition's records from `start` to before `end`, each with the offset after it.
 
-    The first threshold is rebuilt from the records before `start`.
+    The first threshold and context are rebuilt from the records before `start`.
     """
-    topic, partition = start.topic, start.partition
-    thresholds = {(topic, partition): threshold_at(config, judge, start)}
+    topic, partition = place = start.topic, start.partition
+    state = state_at(config, judge, start)
     for batch in reads.read(config.kafka, topic, partition, start.offset, end):
         left = cast("list[Message]", batch)
         while part := left[: judge.limit]:
-            outcome = judge.judge(part, thresholds)
+            outcome = judge.judge(part, {place: state.threshold}, contexts=state.contexts(place))
             if outcome is None:  # the cause is removed: again, from before it
                 first = RecordPosition(topic, partition, part[0].offset() or 0)
-                thresholds = {(topic, partition): threshold_at(config, judge, first)}
+                state = state_at(config, judge, first)
                 continue
             yield outcome, (part[-1].offset() or 0) + 1
             left = left[len(part) :]

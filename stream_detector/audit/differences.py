@@ -20,13 +20,14 @@ class Judgement:
 
     A record that is normal has severity `none`; one that cannot be used has a dead letter instead.
     `history` counts the scores that its threshold was made of, `whole` says whether the log still
-    held all that belong into it.
+    held all that belong into it; `in_context` says the same of what its entity did before.
     """
 
     account: Alert | DeadLetter
     flagged: bool
     history: int
     whole: bool
+    in_context: bool = True
 
     @property
     def disposition(self) -> str:

@@ -1,7 +1,7 @@
 """Judges records of the log again, under any model that is on the models topic."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from stream_detector.audit import alerts_topic
 from stream_detector.audit.differences import Difference, Judgement, differences
@@ -11,14 +11,10 @@ from stream_detector.kafka import reads, topics
 from stream_detector.model import DetectorModel
 from stream_detector.records import Alert, Message
 from stream_detector.registry import store
-from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.restore import rebuild_threshold
+from stream_detector.worker.partitions.restore import LogReader, Restored
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["RecordPosition", "Replay", "judgement", "load", "model_in_force", "replay", "threshold_at"]
+__all__ = ["RecordPosition", "Replay", "judgement", "load", "model_in_force", "replay", "state_at"]
 
 NORMAL = "none"  # severity of a record that is not flagged
 
@@ -66,29 +62,34 @@ def judgement(config: Config, model: DetectorModel, position: RecordPosition) ->
     """
     message = _record(config, position)
     judge = Judge(model, config)
-    threshold = threshold_at(config, judge, position)
-    before = threshold
+    state, place = state_at(config, judge, position), (position.topic, position.partition)
+    before = state.threshold
     if position.row:  # the rows before it in its message count, too
-        before = threshold_at(config, judge, position)
-        before.learn(judge.scores([message])[: position.row])
+        before, _, past = state_at(config, judge, position)
+        before.learn(judge.scores([message], past)[: position.row])
     met, history = before.current(), before.seen
+    in_context = state.context is None or state.context.is_whole(position.offset)
     whole = history >= judge.limits.window or _begins(config, position) == 0
-    thresholds = {(position.topic, position.partition): threshold}
-    while (outcome := judge.judge([message], thresholds)) is None:
-        pass  # a record that makes the model fail is set aside, and a dead letter the next time
+    while (outcome := judge.judge([message], {place: state.threshold}, contexts=state.contexts(place))) is None:
+        state = state_at(config, judge, position)  # what makes it fail is a dead letter the next time
     if own := [alert for alert in outcome.alerts if alert.row in {position.row or 0, None}]:
-        return Judgement(own[0], flagged=True, history=history, whole=whole)
+        return Judgement(own[0], flagged=True, history=history, whole=whole, in_context=in_context)
     if outcome.dead_letters:
         return Judgement(outcome.dead_letters[0], flagged=False, history=history, whole=whole)
-    state = "warming" if met.warming else "rolling"
-    account = replace(_account(judge, message, position), threshold=met.value, threshold_state=state, severity=NORMAL)
-    return Judgement(account, flagged=False, history=history, whole=whole)
+    how = "warming" if met.warming else "rolling"
+    account = _account(config, judge, message, position)
+    account = replace(account, threshold=met.value, threshold_state=how, severity=NORMAL)
+    return Judgement(account, flagged=False, history=history, whole=whole, in_context=in_context)
 
 
-def threshold_at(config: Config, judge: Judge, position: RecordPosition) -> RollingThreshold:
-    """Rebuilds from the log the threshold that the record at `position` meets under the judge's model."""
-    chunks = reads.backwards(config.kafka, position.topic, position.partition, position.offset, judge.lookback)
-    return rebuild_threshold(judge.limits, cast("Iterator[list[Message]]", chunks), judge.scores)
+def state_at(config: Config, judge: Judge, position: RecordPosition) -> Restored:
+    """Rebuilds from the log the threshold and the context that the record at `position` meets under the judge's model."""
+    reader = LogReader(config.kafka)
+    place = position.topic, position.partition
+    try:
+        return reader.restored(place, _begins(config, position), position.offset, judge)
+    finally:
+        reader.close()
 
 
 def load(config: Config, version: str) -> DetectorModel:
@@ -133,9 +134,11 @@ def _begins(config: Config, position: RecordPosition) -> int:
     return topics.watermarks(config.kafka, [position.topic])[position.topic, position.partition].low
 
 
-def _account(judge: Judge, message: Message, position: RecordPosition) -> Alert:
+def _account(config: Config, judge: Judge, message: Message, position: RecordPosition) -> Alert:
     """Describes the record as an alert does, whatever its threshold. Raises `NotRetainedError` for a row that is not there."""
-    rows = judge.account(message)
+    place = position.topic, position.partition
+    contexts = state_at(config, judge, position).contexts(place) if judge.context_model else {}
+    rows = judge.account(message, contexts)
     if (position.row or 0) >= len(rows):
         raise NotRetainedError(f"{position}: its message holds {len(rows):,} records, numbered from 0")
     return rows[position.row or 0]

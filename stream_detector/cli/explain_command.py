@@ -76,6 +76,10 @@ def replay(
 def _judge_differences(alert: str, found: list[Difference], judged: Judgement) -> None:
     if not found:
         return
+    if not judged.in_context:
+        raise NotRetainedError(
+            f"alert {alert!r}: retention has left too little of what teaches the context of its record"
+        )
     if not judged.whole and all(difference.of_threshold for difference in found):
         raise NotRetainedError(
             f"alert {alert!r}: its threshold cannot be rebuilt, retention left {judged.history:,} scores before its record"
@@ -88,7 +92,12 @@ def _judge_differences(alert: str, found: list[Difference], judged: Judgement) -
 
 def _plain(judged: Judgement) -> dict[str, Any]:
     """A judgement as JSON values: an alert's layout, or why there is none."""
-    head = {"disposition": judged.disposition, "history": judged.history, "history_whole": judged.whole}
+    head = {
+        "disposition": judged.disposition,
+        "history": judged.history,
+        "history_whole": judged.whole,
+        "context_whole": judged.in_context,
+    }
     account = judged.account
     if isinstance(account, Alert):
         return head | json.loads(account.to_json())  # type: ignore[no-any-return]

@@ -78,11 +78,11 @@ class Projection:
     @classmethod
     def fit(cls, columns: NDArray[np.float32], axes: int) -> Self:
         """Learns from columns [record, column] of normal records; NaN is unknown, and as usual here."""
-        columns = np.where(np.isnan(columns).all(axis=0), 0, columns).astype(np.float64)
-        centre = np.nanmedian(columns, axis=0)
-        scale = 1.4826 * np.nanmedian(np.abs(columns - centre), axis=0)
-        scale = np.maximum(np.maximum(scale, np.nanstd(columns, axis=0) / LIMIT), LEAST_SPREAD)
-        spread = np.nan_to_num(np.clip((columns - centre) / scale, -LIMIT, LIMIT))
+        known: Floats = np.where(np.isnan(columns).all(axis=0), 0, columns).astype(np.float64)
+        centre: Floats = np.nanmedian(known, axis=0)
+        scale: Floats = 1.4826 * np.nanmedian(np.abs(known - centre), axis=0)
+        scale = np.maximum(np.maximum(scale, np.nanstd(known, axis=0) / LIMIT), LEAST_SPREAD)
+        spread = np.nan_to_num(np.clip((known - centre) / scale, -LIMIT, LIMIT))
         _, found = np.linalg.eigh(spread.T @ spread)
         chosen = found[:, ::-1].T[:axes]
         signs = np.sign(chosen[np.arange(len(chosen)), np.abs(chosen).argmax(axis=1)])

@@ -98,7 +98,8 @@ def fit(
     else:
         settings = context if isinstance(context, ContextConfig) else ContextConfig()
         read, parts = contextual(settings, learnt.schema, matrix, logs), in_time(logs, seed)
-        data, split = read.take(np.concatenate(parts)), FitSplit(*(matrix[part] for part in parts), matrix)
+        data, (train, choose, calibrate) = read.take(np.concatenate(parts)), parts
+        split = FitSplit(matrix[train], matrix[choose], matrix[calibrate], matrix)
     if run is not None:
         run.admit(config.model_dump(mode="json"), seed, fingerprint(split.everything, learnt.schema))
     model, assembly = _fitted(split, learnt.schema, config, seed, pick_device(device), progress, run, trim=trim)

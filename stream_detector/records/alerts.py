@@ -77,7 +77,11 @@ class Alert:
     def to_json(self) -> bytes:
         """The alert's value on the alerts topic."""
         row = {} if self.row is None else {"row": self.row}
-        opinions = {"inversion": self.inversion, "discriminator": self.discriminator, **dict(self.others)}
+        opinions: dict[str, object] = {
+            "inversion": self.inversion,
+            "discriminator": self.discriminator,
+            **dict(self.others),
+        }
         context: dict[str, object] = {}
         if self.context:
             opinions["views"] = dict(self.context.views)

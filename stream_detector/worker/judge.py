@@ -12,7 +12,10 @@ import numpy as np
 import structlog
 
 from stream_detector.config import Config
-from stream_detector.detector import Begun, Outcome, begin, detect, finish, history, limits
+from stream_detector.context.context_model import ContextModel
+from stream_detector.context.epochs import PartitionContext
+from stream_detector.contexts import NO_CONTEXTS, Contexts
+from stream_detector.detector import Begun, Outcome, begin, detect, finish, history, learn, limits
 from stream_detector.errors import ModelError, StreamDetectorError
 from stream_detector.features import Rejection
 from stream_detector.kafka.formats import decoder
@@ -94,6 +97,11 @@ class Judge:
         return self.batch_limit.messages
 
     @property
+    def context_model(self) -> ContextModel | None:
+        """What the model makes of contexts; None where it judges records alone."""
+        return self.model.context
+
+    @property
     def lookback(self) -> int:
         """How many offsets to read at first when a threshold's window is to be filled."""
         return min(self.limits.window, MANY_AT_ONCE) if self._decoder.many else self.limits.window
@@ -108,14 +116,15 @@ class Judge:
         thresholds: Thresholds,
         begun: Begun | None = None,
         beat: Callable[[], None] = lambda: None,
+        contexts: Contexts = NO_CONTEXTS,
     ) -> Outcome | None:
         """Judges a batch, which may have been `begun`; returns None when it failed and the thresholds may have moved.
 
-        Then the cause is removed, as `isolate` does, and the batch must be taken again from thresholds as before it,
-        at most `limit` messages at once. `beat` is called meanwhile where a flood takes long.
+        Then the cause is removed, as `isolate` does, and the batch must be taken again from thresholds and contexts as
+        before it, at most `limit` messages at once. `beat` is called meanwhile where a flood takes long.
         """
         try:
-            outcome = self._judge_around(Arrivals.of(messages), thresholds, begun, beat)
+            outcome = self._judge_around(Arrivals.of(messages), thresholds, contexts, begun, beat)
         except StreamDetectorError:
             raise
         except TooMuchAtOnce as held:
@@ -146,22 +155,30 @@ class Judge:
         if not found and len(rest) > 1:
             self.lower_limit(len(messages))
 
-    def scores(self, messages: Sequence[Message]) -> list[float]:
-        """Scores the usable records, in order; a record that the model fails on has no score."""
+    def scores(self, messages: Sequence[Message], context: PartitionContext | None = None) -> list[float]:
+        """Scores the usable records of one partition, in order; a record that the model fails on has no score.
+
+        They teach the `context`, where the model has one.
+        """
         found: list[float] = []
         at = 0
         while at < len(messages):
             part = messages[at : at + self.limit]
-            scores = self._scores(part)
+            scores = self._scores(part, context)
             self.batch_limit.passed(len(part), len(scores), judged=False)
             found += scores
             at += len(part)
         return found
 
-    def account(self, message: Message) -> tuple[Alert, ...]:
+    def teach(self, messages: Sequence[Message], context: PartitionContext) -> None:
+        """Has the usable records of one partition teach its context, in order; nothing is scored."""
+        for at in range(0, len(messages), self.limit):
+            learn(messages[at : at + self.limit], self.model, self._decoder, context)
+
+    def account(self, message: Message, contexts: Contexts = NO_CONTEXTS) -> tuple[Alert, ...]:
         """Explains every record of a message as an alert does, whatever its threshold; raises `ModelError` when that fails."""
         try:
-            return self._detected([message]).alerts
+            return self._detected([message], contexts).alerts
         except StreamDetectorError:
             raise
         except Exception as error:
@@ -177,31 +194,38 @@ class Judge:
         if self.limit > messages:
             self.batch_limit.lower(2 * messages)
 
-    def _scores(self, messages: Sequence[Message]) -> list[float]:
+    def _scores(self, messages: Sequence[Message], context: PartitionContext | None) -> list[float]:
         try:
-            return history(messages, self.model, self._decoder)
+            return history(messages, self.model, self._decoder, context)
         except StreamDetectorError:
             raise
         except Exception as error:  # noqa: BLE001 - as above
             if len(messages) == 1:
                 self._require_sound_model(error)
+                if context:
+                    self.teach(messages, context)
                 return []
             half = len(messages) // 2
-            return self._scores(messages[:half]) + self._scores(messages[half:])
+            return self._scores(messages[:half], context) + self._scores(messages[half:], context)
 
     def _judge_around(
-        self, arrivals: Arrivals, thresholds: Thresholds, begun: Begun | None, beat: Callable[[], None]
+        self,
+        arrivals: Arrivals,
+        thresholds: Thresholds,
+        contexts: Contexts,
+        begun: Begun | None,
+        beat: Callable[[], None],
     ) -> Outcome:
         """Judges all but the quarantined messages, which become dead letters in their turn."""
         apart = self._apart(arrivals)
         if not apart:
-            return finish(begun or self.begin(arrivals), thresholds, beat)
+            return finish(begun or self.begin(arrivals), thresholds, contexts, beat)
         outcomes: list[Outcome] = []
         first = 0
         for at in (*apart, len(arrivals)):
             if first < at:
-                outcomes.append(finish(self.begin(arrivals[first:at]), thresholds, beat))
-            outcomes += [self._bury(message, thresholds) for message in arrivals[at : at + 1]]
+                outcomes.append(finish(self.begin(arrivals[first:at]), thresholds, contexts, beat))
+            outcomes += [self._bury(message, thresholds, contexts) for message in arrivals[at : at + 1]]
             first = at + 1
         return reduce(_joined, outcomes)
 
@@ -218,9 +242,10 @@ class Judge:
         topic, partition, offset = _record_id(message)
         return (topic, partition) in self._quarantined and offset in self._quarantined[topic, partition]
 
-    def _bury(self, message: Message, thresholds: Thresholds) -> Outcome:
+    def _bury(self, message: Message, thresholds: Thresholds, contexts: Contexts) -> Outcome:
         """Makes a dead letter; if the record has a score it joins the window, as in a threshold that is rebuilt."""
-        thresholds[message.topic() or "", message.partition() or 0].learn(self._scores([message]))
+        place = message.topic() or "", message.partition() or 0
+        thresholds[place].learn(self._scores([message], contexts.get(place)))
         return Outcome((), (DeadLetter.of(message, POISON),), 0)
 
     def _poisonous(self, messages: Sequence[Message]) -> Iterator[Message]:
@@ -254,10 +279,11 @@ class Judge:
             return False
         return True
 
-    def _detected(self, messages: Sequence[Message]) -> Outcome:
-        """Judges messages as if each were flagged; no partition's threshold moves."""
+    def _detected(self, messages: Sequence[Message], contexts: Contexts = NO_CONTEXTS) -> Outcome:
+        """Judges messages as if each were flagged; no partition's threshold moves, nor its context unless it is given."""
         places = {(message.topic() or "", message.partition() or 0) for message in messages}
-        return detect(messages, self.model, {place: RollingThreshold(FLAG_ALL) for place in places}, self._decoder)
+        thresholds = {place: RollingThreshold(FLAG_ALL) for place in places}
+        return detect(messages, self.model, thresholds, self._decoder, contexts)
 
     def _require_sound_model(self, error: Exception) -> None:
         """Raises `ModelError` when the model fails on the records that it came with, too."""

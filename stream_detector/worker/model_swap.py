@@ -19,7 +19,7 @@ from stream_detector.registry.model_pointer import SHADOW, Pointer, PointerWatch
 from stream_detector.registry.suitability import check_against
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.partitions.assignment import Assignment
-from stream_detector.worker.partitions.restore import CaughtUp, catch_up
+from stream_detector.worker.partitions.restore import CaughtUp, LogReader, Past, catch_up
 
 __all__ = ["Candidate", "ModelFollower"]
 
@@ -161,9 +161,25 @@ class ModelFollower:
         known: dict[TopicPartition, CaughtUp] = {}
         for _ in range(ROUNDS):
             for partition, past in self._assignment.pasts().items():
-                if threshold := catch_up(judge, past, known.pop(partition, None)):
-                    known[partition] = CaughtUp(threshold, past.last)
+                found = catch_up(judge, past, known.pop(partition, None)) or self._from_log(judge, partition, past)
+                if found:
+                    known[partition] = found
         return Candidate(judge, known)
+
+    def _from_log(self, judge: Judge, partition: TopicPartition, past: Past) -> CaughtUp | None:
+        """Rebuilds from the log what a model with a context needs, up to the last message kept; None without one.
+
+        A partition that is left out here is restored from the log when the model is changed.
+        """
+        if judge.context_model is None or past.last is None:
+            return None
+        low = topics.watermarks(self._config.kafka, [partition[0]])[partition].low
+        reader = LogReader(self._config.kafka)
+        try:
+            restored = reader.restored(partition, low, past.last + 1, judge)
+        finally:
+            reader.close()
+        return CaughtUp(restored.threshold, past.last, restored.context)
 
     def _recent(self) -> list[Message]:
         """Samples the last messages of every partition."""

@@ -132,7 +132,9 @@ class Pipeline:
             return
         started, judge = time.monotonic(), self._assignment.judge
         begun = batch.begun_by(judge, messages)
-        outcome = judge.judge(messages, self._assignment.thresholds, begun, self._health.beat)
+        outcome = judge.judge(
+            messages, self._assignment.thresholds, begun, self._health.beat, self._assignment.contexts
+        )
         if outcome is None or not self._hand_on(messages, outcome, judge):
             self._delivery.abandon()
             return

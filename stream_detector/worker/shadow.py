@@ -5,6 +5,7 @@ committed, outside the transaction: one may be lost when a worker dies, none is 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, reduce
 from itertools import groupby
 
@@ -146,19 +147,24 @@ class Shadow:
     def _judged(self, judge: Judge, arrivals: Arrivals) -> Outcome | None:
         """Judges a batch with the candidate; moves its thresholds, and notes how far they have seen."""
         lasts = {name: int(arrivals.offsets[run][-1]) for name, run in arrivals.runs}
-        thresholds = {name: _caught_up(judge, self._assignment[name]) for name in lasts}
-        outcome = judge.judge(arrivals, thresholds, beat=self._beat)
+        states = {name: _caught_up(judge, self._assignment[name]) for name in lasts}
+        thresholds = {name: state.threshold for name, state in states.items()}
+        contexts = {name: state.context for name, state in states.items() if state.context}
+        outcome = judge.judge(arrivals, thresholds, beat=self._beat, contexts=contexts)
         for name, last in lasts.items():
-            self._assignment[name].shadow = CaughtUp(thresholds[name], last)
+            self._assignment[name].shadow = replace(states[name], last=last)
         return outcome
 
 
-def _caught_up(judge: Judge, owned: OwnedPartition) -> RollingThreshold:
-    """Finds a partition's threshold under the candidate; one that did not see the last message catches up."""
+def _caught_up(judge: Judge, owned: OwnedPartition) -> CaughtUp:
+    """Finds a partition's threshold and context under the candidate; what did not see the last message catches up."""
     known, last = owned.shadow, owned.recent.last
     if known and last is not None and known.last == last:
-        return known.threshold
-    return catch_up(judge, owned.recent.past(), known) or RollingThreshold(judge.limits)
+        return known
+    if found := catch_up(judge, owned.recent.past(), known):
+        return found
+    model = judge.context_model
+    return CaughtUp(RollingThreshold(judge.limits), last, model.begin(owned.next_offset) if model else None)
 
 
 def compared(config: Config, candidate: str, champion: str) -> Comparison:

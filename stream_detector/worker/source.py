@@ -60,7 +60,7 @@ class Source:
         self._unreadable = 0
         self._consumer: Consumer = worker_consumer(config, on_error=self._faults.append)
         self.starts = Starts(config, self._consumer)
-        self._log_reader = LogReader(config.kafka, self._health)
+        self._log_reader = LogReader(config.kafka, self._health.beat)
 
     def subscribe(self, on_revoke: Callable[[], None], on_lost: Callable[[], None]) -> None:
         """Joins the group. A group that never committed begins where `worker.start_from` says.
@@ -204,12 +204,12 @@ class Source:
     def _restore(self, owned: OwnedPartition) -> None:
         start = owned.start
         assert start is not None, "a partition is restored after its start was looked up"
-        threshold, past = self._log_reader.threshold(owned.name, start, self.assignment.judge)
+        restored = self._log_reader.restored(owned.name, start.low, start.offset, self.assignment.judge)
         self._seek(TopicPartitionOffset(*owned.name, start.offset))
-        self.assignment.restore(owned.name, start, threshold, past)
+        self.assignment.restore(owned.name, start, restored)
         self.restores += 1
         topic, partition = owned.name
-        log.debug("reading", topic=topic, partition=partition, offset=start.offset, scores=threshold.seen)
+        log.debug("reading", topic=topic, partition=partition, offset=start.offset, scores=restored.threshold.seen)
 
     def _fail_restoring(self, error: KafkaError) -> None:
         """Counts a failure; what was looked up may be out of date by the next attempt."""

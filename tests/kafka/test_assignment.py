@@ -12,6 +12,7 @@ from stream_detector.worker.partitions.restore import (
     NO_PAST,
     CaughtUp,
     Past,
+    Restored,
     catch_up,
     earlier_scores,
     rebuild_threshold,
@@ -53,7 +54,7 @@ def reading(*partitions, offset=0):
     assignment = Assignment(judge=None)
     assignment.add([("t", partition) for partition in partitions])
     for partition in partitions:
-        assignment.restore(("t", partition), start(offset), RollingThreshold(LIMITS))
+        assignment.restore(("t", partition), start(offset), Restored(RollingThreshold(LIMITS)))
     return assignment
 
 
@@ -88,7 +89,7 @@ def test_what_was_received_before_a_partition_was_restored_is_not_taken(end):
     assignment = reading(0, offset=5)
     received = assignment.received(messages(0, 7, 8), [(("t", 0), 9)] if end else [])
     assignment.rewind([("t", 0)])
-    assignment.restore(("t", 0), start(5), RollingThreshold(LIMITS))
+    assignment.restore(("t", 0), start(5), Restored(RollingThreshold(LIMITS)))
     assert not assignment.take(received)
     assert assignment[("t", 0)].next_offset == 5
 
@@ -104,7 +105,7 @@ def test_a_first_start_is_committed_before_any_record():
     """Where a group without an offset begins is put on record with the next commit."""
     assignment = Assignment(judge=None)
     assignment.add([("t", 0)])
-    assignment.restore(("t", 0), start(0, committed=False), RollingThreshold(LIMITS))
+    assignment.restore(("t", 0), start(0, committed=False), Restored(RollingThreshold(LIMITS)))
     assert assignment.pending() == {("t", 0): 0}
 
 
@@ -112,7 +113,7 @@ def test_a_partition_lost_while_it_was_being_restored_stays_lost():
     """Restoring a partition that is not owned any more does nothing."""
     assignment = reading(0)
     assignment.drop([("t", 0)])
-    assignment.restore(("t", 0), start(3), RollingThreshold(LIMITS))
+    assignment.restore(("t", 0), start(3), Restored(RollingThreshold(LIMITS)))
     assert (assignment.reading, assignment.thresholds) == ([], {})
 
 
@@ -137,9 +138,9 @@ def test_a_rewind_forgets_all_but_the_committed_offset():
 class Scores:
     """A judge whose scores follow from the offsets alone, and lie between floor and ceiling."""
 
-    limits, limit = LIMITS, 7
+    limits, limit, context_model = LIMITS, 7, None
 
-    def scores(self, batch):
+    def scores(self, batch, context=None):
         return [0.5 + message.offset() * 7 % 25 / 10 for message in batch]
 
 
@@ -157,7 +158,7 @@ def test_a_threshold_that_catches_up_is_the_one_rebuilt(known, more, kept):
     if found is None:
         assert kept < min(LIMITS.window, len(log))
     else:
-        assert found.current() == expected.current()
+        assert found.threshold.current() == expected.current()
 
 
 def test_a_change_of_the_model_begins_all_that_depends_on_it_anew():
@@ -166,7 +167,7 @@ def test_a_change_of_the_model_begins_all_that_depends_on_it_anew():
     for partition, first in enumerate((0, 50)):
         assignment.add([("t", partition)])
         past = Past(tuple(messages(partition, *range(first))[:10]), whole=not first)
-        assignment.restore(("t", partition), start(first), RollingThreshold(LIMITS), past)
+        assignment.restore(("t", partition), start(first), Restored(RollingThreshold(LIMITS), past))
     arrivals = assignment.take(assignment.received(messages(0, 0, 1, 2)))
     assignment.remember(arrivals)
     owned, judge = assignment[("t", 0)], Scores()

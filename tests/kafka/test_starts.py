@@ -62,14 +62,14 @@ def test_many_partitions_are_placed_by_one_client(broker, monkeypatch):
 def test_lag_counts_partitions_that_are_not_read_yet(config, monkeypatch):
     """What waits in a partition that cannot be placed is lag; what is known of none is not zero."""
     feed(config, telemetry(90), partitions=3)
-    threshold = LogReader.threshold
+    restored = LogReader.restored
 
-    def but_not_the_last(self, partition, start, judge):
+    def but_not_the_last(self, partition, low, offset, judge):
         if partition[1] == 2:
             raise BrokerUnavailableError("not now")
-        return threshold(self, partition, start, judge)
+        return restored(self, partition, low, offset, judge)
 
-    monkeypatch.setattr(LogReader, "threshold", but_not_the_last)
+    monkeypatch.setattr(LogReader, "restored", but_not_the_last)
     with Running(config, small_model()) as running:
         assert running.seen.lag is None
         until(lambda: running.seen.records == 60, "the others are read")

@@ -126,7 +126,7 @@ def test_a_flood_is_explained_in_parts_with_signs_of_life_between(model, log, mo
 
     monkeypatch.setattr(type(model), "explain", counted)
     thresholds = {place: RollingThreshold(FLAG_ALL) for place in fresh(model)}
-    found = detector.finish(detector.begin(log, model, RECORD), thresholds, beat).alerts
+    found = detector.finish(detector.begin(log, model, RECORD), thresholds, beat=beat).alerts
     assert [replace(a, detection_time="") for a in found] == [replace(a, detection_time="") for a in whole]
     assert len(whole) > 900
     assert (max(parts), sum(parts)) == (min(most, len(whole)), len(whole))

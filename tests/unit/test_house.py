@@ -25,7 +25,7 @@ FLOORS = (  # from the ground up: a folder of the package, or a module beside th
     {"tables", "health"},
     {"model"},
     {"tracking", "scaling", "scoring_pool"},
-    {"detector", "drift", "table_scoring"},
+    {"detector", "drift", "table_scoring", "contexts"},
     {"fitting"},
     {"__init__", "kafka"},
     {"registry"},

@@ -13,7 +13,7 @@ from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
 from stream_detector.worker.model_swap import Candidate
 from stream_detector.worker.partitions.assignment import Assignment
-from stream_detector.worker.partitions.restore import Past, rebuild_threshold
+from stream_detector.worker.partitions.restore import Past, Restored, rebuild_threshold
 from stream_detector.worker.partitions.starts import Start
 from stream_detector.worker.shadow import Shadow
 
@@ -30,11 +30,11 @@ class Faulty:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def score(self, X):
+    def score_alone(self, X):
         if self._failures:
             self._failures -= 1
             raise BUG
-        return self._model.score(X)
+        return self._model.score_alone(X)
 
     def verify(self):
         if self._golden_fails:
@@ -51,7 +51,7 @@ class Allergic:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def score(self, X):
+    def score_alone(self, X):
         return self._checked("score", X)
 
     def explain(self, X):
@@ -61,7 +61,7 @@ class Allergic:
         matrix = X.matrix if isinstance(X, Encoded) else X
         if stage == self._stage and (matrix[:, 0] == POISON).any():
             raise BUG
-        return getattr(self._model, stage)(X)
+        return getattr(self._model, "score_alone" if stage == "score" else stage)(X)
 
 
 def poisoned(count, at):
@@ -142,7 +142,7 @@ def test_a_record_that_a_candidate_fails_on_does_not_end_its_shadow(stage):
     assignment = Assignment(champion, window=100)
     assignment.add([place])
     start = Start(0, committed=True, low=0, high=60)
-    assignment.restore(place, start, RollingThreshold(champion.limits), Past(whole=True))
+    assignment.restore(place, start, Restored(RollingThreshold(champion.limits), Past(whole=True)))
     shadow = Shadow(Config(), assignment)
     shadow.change(candidate)
     messages = poisoned(60, at=30)

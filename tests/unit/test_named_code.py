@@ -188,7 +188,7 @@ def test_every_command_stands_on_the_page_of_commands():
         ),
         ("`stream_detector_gone_total` `stream_detector_lag_records`", "stream_detector_gone_total"),
         (
-            "`stream_detector/model.py`: `DetectorModel.gone` `stream_detector/model.py`: `Scores`",
+            "`stream_detector/model.py`: `DetectorModel.gone` `stream_detector/model.py`: `ModelStream`",
             f"{MODEL}: DetectorModel.gone",
         ),
     ],

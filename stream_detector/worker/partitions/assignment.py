@@ -2,9 +2,8 @@
 
     RESTORING --restore--> READING --rewind--> RESTORING
 
-An assigned partition is restored once its start and its threshold are known; an abort rewinds it. Messages of a
-partition that is not being read are dropped. `OwnedPartition._forget` sets all that is known of a partition while it is
-read, so there is one rule for what is forgotten: everything, whenever a partition is rewound or given up.
+An assigned partition is restored once its start and what its next record meets are known; an abort rewinds it. Messages of
+a partition that is not being read are dropped. Whenever one is rewound or given up, `_forget` forgets all of it.
 """
 
 from collections import deque
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_detector.context.epochs import PartitionContext
 from stream_detector.records import Arrivals, Message, TopicPartition
 from stream_detector.records.message import byte_count
 from stream_detector.scoring.threshold import RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.restore import KEPT_BYTES, NO_PAST, CaughtUp, Past, catch_up
+from stream_detector.worker.partitions.restore import KEPT_BYTES, NO_PAST, CaughtUp, Past, Restored, catch_up
 from stream_detector.worker.partitions.starts import Start
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ class RecentMessages:
     @property
     def last(self) -> int | None:
         """Offset of the last message kept."""
-        batch = next((batch for batch in reversed(self._batches) if batch.messages), None)
-        return batch.messages[-1].offset() if batch else None
+        return next((batch.messages[-1].offset() for batch in reversed(self._batches) if batch.messages), None)
 
     def _drop_oldest(self) -> None:
         batch = self._batches.popleft()
@@ -105,10 +104,10 @@ class RecentMessages:
 class OwnedPartition:
     """Holds all that a worker knows of one partition.
 
-    `start` is what was looked up last, out of date if `start_is_stale`. While the partition is read, `next_offset` is
-    the one after the last record taken, `committed_offset` the one that the group has on record (-1 if none), `threshold`
-    what the next record meets, `recent` the messages behind it, `drift` and `deviations` what watches the stream (None
-    until the first batch), and `shadow` the threshold under a candidate that is compared.
+    `start` is what was looked up last, out of date if `start_is_stale`. While the partition is read, `next_offset` is the
+    one after the last record taken, `committed_offset` the one that the group has on record (-1 if none), `threshold` and
+    `context` (None where the model has none) what the next record meets, `recent` the messages behind it, `drift` and
+    `deviations` what watches the stream (None until the first batch), and `shadow` the candidate's threshold and context.
     """
 
     def __init__(self, name: TopicPartition, window: int = 0) -> None:
@@ -123,6 +122,7 @@ class OwnedPartition:
         """Another object each time that it is restored; None while it is restoring."""
         self.next_offset = self.committed_offset = NOTHING
         self.threshold: RollingThreshold | None = None
+        self.context: PartitionContext | None = None
         self.recent = RecentMessages(self._window)
         self.drift: Monitor | None = None
         self.deviations: Deviations | None = None
@@ -137,8 +137,8 @@ class OwnedPartition:
         """Takes a start that was just looked up."""
         self.start, self.start_is_stale = start, False
 
-    def restore(self, start: Start, threshold: RollingThreshold, past: Past = NO_PAST) -> None:
-        """Lets it be read from a start on, with a threshold rebuilt from `past`.
+    def restore(self, start: Start, restored: Restored) -> None:
+        """Lets it be read from a start on, with what was rebuilt for it.
 
         A start that is not committed yet will be, with the next commit. So a group's first start is on
         record too, and what retention takes before it was read is noticed.
@@ -147,7 +147,7 @@ class OwnedPartition:
         self.epoch = object()
         self.next_offset = start.offset
         self.committed_offset = start.offset if start.committed else NOTHING
-        self._begin(threshold, past)
+        self._begin(restored)
 
     def take(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which messages with these offsets come next, bool [message]; it goes on after the last of them."""
@@ -181,15 +181,15 @@ class OwnedPartition:
         `known` is a threshold under that model that was prepared meanwhile.
         """
         past = self.recent.past()
-        threshold = catch_up(judge, past, known)
-        if threshold:
-            self._begin(threshold, past)
-        return threshold is not None
+        found = catch_up(judge, past, known)
+        if found:
+            self._begin(Restored(found.threshold, past, found.context))
+        return found is not None
 
-    def _begin(self, threshold: RollingThreshold, past: Past) -> None:
+    def _begin(self, restored: Restored) -> None:
         """Begins anew what depends on the model in force, all of it together."""
-        self.threshold = threshold
-        self.recent = RecentMessages(self._window, past, threshold.seen)
+        self.threshold, past, self.context = restored
+        self.recent = RecentMessages(self._window, past, self.threshold.seen)
         self.drift = self.deviations = None
 
 
@@ -235,10 +235,10 @@ class Assignment:
         for name in names:
             self._partitions.pop(name, None)
 
-    def restore(self, name: TopicPartition, start: Start, threshold: RollingThreshold, past: Past = NO_PAST) -> None:
+    def restore(self, name: TopicPartition, start: Start, restored: Restored) -> None:
         """Lets a partition be read, if it is still owned; as `OwnedPartition.restore`."""
         if owned := self._partitions.get(name):
-            owned.restore(start, threshold, past)
+            owned.restore(start, restored)
             self._stay_small([owned])
 
     def rewind(self, names: Iterable[TopicPartition]) -> None:
@@ -274,6 +274,11 @@ class Assignment:
     def thresholds(self) -> dict[TopicPartition, RollingThreshold]:
         """The thresholds of the partitions that are being read."""
         return {owned.name: owned.threshold for owned in self._partitions.values() if owned.threshold is not None}
+
+    @property
+    def contexts(self) -> dict[TopicPartition, PartitionContext]:
+        """The contexts of the partitions that are being read, where the model has one."""
+        return {owned.name: owned.context for owned in self._partitions.values() if owned.context}
 
     def received(
         self,
@@ -335,8 +340,7 @@ class Assignment:
         return {owned.name: owned.recent.past() for owned in self.reading}
 
     def _epoch(self, name: TopicPartition) -> object | None:
-        owned = self._partitions.get(name)
-        return owned.epoch if owned else None
+        return owned.epoch if (owned := self._partitions.get(name)) else None
 
     def _stay_small(self, grown: Iterable[OwnedPartition]) -> None:
         """Lets go of the oldest messages of partitions that grew, if all together hold too many bytes."""

@@ -1,22 +1,24 @@
-"""Rebuilds a partition's threshold from the scores of the records before an offset, read backwards.
+"""Rebuilds what a partition's next record meets, its threshold and its context, from the records before an offset.
 
 The records come from the log when a partition begins to be read, and from what a worker has kept when another model
-takes over. The threshold is the one that a worker without any interruption would have.
+takes over. Both are those that a worker without any interruption would have. A threshold needs the last scores, read
+backwards. A context needs the records from its specification's start on, read forwards; then its scores are by the way.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from stream_detector.config import KafkaConfig
-from stream_detector.health import Health
+from stream_detector.context.epochs import PartitionContext
 from stream_detector.kafka.reads import PartitionReader
 from stream_detector.records import Message, TopicPartition
 from stream_detector.records.message import byte_count
 from stream_detector.scoring.threshold import Limits, RollingThreshold
 from stream_detector.worker.judge import Judge
-from stream_detector.worker.partitions.starts import Start
 
 __all__ = [
     "KEPT_BYTES",
@@ -24,12 +26,15 @@ __all__ = [
     "CaughtUp",
     "LogReader",
     "Past",
+    "Restored",
     "catch_up",
     "earlier_scores",
+    "follow",
     "rebuild_threshold",
 ]
 
 KEPT_BYTES = 256 * 2**20  # of messages' values, over all partitions of a worker
+WIDER = 8  # times as far back, where records that cannot be used left too few scores
 
 Record = TypeVar("Record")
 
@@ -89,43 +94,92 @@ def earlier_scores(
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """A partition's threshold under a candidate, and the offset of the last record that it has seen."""
+    """A partition's threshold and context under a candidate, and the offset of the last record that they have seen."""
 
     threshold: RollingThreshold
     last: int | None
+    context: PartitionContext | None = None
 
 
-def catch_up(judge: Judge, past: Past, known: CaughtUp | None = None) -> RollingThreshold | None:
+def catch_up(judge: Judge, past: Past, known: CaughtUp | None = None) -> CaughtUp | None:
     """Finds the threshold after `past` under a judge's model; None when `past` does not reach back far enough.
 
-    It is equal to one rebuilt from the log. From a `known` threshold it goes on, if `past` has the record that this one
-    ends with.
+    It is equal to one rebuilt from the log. From what is `known` it goes on, if `past` has the record that this
+    ends with. A context is never rebuilt from `past`, which holds no more than a threshold's window.
     """
     newer = past.after(known.last) if known else None
     if known and newer is not None:
-        known.threshold.learn(judge.scores(newer))
-        return known.threshold
+        known.threshold.learn(judge.scores(newer, known.context))
+        return replace(known, last=past.last)
+    if judge.context_model:
+        return None
     threshold = rebuild_threshold(judge.limits, _backwards(past.messages, judge.limit), judge.scores)
-    return threshold if threshold.seen >= judge.limits.window or past.whole else None
+    return CaughtUp(threshold, past.last) if threshold.seen >= judge.limits.window or past.whole else None
+
+
+def follow(
+    judge: Judge, read: Callable[[int, int], Iterable[Sequence[Message]]], low: int, offset: int
+) -> tuple[RollingThreshold, PartitionContext, list[Message]]:
+    """Makes the threshold and the context that the record at `offset` meets, of a log that begins at `low`.
+
+    `read` gives the messages from one offset to before another, in order. They teach the context from its
+    specification's start on, and are scored as far back as a threshold's window needs; these are returned, too.
+    """
+    context_model = judge.context_model
+    assert context_model is not None
+    span = judge.lookback
+    while True:
+        first = max(low, offset - span)
+        context = context_model.begin(low)
+        scores: list[float] = []
+        scored: list[Message] = []
+        for chunk in read(max(low, context_model.spec.start(first)), offset) if low < offset else ():
+            cut = bisect_left(chunk, first, key=_offset)
+            judge.teach(chunk[:cut], context)
+            scores += judge.scores(chunk[cut:], context)
+            scored += chunk[cut:]
+        if len(scores) >= judge.limits.window or first == low:
+            threshold = RollingThreshold(judge.limits)
+            threshold.learn(scores[-judge.limits.window :])
+            return threshold, context, scored
+        span *= WIDER
+
+
+class Restored(NamedTuple):
+    """What a partition's next record meets, and the messages that its threshold was rebuilt from."""
+
+    threshold: RollingThreshold
+    past: Past = NO_PAST
+    context: PartitionContext | None = None
+
+    def contexts(self, place: TopicPartition) -> dict[TopicPartition, PartitionContext]:
+        """The context by the partition's name; none where the model has none."""
+        return {place: self.context} if self.context else {}
 
 
 class LogReader:
-    """Rebuilds thresholds from the log, with one client for all partitions."""
+    """Rebuilds thresholds and contexts from the log, with one client for all partitions; `beat` is called meanwhile."""
 
-    def __init__(self, kafka: KafkaConfig, health: Health) -> None:
+    def __init__(self, kafka: KafkaConfig, beat: Callable[[], None] = lambda: None) -> None:
         self._kafka = kafka
-        self._health = health
+        self._beat = beat
         self._reader: PartitionReader | None = None
 
-    def threshold(self, partition: TopicPartition, start: Start, judge: Judge) -> tuple[RollingThreshold, Past]:
-        """Rebuilds the threshold that the record at a start meets; returns what it was rebuilt from, too.
+    def restored(self, partition: TopicPartition, low: int, offset: int, judge: Judge) -> Restored:
+        """Rebuilds what the record at `offset` meets, in a log that begins at `low`.
 
         Raises as `PartitionReader.backwards`.
         """
-        chunks = self._before(partition, start.offset, judge.lookback) if start.offset > start.low else iter(())
+        if judge.context_model:
+            threshold, context, scored = follow(judge, partial(self._between, partition, judge), low, offset)
+            pieces = _Pieces()
+            for piece in _backwards(scored, judge.limit):
+                pieces.add(piece)
+            return Restored(threshold, pieces.past(whole=threshold.seen < judge.limits.window), context)
+        chunks = self._before(partition, offset, judge.lookback) if offset > low else iter(())
         pieces = _Pieces()
         threshold = rebuild_threshold(judge.limits, self._noted(chunks, judge, pieces), judge.scores)
-        return threshold, pieces.past(whole=threshold.seen < judge.limits.window)
+        return Restored(threshold, pieces.past(whole=threshold.seen < judge.limits.window))
 
     def close(self) -> None:
         """Lets go of the client until the next partition needs it."""
@@ -134,15 +188,25 @@ class LogReader:
             self._reader = None
 
     def _before(self, partition: TopicPartition, end: int, step: int) -> Iterator[list[Message]]:
-        self._reader = self._reader or PartitionReader(self._kafka, self._health.beat)
-        return cast("Iterator[list[Message]]", self._reader.backwards(*partition, end, step))
+        return cast("Iterator[list[Message]]", self._client().backwards(*partition, end, step))
+
+    def _between(self, partition: TopicPartition, judge: Judge, start: int, end: int) -> Iterator[Sequence[Message]]:
+        """Reads messages in order, no more at once than the judge takes."""
+        for batch in self._client().read(*partition, start, end):
+            for piece in _forwards(cast("list[Message]", batch), judge.limit):
+                self._beat()
+                yield piece
+
+    def _client(self) -> PartitionReader:
+        self._reader = self._reader or PartitionReader(self._kafka, self._beat)
+        return self._reader
 
     def _noted(
         self, chunks: Iterable[Sequence[Message]], judge: Judge, pieces: "_Pieces"
     ) -> Iterator[Sequence[Message]]:
         """Cuts the chunks to what the judge takes at once, and notes each piece."""
         for piece in chain.from_iterable(_backwards(chunk, judge.limit) for chunk in chunks):
-            self._health.beat()
+            self._beat()
             pieces.add(piece)
             yield piece
 
@@ -162,6 +226,16 @@ class _Pieces:
     def past(self, *, whole: bool) -> Past:
         """Puts the pieces in offset order; `whole`: the log holds no more."""
         return Past(tuple(chain.from_iterable(reversed(self._pieces))), whole=whole and self._bytes <= KEPT_BYTES)
+
+
+def _offset(message: Message) -> int:
+    return message.offset() or 0
+
+
+def _forwards(records: Sequence[Record], most: int) -> Iterator[Sequence[Record]]:
+    """Cuts records into chunks of at most so many, in order."""
+    for first in range(0, len(records), most):
+        yield records[first : first + most]
 
 
 def _backwards(records: Sequence[Record], most: int) -> Iterator[Sequence[Record]]:
