@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stream_detector.config.context_section import ContextConfig
+from stream_detector.config.incident_section import IncidentConfig
 from stream_detector.config.retrain_section import RetrainSettings
+from stream_detector.config.rules_section import RuleConfig
 from stream_detector.config.sections import (
     DriftConfig,
     FeatureConfig,
@@ -53,6 +55,9 @@ class Config(BaseSettings):
     worker: WorkerConfig = WorkerConfig()
     drift: DriftConfig = DriftConfig()
     retrain: RetrainSettings = RetrainSettings()
+    incidents: IncidentConfig = IncidentConfig()
+    rules: tuple[RuleConfig, ...] = ()
+    """What is told of incidents, in the order in which they are asked."""
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
     seed: int = Field(0, ge=0)

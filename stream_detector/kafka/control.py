@@ -8,7 +8,7 @@ from stream_detector.config import Config
 from stream_detector.kafka import topics
 from stream_detector.kafka.clients import reader
 from stream_detector.records import raw
-from stream_detector.records.control_events import ControlEvent
+from stream_detector.records.control_events import ControlEvent, is_progress
 
 __all__ = ["ControlWatch"]
 
@@ -42,8 +42,11 @@ class ControlWatch:
 
 
 def _event(message: Message) -> ControlEvent | None:
+    value = raw(message.value()) or b""
     try:
-        return ControlEvent.from_json(raw(message.value()) or b"")
+        return ControlEvent.from_json(value)
     except ValueError as error:
-        log.warning("control event passed over", topic=message.topic(), offset=message.offset(), error=str(error)[:200])
+        if not is_progress(value):
+            offset = message.offset()
+            log.warning("control event passed over", topic=message.topic(), offset=offset, error=str(error)[:200])
         return None

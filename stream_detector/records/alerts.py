@@ -1,8 +1,9 @@
 """Alerts as they cross Kafka: JSON with CloudEvents headers."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from types import NoneType
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast, get_args
 
 import orjson
 
@@ -10,7 +11,10 @@ from stream_detector.foreign import printable
 from stream_detector.records.message import Header
 from stream_detector.records.parsing import count, field, place
 
-__all__ = ["Alert", "Contribution", "alert_from_json"]
+__all__ = ["Alert", "AlertKind", "Contribution", "alert_from_json"]
+
+AlertKind = Literal["record", "silent", "resumed"]
+"""A flagged record, or an entity that has stopped to send or sends again."""
 
 EVENT_TYPE = "stream-detector.anomaly.v1"
 OPINIONS = ("inversion", "discriminator", "views")  # the first two are in every alert; views are no opinion of a scorer
@@ -67,11 +71,19 @@ class Alert:
     """Opinions of scorers beside the two, by name."""
     context: AlertContext | None = None
     """None where the model judges records alone."""
+    kind: AlertKind = "record"
+    clock: int | None = None
+    """What the event clock of the partition reads at the record, milliseconds; None where the worker keeps none."""
 
     @property
     def id(self) -> str:
-        """`topic-partition-offset`, and `-row` where a message holds many records; it does not depend on how often the record is scored."""
+        """`topic-partition-offset`, and `-row` where a message holds many records; it does not depend on how often the record is scored.
+
+        Of an entity that is silent or has resumed: with the kind and a hash of the entity, for one record may tell of many.
+        """
         place = f"{self.topic}-{self.partition}-{self.offset}"
+        if self.kind != "record":
+            return f"{place}-{self.kind}-{sha256((self.entity or '').encode()).hexdigest()[:16]}"
         return place if self.row is None else f"{place}-{self.row}"
 
     def to_json(self) -> bytes:
@@ -86,6 +98,8 @@ class Alert:
         if self.context:
             opinions["views"] = dict(self.context.views)
             context = {"context_spec": self.context.spec, "context_state": self.context.state}
+        told: dict[str, object] = {} if self.kind == "record" else {"kind": self.kind}
+        told |= {} if self.clock is None else {"clock": self.clock}
         return orjson.dumps(
             {
                 "id": self.id,
@@ -112,6 +126,7 @@ class Alert:
                 ],
             }
             | context
+            | told
         )
 
     def headers(self, topic_id: str | None = None) -> list[Header]:
@@ -155,6 +170,8 @@ def alert_from_json(value: bytes, key: bytes | None = None) -> Alert:
             count(source, "row") if "row" in source else None,
             tuple((name, float(field(opinions, name, float, int))) for name in opinions if name not in OPINIONS),
             _context(body, opinions) if "context_spec" in body else None,
+            _kind(body),
+            field(body, "clock", int, NoneType),
         )
     except ValueError as error:
         raise ValueError(f"not an alert: {error}") from None
@@ -168,6 +185,13 @@ def _context(body: object, opinions: object) -> AlertContext:
         field(body, "context_state", str),
         tuple((name, None if value is None else float(value)) for name, value in nines),
     )
+
+
+def _kind(body: object) -> AlertKind:
+    kind = field(body, "kind", str, NoneType) or "record"
+    if kind not in get_args(AlertKind):
+        raise ValueError(f"kind {kind!r:.80}")
+    return cast("AlertKind", kind)
 
 
 def _contribution(entry: object) -> Contribution:

@@ -3,13 +3,15 @@
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Literal, Self, cast, get_args
 
 from stream_detector.records.parsing import field, json_object, place, texts
 
-__all__ = ["ControlEvent"]
+__all__ = ["ControlEvent", "Progress", "is_progress"]
 
 EventKind = Literal["drift", "regime-change"]
+PROGRESS = "progress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,53 @@ class ControlEvent:
     def to_json(self) -> bytes:
         """The value on the control topic."""
         return json.dumps(asdict(self)).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the event clock of a partition has come at one record: what is quiet by then is over.
+
+    `clock` and `newest`, the latest event time so far, are in milliseconds since 1970; from them the clock goes on.
+    `topic_id` is what the broker calls the topic, where it is known.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    clock: int
+    newest: int
+    topic_id: str | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The key on the control topic: the partition."""
+        return f"{self.topic}-{self.partition}".encode()
+
+    @classmethod
+    def from_json(cls, value: bytes) -> Self:
+        """Reads progress back from the topic; ignores keys of later versions. Raises ValueError when it is none."""
+        try:
+            body = json_object(value)
+            topic, partition, offset = place(body)
+            if body.get("kind") == PROGRESS:
+                moments = {name: field(body, name, int) for name in ("clock", "newest")}
+                return cls(topic, partition, offset, topic_id=field(body, "topic_id", str, NoneType), **moments)
+        except ValueError as error:
+            raise ValueError(f"not progress: {error!r:.300}") from None
+        raise ValueError(f"not progress: kind {body.get('kind')!r:.80}")
+
+    def to_json(self) -> bytes:
+        """The value on the control topic."""
+        return json.dumps({"kind": PROGRESS} | asdict(self)).encode()
+
+
+def is_progress(value: bytes) -> bool:
+    """Tells whether a value of the control topic is progress."""
+    try:
+        Progress.from_json(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _event_kind(text: str) -> EventKind:

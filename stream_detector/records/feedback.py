@@ -1,14 +1,16 @@
-"""Verdicts of people on alerts, and the precision that follows from them."""
+"""What people say: verdicts on alerts, the precision that follows from them, and mutes of incidents."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Self
+from types import NoneType
+from typing import Any, Self
 
-from stream_detector.records.parsing import field, json_object
+from stream_detector.records.parsing import field, json_object, texts
 
-__all__ = ["Feedback", "Precision", "Verdict", "precision"]
+__all__ = ["Feedback", "Mute", "Precision", "Verdict", "precision"]
 
 
 class Verdict(StrEnum):
@@ -66,3 +68,51 @@ def precision(verdicts: Mapping[str, Feedback]) -> Precision:
     """Computes the precision over the latest verdict on each alert."""
     anomalies = sum(feedback.verdict is Verdict.ANOMALY for feedback in verdicts.values())
     return Precision(anomalies, len(verdicts) - anomalies)
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """A person's wish not to be told of some incidents for a while: one by its id, or those of entities and features.
+
+    Names may hold `*` and `?`; what is left out mutes everything. `when` and `until` are moments with a zone.
+    """
+
+    id: str
+    who: str
+    when: datetime
+    until: datetime
+    why: str
+    incident: str | None = None
+    entities: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> bytes:
+        """The key on the rules topic; a value of nothing ends the mute."""
+        return self.id.encode()
+
+    def holds(self, now: datetime) -> bool:
+        """Tells whether it is in force at a moment."""
+        return self.when <= now < self.until
+
+    @classmethod
+    def from_json(cls, value: bytes) -> Self:
+        """Reads a mute back from its topic; ignores keys of later versions. Raises ValueError when it is none."""
+        try:
+            body = json_object(value)
+            said: dict[str, Any] = {name: field(body, name, str) for name in ("id", "who", "why")}
+            said |= {name: _moment(field(body, name, str)) for name in ("when", "until")}
+            said |= {name: texts(body, name) for name in ("entities", "features")}
+            return cls(incident=field(body, "incident", str, NoneType), **said)
+        except ValueError as error:
+            raise ValueError(f"not a mute: {error}") from None
+
+    def to_json(self) -> bytes:
+        """The value on the rules topic."""
+        return json.dumps(asdict(self), default=datetime.isoformat).encode()
+
+
+def _moment(text: str) -> datetime:
+    """A moment; UTC unless it says otherwise."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -22,7 +22,7 @@ FLOORS = (  # from the ground up: a folder of the package, or a module beside th
     {"gan", "golden"},
     {"config", "runtime", "absence", "normaliser", "scoring"},
     {"records", "artifact", "context"},
-    {"tables", "health"},
+    {"tables", "health", "incidents"},
     {"model"},
     {"tracking", "scaling", "scoring_pool"},
     {"detector", "drift", "table_scoring", "contexts"},

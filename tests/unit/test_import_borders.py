@@ -13,6 +13,7 @@ WITHOUT_TORCH = (
     "stream_detector/records/",
     "stream_detector/tables/",
     "stream_detector/config/",
+    "stream_detector/incidents/",
     "stream_detector/kafka/",
     "stream_detector/worker/output/",
 )
