@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from stream_detector.context.context_model import EntityRows
 from stream_detector.context.epochs import PartitionContext
+from stream_detector.context.spec import ContextSpec
 from stream_detector.features import Encoded
 from stream_detector.model import DetectorModel, Scores
 from stream_detector.records import AlertContext, Arrivals, Decoded, Message, TopicPartition
@@ -15,7 +16,7 @@ from stream_detector.records.event_times import NO_TIME
 from stream_detector.scoring.calibration import six_digits
 from stream_detector.scoring_pool import ScoringPool
 
-__all__ = ["NO_CONTEXTS", "Contexts", "completed", "scored_in_context", "teach", "told"]
+__all__ = ["NO_CONTEXTS", "Contexts", "completed", "scored_in_context", "seen_in_log", "teach", "told"]
 
 Contexts = Mapping[TopicPartition, PartitionContext]
 NO_CONTEXTS: Contexts = {}
@@ -45,7 +46,7 @@ def scored_in_context(
     assert view is not None
     columns = np.empty((len(decoded.kept), len(context.projection.axes)), np.float32)
     known = np.empty(len(decoded.kept))
-    for place, rows, seen in _seen(arrivals, decoded, model):
+    for place, rows, seen in seen_in_log(arrivals, decoded, context.spec, model.context_features):
         columns[rows], known[rows] = context.read(contexts[place], seen)
     asked = Encoded.whole(columns[np.isnan(known)])
     waiting = pool.begin(view, asked) if pool else partial(view.score_alone, asked)
@@ -54,7 +55,8 @@ def scored_in_context(
 
 def teach(arrivals: Arrivals, decoded: Decoded, model: DetectorModel, context: PartitionContext) -> None:
     """Has decoded records of one partition teach its context; nothing is scored."""
-    for _, _, seen in _seen(arrivals, decoded, model):
+    assert model.context is not None
+    for _, _, seen in seen_in_log(arrivals, decoded, model.context.spec, model.context_features):
         context.teach(seen.offsets, seen.entities, seen.times, seen.hours, seen.values)
 
 
@@ -69,20 +71,19 @@ def told(
     return AlertContext(model.context.spec.hash, "whole" if whole else "partial", tuple(zip(views, nines, strict=True)))
 
 
-def _seen(
-    arrivals: Arrivals, decoded: Decoded, model: DetectorModel
+def seen_in_log(
+    arrivals: Arrivals, decoded: Decoded, spec: ContextSpec, judged: NDArray[np.int64]
 ) -> Iterable[tuple[TopicPartition, slice, EntityRows]]:
-    """The rows of each run as their partition's context sees them."""
-    assert model.context is not None
+    """The rows of each run as their partition's context sees them; `judged` are the positions of its features."""
     positions = decoded.positions
     times = np.full(len(positions), NO_TIME) if decoded.times is None else decoded.times
     entities = decoded.entities or [None] * len(positions)
     received = _received(arrivals)[positions]
-    values = decoded.features[:, model.context_features]
+    values = decoded.features[:, judged]
     for place, rows in arrivals.rows(positions):
         offsets = arrivals.offsets[positions[rows]]
         part = offsets, entities[rows], times[rows], received[rows], values[rows]
-        yield place, rows, EntityRows.of(model.context.spec, *part)
+        yield place, rows, EntityRows.of(spec, *part)
 
 
 def _received(messages: Sequence[Message]) -> NDArray[np.int64]:

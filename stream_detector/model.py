@@ -1,6 +1,6 @@
 """The fitted model: score, explain, save, load. Immutable once made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
@@ -15,7 +15,7 @@ from stream_detector import foreign
 from stream_detector.absence import compared, present_names, telling
 from stream_detector.artifact import Artifact, pack, unpack
 from stream_detector.context.context_model import ContextModel, EntityRows
-from stream_detector.context.inputs import entities, event_times
+from stream_detector.context.inputs import Given, entities, event_times
 from stream_detector.errors import DataError, ModelFormatError, ModelNotFoundError
 from stream_detector.features import Encoded, FeatureSchema, encode
 from stream_detector.gan.settings import ModelConfig
@@ -87,9 +87,9 @@ class DetectorModel:
     def score(
         self,
         X: Records,
-        entity: Sequence[Any] | None = None,
-        time: Sequence[Any] | None = None,
-        offset: Sequence[int] | None = None,
+        entity: Given | None = None,
+        time: Given | None = None,
+        offset: Given | None = None,
     ) -> Scores:
         """Scores records.
 
@@ -252,9 +252,9 @@ class ModelStream:
     def score(
         self,
         X: Records,
-        entity: Sequence[Any] | None = None,
-        time: Sequence[Any] | None = None,
-        offset: Sequence[int] | None = None,
+        entity: Given | None = None,
+        time: Given | None = None,
+        offset: Given | None = None,
     ) -> Scores:
         """Scores the records that come next; arguments, result and errors as for `DetectorModel.score`."""
         model = self._model

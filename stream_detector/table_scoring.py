@@ -13,8 +13,9 @@ from stream_detector import foreign
 from stream_detector.absence import lacking_columns, telling
 from stream_detector.config import Config
 from stream_detector.features import Encoded, encode
-from stream_detector.model import DetectorModel, as_matrix
+from stream_detector.model import DetectorModel, ModelStream, Scores, as_matrix
 from stream_detector.records import identity
+from stream_detector.records.event_times import entities_and_times
 from stream_detector.tables.reading import Row, Table
 from stream_detector.tables.records import features_of
 
@@ -59,36 +60,43 @@ def score_table(model: DetectorModel, table: Table, config: Config) -> Iterator[
     Raises `DataError` when a matrix without names has another width than the model, or holds infinities, and when
     the first rows have less than half of its features.
     """
-    first = 0
-    for ids, encoded, rows in _batches(model, table, config):
-        lacking = _lacking(model, rows, table) if not first else None
-        scored = model.score(encoded)
-        names, flagged = scored.names, np.zeros(len(ids), dtype=bool)
+    first, stream = 0, model.stream()
+    for ids, encoded, rows, features in _batches(model, table, config):
+        lacking = _lacking(model, features, table) if not first else None
+        scored = _scored(stream, encoded, rows, first, config) if model.context else model.score(encoded)
+        names, flagged = (*scored.names, *scored.views), np.zeros(len(ids), dtype=bool)
         scores = np.full((len(ids), len(names)), np.nan, dtype=np.float32)
-        scores[encoded.kept], flagged[encoded.kept] = (
-            scored.columns(),
-            scored.flagged(config.threshold.target_alert_rate),
-        )
+        scores[encoded.kept] = np.column_stack((scored.columns(), *scored.views.values()))
+        flagged[encoded.kept] = scored.flagged(config.threshold.target_alert_rate)
         faults = {row: f"{table.place(first + row)}: {why.message}" for row, why in encoded.rejected.items()}
-        yield ScoredRows(ids, names, scores, flagged, _leading(model, encoded, flagged, rows), faults, lacking)
+        yield ScoredRows(ids, names, scores, flagged, _leading(model, encoded, flagged, features), faults, lacking)
         first += len(ids)
+
+
+def _scored(stream: ModelStream, encoded: Encoded, rows: Sequence[Row], first: int, config: Config) -> Scores:
+    """Scores rows by their contexts, too: a table is the log of one partition, and a row that cannot be used a hole."""
+    offsets = first + np.array(encoded.kept, np.int64)
+    if not rows:
+        return stream.score(encoded, offset=offsets)
+    entities, times = entities_and_times([rows[row] for row in encoded.kept], config.record)
+    return stream.score(encoded, entities, times.view("datetime64[ns]"), offsets)
 
 
 def _batches(
     model: DetectorModel, table: Table, config: Config
-) -> Iterator[tuple[list[str], Encoded, Sequence[Mapping[str, Any]]]]:
-    """Ids and matrix of each batch of rows, and the features by name where they have names."""
+) -> Iterator[tuple[list[str], Encoded, Sequence[Row], Sequence[Mapping[str, Any]]]]:
+    """Ids and matrix of each batch of rows, and the rows and their features by name where they have names."""
     if table.matrix is not None:
         matrix = as_matrix(table.matrix, model.schema)
         for start in range(0, len(matrix), BATCH):
             part = matrix[start : start + BATCH]
-            yield [str(start + row) for row in range(len(part))], Encoded(part, list(range(len(part))), {}), ()
+            yield [str(start + row) for row in range(len(part))], Encoded(part, list(range(len(part))), {}), (), ()
         return
     rows, first = iter(table.rows), 0
     while batch := list(islice(rows, BATCH)):
         features = [features_of(row, config.record) for row in batch]
         encoded = telling(encode(model.schema, features, config.record.max_string), model.schema, features)
-        yield _ids(batch, first, config), encoded, features
+        yield _ids(batch, first, config), encoded, batch, features
         first += len(batch)
 
 

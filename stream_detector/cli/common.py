@@ -129,11 +129,25 @@ def show_features(lineage: Mapping[str, Any]) -> None:
     for each in lineage.get("features", ()):
         table.add_row(*map(printable, (each["name"], each["kind"], *_figures(each), each["note"])))
     answers.print(table)
+    if context := lineage.get("context"):
+        answers.print(printable(_context(context)), soft_wrap=True)
     if left_out := lineage.get("not_features"):
         reasons = Table("left out", "why")
         for name, why in left_out.items():
             reasons.add_row(printable(name), printable(why))
         answers.print(reasons)
+
+
+def _context(told: Mapping[str, Any]) -> str:
+    """What a lineage says of contexts, in words."""
+    entity = (
+        f"entity column {told['entity']!r}" if told["entity"] else "no entity column, so that a partition is one entity"
+    )
+    time = f"time column {told['time']!r}" if told["time"] else "no time column, so that there is no calendar"
+    if told["time"] and not told["timed"]:
+        time += ", in which no record has a time"
+    full = f"{told['full']:,} of {told['records']:,} records had full context"
+    return f"context: {entity}, {time}, {told['entities']:,} entities, {full}"
 
 
 def _figures(each: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -104,7 +104,8 @@ def score(
 
     require_writable(out)
     detector = DetectorModel.load(model)
-    table = open_table(file, categories(detector.schema))
+    texts = {configuration.record.entity_path} if detector.context else set()
+    table = open_table(file, categories(detector.schema) | texts)
     counts: Counter[str] = Counter()
     write_batches(out, (_counted(each, counts).columns() for each in score_table(detector, table, configuration)))
     for remark in table.remarks:

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from stream_detector.errors import DataError
 from stream_detector.records.event_times import NO_TIME, nanoseconds
 
-__all__ = ["entities", "event_times"]
+__all__ = ["Given", "entities", "event_times"]
+
+Given = Sequence[Any] | NDArray[Any]
+"""A value for each record: a sequence, an array, or a column of a data frame."""
 
 
-def entities(given: Sequence[Any] | None, count: int) -> list[str | None]:
+def entities(given: Given | None, count: int) -> list[str | None]:
     """Whose each of so many records is: text, numbers as text, None for nobody's. Raises `DataError` for another number."""
     if given is None:
         return [None] * count
@@ -21,7 +24,7 @@ def entities(given: Sequence[Any] | None, count: int) -> list[str | None]:
     return found
 
 
-def event_times(given: Sequence[Any] | None, count: int) -> NDArray[np.int64]:
+def event_times(given: Given | None, count: int) -> NDArray[np.int64]:
     """Nanoseconds since 1970 of so many records, int64; `NO_TIME` for what is no time. Raises `DataError` likewise."""
     if given is None:
         return np.full(count, NO_TIME)
@@ -31,7 +34,7 @@ def event_times(given: Sequence[Any] | None, count: int) -> NDArray[np.int64]:
     return found
 
 
-def _listed(given: Sequence[Any]) -> list[Any]:
+def _listed(given: Given) -> list[Any]:
     for way in ("tolist", "to_list", "to_pylist"):
         if hasattr(given, way):
             found: list[Any] = getattr(given, way)()

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from stream_detector.config import ContextConfig
 from stream_detector.context.context_model import ContextModel, EntityRows, Projection, flat, specified
 from stream_detector.context.epochs import PartitionContext
-from stream_detector.context.inputs import entities, event_times
-from stream_detector.context.spec import ContextSpec
+from stream_detector.context.inputs import Given, entities, event_times
+from stream_detector.context.spec import NO_TIME, ContextSpec
 from stream_detector.context.teaching import Population
 from stream_detector.errors import DataError
 from stream_detector.features import FeatureSchema, Kind
 from stream_detector.scoring.calibration import TailTable
 
-__all__ = ["ContextData", "PartitionLog", "TeachingLogs", "contextual", "in_time"]
+__all__ = ["ContextBasis", "ContextData", "PartitionLog", "TeachingLogs", "contextual", "in_time", "numeric"]
 
 Matrix = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -57,7 +57,7 @@ class TeachingLogs:
 
     @classmethod
     def one(
-        cls, count: int, entity: Sequence[Any] | None, time: Sequence[Any] | None, offset: Sequence[int] | None
+        cls, count: int, entity: Given | None = None, time: Given | None = None, offset: Given | None = None
     ) -> Self:
         """So many records that are one log, as callers of the library give them. Raises `DataError` where numbers differ."""
         offsets = np.arange(count) if offset is None else np.asarray(offset, np.int64)
@@ -68,18 +68,79 @@ class TeachingLogs:
 
 
 @dataclass(frozen=True, slots=True)
-class ContextData:
-    """What contexts say of records: `columns` float32 [record, column], and how many records their entities had taught."""
+class ContextBasis:
+    """What is settled before contexts are read: their specification, and what is usual among all entities."""
 
     settings: ContextConfig
     spec: ContextSpec
     population: Population
+
+    @classmethod
+    def of(
+        cls,
+        settings: ContextConfig,
+        schema: FeatureSchema,
+        matrix: Matrix,
+        entity_path: str | None,
+        time_path: str | None,
+    ) -> Self:
+        """Learns what is usual from normal records [record, feature]; an empty path is none.
+
+        Raises `DataError` without a feature that is a number.
+        """
+        judged = numeric(schema)
+        if not len(judged):
+            raise DataError(
+                "no feature is a number that is judged, so nothing has a context; set context.enabled: false"
+            )
+        spec = specified(settings, tuple(schema.names[at] for at in judged), entity_path or None, time_path or None)
+        return cls(settings, spec, _population(matrix[:, judged].astype(np.float64)))
+
+    def read(self, context: PartitionContext, rows: EntityRows) -> tuple[Matrix, Places]:
+        """All that a context says of records before they teach it, float32 [record, column], and how many records
+        their entities had taught, int64 [record].
+        """
+        said = context.columns(rows.offsets, rows.entities, rows.times, rows.hours, rows.values, self.population)
+        return flat(said), said.known
+
+
+@dataclass(frozen=True, slots=True)
+class ContextData:
+    """What contexts say of records: `columns` float32 [record, column], and how many records their entities had taught.
+
+    `logs` are by log the records in order; `entities` is the number of entities, and `timed` that of records with a time.
+    """
+
+    basis: ContextBasis
     columns: Matrix
     known: Places
+    logs: Sequence[Places] = ()
+    entities: int = 0
+    timed: int = 0
+
+    @property
+    def settings(self) -> ContextConfig:
+        """What the configuration says of contexts."""
+        return self.basis.settings
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a model's lineage tells of its context, as JSON values; `full`: records with all that it looks back on."""
+        spec = self.basis.spec
+        return {
+            "spec": spec.hash,
+            "entity": spec.entity_path,
+            "time": spec.time_path,
+            "zone": spec.zone,
+            "entities": self.entities,
+            "timed": self.timed,
+            "records": len(self.known),
+            "full": int((self.known >= spec.long_horizon).sum()),
+        }
 
     def take(self, places: Places | slice) -> "ContextData":
-        """Keeps some of the records, in that order."""
-        return replace(self, columns=self.columns[places], known=self.known[places])
+        """Keeps some of the records, in that order, which is no log's."""
+        return replace(self, columns=self.columns[places], known=self.known[places], logs=())
 
     @property
     def warm(self) -> NDArray[np.bool_]:
@@ -89,6 +150,11 @@ class ContextData:
     def projection(self, learn: int) -> Projection:
         """The columns that are judged, as the first `learn` records have them."""
         usable = self.columns[:learn][self.warm[:learn]]
+        if not self.entities:
+            raise DataError(
+                f"no record has an entity at record.entity_path, {self.basis.spec.entity_path!r}: correct it, set it to "
+                '"" (then each partition is one entity), or set context.enabled: false'
+            )
         if len(usable) < FEWEST:
             raise DataError(
                 f"{len(usable):,} records have a context to learn from, {FEWEST} are the least: give more records of each "
@@ -102,36 +168,41 @@ class ContextData:
         unusual = self.settings.new_entity == "unusual"
         first = (int((self.known == 0).sum()) + 0.5) / (len(self.known) + 1)
         newness = -math.log10(first) if unusual else 0.0
+        basis = self.basis
         return ContextModel(
-            self.spec, self.population, projection, combined, self.settings.warm_records, max(newness, 0.0)
+            basis.spec, basis.population, projection, combined, self.settings.warm_records, max(newness, 0.0)
         )
+
+
+def numeric(schema: FeatureSchema) -> Places:
+    """The positions of the features that have a context: numbers that are judged, int64."""
+    features = enumerate(schema.features)
+    return np.array([at for at, each in features if each.kind is Kind.NUMERIC and not each.context], np.int64)
 
 
 def contextual(settings: ContextConfig, schema: FeatureSchema, matrix: Matrix, logs: TeachingLogs) -> ContextData:
     """Reads the contexts of all records [record, feature], log by log. Raises `DataError` without a numeric feature."""
-    judged = [at for at, each in enumerate(schema.features) if each.kind is Kind.NUMERIC and not each.context]
-    if not judged:
-        raise DataError("no feature is a number that is judged, so nothing has a context; set context.enabled: false")
-    spec = specified(settings, tuple(schema.names[at] for at in judged), logs.entity_path, logs.time_path)
-    values = matrix[:, judged].astype(np.float64)
-    population = _population(values)
+    basis = ContextBasis.of(settings, schema, matrix, logs.entity_path, logs.time_path)
+    values = matrix[:, numeric(schema)]
     columns, known = np.empty((len(matrix), 0), np.float32), np.zeros(len(matrix), np.int64)
+    entities, timed = 0, 0
     for log in logs.parts:
-        rows = EntityRows.of(spec, log.offsets, log.entities, log.times, log.received, values[log.places])
-        context = PartitionContext(spec)
-        said = context.columns(rows.offsets, rows.entities, rows.times, rows.hours, rows.values, population)
+        rows = EntityRows.of(basis.spec, log.offsets, log.entities, log.times, log.received, values[log.places])
+        said, taught = basis.read(PartitionContext(basis.spec), rows)
         if not columns.shape[1]:
-            columns = np.full((len(matrix), flat(said).shape[1]), np.nan, np.float32)
-        columns[log.places], known[log.places] = flat(said), said.known
-    return ContextData(settings, spec, population, columns, known)
+            columns = np.full((len(matrix), said.shape[1]), np.nan, np.float32)
+        columns[log.places], known[log.places] = said, taught
+        entities += len({*rows.entities} - {None})
+        timed += int((rows.times != NO_TIME).sum())
+    return ContextData(basis, columns, known, [log.places for log in logs.parts], entities, timed)
 
 
-def in_time(logs: TeachingLogs, seed: int) -> tuple[Places, Places, Places]:
-    """Rows to learn from, to choose the checkpoint on and to calibrate on: of each log the first, the next and the last."""
+def in_time(logs: Sequence[Places], seed: int) -> tuple[Places, Places, Places]:
+    """Records to learn from, to choose the checkpoint on and to calibrate on: of each log the first, the next and the last."""
     parts: tuple[list[Places], list[Places], list[Places]] = ([], [], [])
-    for log in logs.parts:
-        ends = [int(cut * len(log.places)) for cut in CUTS]
-        for part, places in zip(parts, np.split(log.places, ends), strict=True):
+    for log in logs:
+        ends = [int(cut * len(log)) for cut in CUTS]
+        for part, places in zip(parts, np.split(log, ends), strict=True):
             part.append(places)
     learn, *held = (np.concatenate(part) for part in parts)
     rng = np.random.default_rng(seed)

@@ -1,15 +1,14 @@
 """Fits a model to normal records."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from stream_detector.config import ContextConfig
+from stream_detector.context.inputs import Given
 from stream_detector.errors import DataError
 from stream_detector.features import Encoded, FeatureSchema
 from stream_detector.fitting.assembling import Assembly, assembled
@@ -61,9 +60,9 @@ def fit(
     run: RunDirectory | None = None,
     held_out: HeldOut | None = None,
     *,
-    entity: Sequence[Any] | None = None,
-    time: Sequence[Any] | None = None,
-    offset: Sequence[int] | None = None,
+    entity: Given | None = None,
+    time: Given | None = None,
+    offset: Given | None = None,
     context: ContextConfig | ContextData | None = None,
     logs: TeachingLogs | None = None,
     trim: bool = False,
@@ -77,10 +76,10 @@ def fit(
     `progress` is called with (step, steps, message). The same records, config and seed give the same model
     version on the same CPU and thread count. `run` keeps measurements and plots, and an interrupted
     training in it goes on. Without `held_out`, a random share of X is held out for both its purposes.
-    With `entity` or `time` [record], a record is judged by what its entity did before, too, as `context` says: records
-    are one partition's then, in order, and the last fifth is held out. Both are as for `DetectorModel.score`. Where
-    records come from several partitions, `logs` has them; or `context` what was read of these, for X and then the
-    records held out.
+    With `entity`, `time` [record] or `context`, a record is judged by what its entity did before, too, as `context` says:
+    records are one partition's then, in order, and the last fifth is held out. Without an entity, they are all one
+    entity's. All are as for `DetectorModel.score`. Where records come from several partitions, `logs` has them; or
+    `context` what was read of these, for X and then the records held out.
     `trim` keeps records that lie far beyond all others out of memory and calibration; the lineage's
     `far_tail` has their share, also without it.
     Raises `DataError` when there are fewer than 40 records, or 10 to calibrate on, or they cannot
@@ -90,15 +89,15 @@ def fit(
     matrix, learnt = _read(X, schema)
     if len(matrix) < FEWEST:
         raise _too_few(len(matrix), "fit a model", FEWEST)
-    if logs is None and not (entity is None and time is None):
+    if logs is None and not (entity is None and time is None and not isinstance(context, ContextConfig)):
         logs = TeachingLogs.one(len(matrix), entity, time, offset)
-    data = context if isinstance(context, ContextData) else None
-    if logs is None:
+    data = _contexts(matrix, learnt.schema, context, logs, held_out)
+    lineage = {"context": data.described} if data else {}
+    if data is None or held_out is not None:
         split = _split(matrix, learnt.schema, held_out, config.model.holdout, seed)
     else:
-        settings = context if isinstance(context, ContextConfig) else ContextConfig()
-        read, parts = contextual(settings, learnt.schema, matrix, logs), in_time(logs, seed)
-        data, (train, choose, calibrate) = read.take(np.concatenate(parts)), parts
+        train, choose, calibrate = parts = in_time(data.logs, seed)
+        data = data.take(np.concatenate(parts))
         split = FitSplit(matrix[train], matrix[choose], matrix[calibrate], matrix)
     if run is not None:
         run.admit(config.model_dump(mode="json"), seed, fingerprint(split.everything, learnt.schema))
@@ -107,7 +106,7 @@ def fit(
     if data is not None:
         told = _saying(progress, "context")
         model = _with_context(model, assembly, split, data, config, seed, pick_device(device), told, trim=trim)
-    model = model.with_lineage({**described(learnt, matrix), "far_tail": far_tail})
+    model = model.with_lineage({**described(learnt, matrix), "far_tail": far_tail, **lineage})
     if assembly.far:
         log.warning(_far_tail_told(assembly))
     if run is not None:
@@ -184,6 +183,21 @@ def _nines(model: DetectorModel, made: Assembly) -> NDArray[np.float32]:
 def _saying(progress: Progress | None, what: str) -> Progress | None:
     """Progress that says what it is about."""
     return progress and (lambda step, steps, message: progress(step, steps, f"{what}: {message}"))
+
+
+def _contexts(
+    matrix: NDArray[np.float32],
+    schema: FeatureSchema,
+    context: ContextConfig | ContextData | None,
+    logs: TeachingLogs | None,
+    held_out: HeldOut | None,
+) -> ContextData | None:
+    """What contexts say of the records: what was read before, or what their logs teach; None without either."""
+    if isinstance(context, ContextData) or logs is None:
+        return context if isinstance(context, ContextData) else None
+    if held_out is not None:
+        raise DataError("with entity, time or context the last records of each log are held out: leave out `held_out`")
+    return contextual(context or ContextConfig(), schema, matrix, logs)
 
 
 @dataclass(frozen=True, slots=True)

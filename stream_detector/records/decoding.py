@@ -22,14 +22,12 @@ from stream_detector.records.documents import (
     Parse,
     Rows,
     category,
-    entity_names,
     guessed_unit,
     identity,
     read,
     time_remarks,
-    value_at,
 )
-from stream_detector.records.event_times import nanoseconds
+from stream_detector.records.event_times import entities_and_times
 from stream_detector.records.unusable import parse_alone
 from stream_detector.records.vectors import decode_vectors
 
@@ -108,7 +106,7 @@ class Decoder:
         """
         if self._config.format == "arrow":
             matrix, kept, rows, heads, rejected = self._columns.decode_columns(values, schema, self._config, usual)
-            entities, times = self._whose(heads) if told else ((), None)
+            entities, times = entities_and_times(heads, self._config) if told else ((), None)
             return Decoded(matrix, kept, heads, rejected, rows, entities, times)
         if self._config.format == "float32":
             matrix, kept, rejected = decode_vectors(values, schema, self._config)
@@ -164,11 +162,6 @@ class Decoder:
         features = [dict(zip(declared.names, vector, strict=True)) for vector in matrix.tolist()]
         return Rows(kept, [{} for _ in kept], features, rejected)
 
-    def _whose(self, documents: Sequence[Document]) -> tuple[list[str | None], NDArray[np.int64]]:
-        """Entities and event times of documents."""
-        times = [value_at(document, self._config.time_path) for document in documents]
-        return entity_names(documents, self._config), nanoseconds(times, self._config.time_unit)
-
     def _decode_documents(
         self, values: Sequence[bytes | None], schema: FeatureSchema, usual: NDArray[np.bool_] | None, *, told: bool
     ) -> Decoded:
@@ -185,7 +178,7 @@ class Decoder:
             blocks.append(encoded.matrix)
             kept += [first + rows.kept[row] for row in encoded.kept]
             if told:
-                whose, when = self._whose([rows.documents[row] for row in encoded.kept])
+                whose, when = entities_and_times([rows.documents[row] for row in encoded.kept], self._config)
                 entities += whose
                 times.append(when)
             rejected |= {first + position: reason for position, reason in rows.rejected.items()}

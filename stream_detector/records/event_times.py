@@ -7,15 +7,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.records.documents import Unit, moment
+from stream_detector.config import RecordConfig
+from stream_detector.records.documents import Document, Unit, entity_names, moment, value_at
 
-__all__ = ["NO_TIME", "nanoseconds"]
+__all__ = ["NO_TIME", "entities_and_times", "nanoseconds"]
 
 NO_TIME = -(2**63)
 """Stands where a record has none."""
 SHORTEST, LONGEST = len("2026-01-01T00:00:00Z"), len("2026-01-01T00:00:00.000000Z")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = 1_000  # nanoseconds
+
+
+def entities_and_times(
+    documents: Sequence[Document], config: RecordConfig
+) -> tuple[list[str | None], NDArray[np.int64]]:
+    """Entities and event times (int64 [record], nanoseconds) of documents, or of rows of a table, by `record.*`."""
+    times = [value_at(document, config.time_path) for document in documents]
+    return entity_names(documents, config), nanoseconds(times, config.time_unit)
 
 
 def nanoseconds(values: Sequence[Any] | NDArray[Any], unit: Unit | Literal["auto"] = "auto") -> NDArray[np.int64]:

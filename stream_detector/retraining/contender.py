@@ -1,7 +1,7 @@
 """A model on trial: it scores records of another model's schema, at the threshold it would serve with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,33 +15,43 @@ from stream_detector.model import DetectorModel
 from stream_detector.tracking.detection import Probe, auc
 from stream_detector.tracking.generated import Generated, near_records
 
-__all__ = ["Contender", "Matrix", "recoded"]
+__all__ = ["Contender", "Matrix", "in_context", "recoded"]
 
 Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A model and the schema in which its records will come; `threshold` in nines."""
+    """A model and the schema in which its records will come; `threshold` in nines.
+
+    `views` are by the name of a part of the trial the nines float32 [record] of its records' contexts, as the model has
+    them; NaN where a context says nothing. Records of other parts are judged alone.
+    """
 
     model: DetectorModel
     schema: FeatureSchema
     threshold: float
+    views: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: DetectorModel, schema: FeatureSchema, threshold: ThresholdConfig) -> "Contender":
+    def of(
+        cls,
+        model: DetectorModel,
+        schema: FeatureSchema,
+        threshold: ThresholdConfig,
+        views: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> "Contender":
         """Makes a contender at the threshold that the model's calibration gives for the target alert rate."""
-        return cls(model, schema, limits(model, threshold).nominal)
+        return cls(model, schema, limits(model, threshold).nominal, views or {})
 
-    def scores(self, matrix: Matrix) -> NDArray[np.float64]:
-        """Anomaly scores [record], in nines."""
-        return self.model.score(Encoded.whole(recoded(matrix, self.schema, self.model.schema))).anomaly.astype(
-            np.float64
-        )
+    def scores(self, matrix: Matrix, part: str = "") -> NDArray[np.float64]:
+        """Anomaly scores [record], in nines; of a `part` of the trial by their contexts, too, where the model has some."""
+        records = recoded(matrix, self.schema, self.model.schema)
+        return in_context(self.model, records, self.views.get(part)).astype(np.float64)
 
-    def flagged(self, matrix: Matrix) -> float:
+    def flagged(self, matrix: Matrix, part: str = "") -> float:
         """The share of records that would be flagged, 0 to 1; NaN where there are no records."""
-        return float((self.scores(matrix) > self.threshold).mean()) if len(matrix) else np.nan
+        return float((self.scores(matrix, part) > self.threshold).mean()) if len(matrix) else np.nan
 
     def area(self, normal: Matrix, anomalous: Sequence[Matrix]) -> float:
         """Mean area under the ROC curve over the sets of anomalies, 0 to 1."""
@@ -55,6 +65,12 @@ class Contender:
         data = TrainingSet(*map(torch.from_numpy, (prepared.views, prepared.context, prepared.present)))
         probe = Probe.make(scorer.normaliser, data, normal, normal, seed)
         return min(fit.coverage for fit in Generated.draw(scorer.gan, probe, seed, near_records).joint(probe))
+
+
+def in_context(model: DetectorModel, matrix: Matrix, view: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Anomaly scores float32 [record] of records alone, joined with the nines of their contexts where there are some."""
+    alone = model.score_alone(Encoded.whole(matrix))
+    return alone.anomaly if view is None else model.joined(alone, view).anomaly
 
 
 def recoded(matrix: Matrix, source: FeatureSchema, target: FeatureSchema) -> Matrix:

@@ -16,7 +16,21 @@ from stream_detector.retraining.contender import Contender
 from stream_detector.retraining.reference import Reference
 from stream_detector.tracking.synthetic import SIZES, Spread, displaced
 
-__all__ = ["Check", "GateResult", "Trial", "Unchecked", "failures", "run_checks", "threshold_move"]
+__all__ = [
+    "HOLDOUT",
+    "KNOWN",
+    "Check",
+    "GateResult",
+    "Trial",
+    "Unchecked",
+    "failures",
+    "run_checks",
+    "threshold_move",
+]
+
+HOLDOUT, KNOWN = "holdout", "known"
+"""Parts of a trial whose records stand in a log, so that they have contexts."""
+ALONE = ", each record alone"
 
 TRIED = 2_000  # hold-out records that synthetic anomalies are told from
 NEEDS = {
@@ -96,7 +110,7 @@ class GateResult:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """The data that contenders are tried on, in the challenger's schema: hold-out records [record,
-    feature], anomalies that a person has confirmed, the reference set, the target alert rate, and in
+    feature], which have contexts as the known ones do, where these are in the window; anomalies that a person has confirmed, the reference set, the target alert rate, and in
     words what the model is that the `-approved` checks compare with.
     """
 
@@ -130,12 +144,12 @@ def threshold_move(challenger: Contender, other: Contender, holdout: Matrix) -> 
     """The distance that the other model's threshold would have to move, in its nines, to flag as many of the
     hold-out as the challenger does; above 0 = more is let through.
     """
-    share = max(challenger.flagged(holdout), 1 / (len(holdout) + 1))
-    return float(np.quantile(other.scores(holdout), 1 - share)) - other.threshold
+    share = max(challenger.flagged(holdout, HOLDOUT), 1 / (len(holdout) + 1))
+    return float(np.quantile(other.scores(holdout, HOLDOUT), 1 - share)) - other.threshold
 
 
 def _alert_rate(challenger: Contender, trial: Trial, settings: GateSettings) -> list[Check]:
-    rate = challenger.flagged(trial.holdout)
+    rate = challenger.flagged(trial.holdout, HOLDOUT)
     low, high = trial.target / settings.rate_factor, trial.target * settings.rate_factor
     chance = [SPREAD_OF_COUNTS * float(np.sqrt(each / max(len(trial.holdout), 1))) for each in (low, high)]
     return [
@@ -156,7 +170,8 @@ def _synthetic(challenger: Contender, champion: Contender | None, trial: Trial, 
     context = [feature.context for feature in challenger.schema.features]
     moved = [displaced(_some(normal, rng), spread, context, size, rng) for size in SIZES]
     area = challenger.area(normal, moved)
-    absolute = Check("synthetic-auc", area, settings.least_auc, None, "synthetic anomalies told from the hold-out")
+    meaning = f"synthetic anomalies told from the hold-out{_alone(challenger, champion)}"
+    absolute = Check("synthetic-auc", area, settings.least_auc, None, meaning)
     if champion is None:
         return [absolute]
     least = champion.area(normal, moved) - settings.auc_margin
@@ -176,11 +191,11 @@ def _coverage(challenger: Contender, trial: Trial, settings: GateSettings) -> Ch
 def _known(challenger: Contender, champion: Contender, trial: Trial, settings: GateSettings) -> list[Check]:
     if not len(trial.known):
         return []
-    least = champion.flagged(trial.known) - settings.detection_margin
+    least = champion.flagged(trial.known, KNOWN) - settings.detection_margin
     meaning = (
         f"share of the {len(trial.known):,} anomalies confirmed by feedback that is flagged, against the champion's"
     )
-    return [Check("feedback-detection", challenger.flagged(trial.known), least, None, meaning)]
+    return [Check("feedback-detection", challenger.flagged(trial.known, KNOWN), least, None, meaning)]
 
 
 def _reference(
@@ -195,7 +210,8 @@ def _reference(
     matrix = trial.reference.matrix(challenger.schema)
     anomalous, normal = matrix[trial.reference.anomalous], matrix[~trial.reference.anomalous]
     detection, area = challenger.flagged(anomalous), challenger.area(normal, [anomalous])
-    checks = [Check("reference-auc", area, settings.least_auc, None, "reference anomalies told from reference normals")]
+    meaning = f"reference anomalies told from reference normals{_alone(challenger, champion)}"
+    checks = [Check("reference-auc", area, settings.least_auc, None, meaning)]
     if champion is not None:
         least = champion.flagged(anomalous) - settings.detection_margin
         meaning = "share of the reference anomalies flagged, against the champion's"
@@ -225,6 +241,11 @@ def _unchecked(given: Collection[str]) -> Iterator[Unchecked]:
     for name, needs in NEEDS.items():
         if lacking := [LACKING[need] for need in needs if need not in given]:
             yield Unchecked(name, "; ".join(lacking))
+
+
+def _alone(*contenders: Contender | None) -> str:
+    """What is to be said of records that stand in no log, where a model would judge them by their contexts, too."""
+    return ALONE if any(each and each.model.context for each in contenders) else ""
 
 
 def _some(normal: Matrix, rng: np.random.Generator) -> Matrix:

@@ -25,19 +25,21 @@ from stream_detector.errors import (
     ReplayMismatchError,
 )
 from stream_detector.features import Encoded, FeatureSchema, encode
+from stream_detector.fitting.contextual import ContextBasis, ContextData
 from stream_detector.fitting.fit import HeldOut, fit
 from stream_detector.fitting.profiling import with_origins
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.gan.training import Progress
 from stream_detector.kafka import recent
 from stream_detector.kafka.recent import Reach
-from stream_detector.model import DetectorModel
+from stream_detector.model import DetectorModel, as_matrix
 from stream_detector.records import Alert
 from stream_detector.records.feedback import Verdict
 from stream_detector.registry import store
 from stream_detector.retraining.constant import constant_features, refuse_stuck
-from stream_detector.retraining.contender import Contender, Matrix
-from stream_detector.retraining.gate import GateResult, Trial, failures, run_checks
+from stream_detector.retraining.contender import Contender, Matrix, in_context
+from stream_detector.retraining.context_window import context_nines, read_context
+from stream_detector.retraining.gate import HOLDOUT, KNOWN, GateResult, Trial, failures, run_checks
 from stream_detector.retraining.models_in_force import ModelsInForce
 from stream_detector.retraining.normal import AlertLabels
 from stream_detector.retraining.reference import Reference
@@ -142,40 +144,49 @@ def _labels(config: Config, reach: Reach) -> AlertLabels:
 
 def learn(
     config: Config, plan: Plan, in_force: ModelsInForce, progress: Progress, run: RunDirectory | None = None
-) -> tuple[DetectorModel, Matrix]:
-    """Fits a model of what `plan` names; returns it with the records held out for the gate [record, feature].
+) -> tuple[DetectorModel, Records]:
+    """Fits a model of what `plan` names; returns it with the records held out for the gate.
 
     The result is a function of the plan, the champion, the configuration and the seed; kept in `run` where given.
     """
     window = read_window(config, plan.reach, progress)
     schema = in_force.schema(config, window)
     window = window.of(schema, config.record)
-    split = split_window(window.records, plan.labels, _guard_band(config, in_force, window), config)
+    split = split_window(window.records, plan.labels, _guard_band(config, plan, in_force, window), config)
     schema = schema.with_vocabularies(record.features for record in split.train)
     schema = with_origins(schema, [record.features for record in split.train])
-    train, selection, calibration, holdout = (
-        _matrix(records, schema, config) for records in (split.train, split.selection, split.calibration, split.holdout)
+    train, selection, calibration = (
+        _matrix(records, schema, config) for records in (split.train, split.selection, split.calibration)
     )
     constant = constant_features(train, schema)
     refuse_stuck(constant, schema, in_force.champion)
     settings = ModelConfig(model=config.model, inversion=config.inversion)
     held_out = HeldOut(Encoded.whole(selection), Encoded.whole(calibration))
+    context = _context(config, plan, schema, split, train) if config.context.enabled else None
     first = in_force.champion is None  # nobody has said yet what is doubtful
-    model = fit(
-        Encoded.whole(train), schema, settings, config.seed, config.worker.device, progress, run, held_out, trim=first
-    )
-    return model.with_lineage({**model.lineage, **_lineage(plan, window, split, constant, config)}), holdout
+    known = Encoded.whole(train), schema, settings, config.seed, config.worker.device
+    model = fit(*known, progress, run, held_out, context=context, trim=first)
+    return model.with_lineage({**model.lineage, **_lineage(plan, window, split, constant, config)}), split.holdout
 
 
-def _guard_band(config: Config, in_force: ModelsInForce, window: TelemetryWindow) -> GuardBand | None:
+def _context(config: Config, plan: Plan, schema: FeatureSchema, split: WindowSplit, train: Matrix) -> ContextData:
+    """Reads what contexts say of the normal records, as all records before them have taught; `train` are the first part."""
+    record = config.record
+    basis = ContextBasis.of(config.context, schema, train, record.entity_path, record.time_path)
+    names = [each.id for part in (split.train, split.selection, split.calibration) for each in part]
+    return read_context(config, plan.reach, schema, basis, names)
+
+
+def _guard_band(config: Config, plan: Plan, in_force: ModelsInForce, window: TelemetryWindow) -> GuardBand | None:
     champion = in_force.champion
     if champion is None or not window.records:
         return None
     wide = config.threshold.model_copy(
         update={"target_alert_rate": min(0.4, config.threshold.target_alert_rate * config.retrain.guard_band)}
     )
-    scores = champion.score([record.features for record in window.records]).anomaly
-    return GuardBand(scores, limits(champion, wide).nominal)
+    view = context_nines(config, plan.reach, champion, [record.id for record in window.records])
+    matrix = as_matrix([record.features for record in window.records], champion.schema)
+    return GuardBand(in_context(champion, matrix, view), limits(champion, wide).nominal)
 
 
 def _gate(
@@ -184,17 +195,25 @@ def _gate(
     in_force: ModelsInForce,
     reference: Reference | None,
     model: DetectorModel,
-    holdout: Matrix,
+    holdout: Records,
 ) -> GateResult:
-    """Tries the model beside those in force, on the hold-out, the known anomalies and the reference set."""
-    known = _matrix(_known(config, plan.labels, model.schema), model.schema, config)
-    trial = Trial(holdout, known, reference, config.threshold.target_alert_rate, config.seed, in_force.since)
-    challenger = Contender.of(model, model.schema, config.threshold)
-    champion, approved = (
-        None if each is None else Contender.of(each, model.schema, config.threshold)
-        for each in (in_force.champion, in_force.approved)
-    )
-    return run_checks(challenger, champion, approved, trial, config.retrain.gate)
+    """Tries the model beside those in force, each with its own contexts, on the hold-out, the known anomalies and the
+    reference set.
+    """
+    known = _known(config, plan.labels, model.schema)
+    normal, anomalous = (_matrix(records, model.schema, config) for records in (holdout, known))
+    trial = Trial(normal, anomalous, reference, config.threshold.target_alert_rate, config.seed, in_force.since)
+    names = [record.id for record in (*holdout, *known)]
+
+    def contender(each: DetectorModel) -> Contender:
+        nines = context_nines(config, plan.reach, each, names)
+        views = {} if nines is None else {HOLDOUT: nines[: len(holdout)], KNOWN: nines[len(holdout) :]}
+        return Contender.of(each, model.schema, config.threshold, views)
+
+    serving, anchor = in_force.champion, in_force.approved
+    champion = contender(serving) if serving else None
+    approved = champion if anchor is serving else contender(anchor) if anchor else None
+    return run_checks(contender(model), champion, approved, trial, config.retrain.gate)
 
 
 def _known(config: Config, labels: AlertLabels, schema: FeatureSchema) -> Records:
@@ -251,6 +270,6 @@ def repeat(config: Config, folder: Path, progress: Progress) -> str:
     if model.version != version:
         raise ReplayMismatchError(
             f"{folder}: made model {version[:12]}, and now {model.version[:12]}: were records deleted since, by "
-            "retention, is this another processor, or have the sections 'retrain' and 'threshold' changed?"
+            "retention, is this another processor, or have the sections 'retrain', 'context' and 'threshold' changed?"
         )
     return version

@@ -25,6 +25,7 @@ __all__ = [
     "TelemetryWindow",
     "read_records",
     "read_window",
+    "record_ids",
 ]
 
 RecordPosition = tuple[str, int, int]
@@ -119,6 +120,19 @@ def read_records(config: Config, ids: Collection[str]) -> list[TelemetryRecord]:
     return found
 
 
+def record_ids(messages: Sequence[Message], positions: Sequence[int], *, many: bool) -> list[str]:
+    """The ids that alerts on records have, by the positions of their messages, each of which may hold `many`."""
+    places = (messages[position] for position in positions)
+    names = [f"{message.topic()}-{message.partition()}-{message.offset()}" for message in places]
+    if not many:
+        return names
+    rows: Counter[str] = Counter()
+    for at, name in enumerate(names):
+        names[at] = f"{name}-{rows[name]}"
+        rows[name] += 1
+    return names
+
+
 class TelemetryReader:
     """Decodes messages, and counts what cannot be used by reason; `many`: a message may hold several records."""
 
@@ -141,14 +155,10 @@ class TelemetryReader:
     def _usable(self, messages: Sequence[Message], values: Sequence[bytes | None]) -> Iterator[TelemetryRecord]:
         rows = self._decoder.read(values, self._declared)
         self.unusable.update(why.reason for why in rows.rejected.values())
-        row_of: Counter[int] = Counter()
-        for position, document, features in zip(rows.kept, rows.documents, rows.features, strict=True):
+        names = record_ids(messages, rows.kept, many=self._decoder.many)
+        for position, name, document, features in zip(rows.kept, names, rows.documents, rows.features, strict=True):
             message = messages[position]
             source = (message.topic() or "", message.partition() or 0, message.offset() or 0)
-            name = "-".join(map(str, source))
-            if self._decoder.many:
-                name = f"{name}-{row_of[position]}"
-                row_of[position] += 1
             entity = self._decoder.identity(document)[1]
             yield TelemetryRecord(name, source, message.timestamp()[1], entity, features)
 
