@@ -72,7 +72,10 @@ class DetectorModel:
 
     def __repr__(self) -> str:
         records = sum(self.metrics.get(part, 0) for part in ("records", "held_out"))
-        return f"<DetectorModel {self.version[:12]}: {len(self.schema.features)} features, fitted on {records:,.0f} records>"
+        spec, entities = self.context and self.context.spec, self.lineage.get("context", {}).get("entities", 0)
+        context = f", context {spec.hash} of {entities:,} entities, {spec.zone}" if spec else ""
+        told = f"{len(self.schema.features)} features, fitted on {records:,.0f} records"
+        return f"<DetectorModel {self.version[:12]}: {told}{context}>"
 
     @property
     def schema(self) -> FeatureSchema:

@@ -78,6 +78,7 @@ def show(version: VersionArgument = "current", config: ConfigOption = None) -> N
                 "configuration": model.config.model_dump(mode="json"),
                 "metrics": dict(model.metrics),
                 "lineage": dict(model.lineage),
+                **({"context": model.context.described} if model.context else {}),
             },
             indent=2,
         )

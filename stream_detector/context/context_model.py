@@ -5,8 +5,8 @@ record alone and those of its context are added, and the sum is calibrated again
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -110,6 +110,17 @@ class ContextModel:
     combined: TailTable
     warm: int
     newness: float = 0.0
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What it is, for people, as JSON values."""
+        return {
+            "hash": self.spec.hash,
+            **asdict(self.spec),
+            "columns": len(self.projection.axes),
+            "warm_records": self.warm,
+            "new_entity_nines": self.newness,
+        }
 
     def begin(self, low: int = 0) -> PartitionContext:
         """A context that knows nothing yet, of a partition whose log begins at `low`."""

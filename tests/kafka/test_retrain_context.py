@@ -78,7 +78,7 @@ def test_nines_of_contexts_are_those_of_serving(fed):
 
 def test_a_first_fit_knows_what_came_before_its_records(fed):
     """Records before those that are learnt from teach only, so that the first of these have full contexts, too."""
-    little, much = (fit_topics(fed(epoch=600, history=history), 600, 0, quiet) for history in (20, 400))
+    little, much = (fit_topics(fed(epoch=600, history=history), 600, 0, quiet) for history in (60, 400))
     told = [model.lineage["context"] for model in (little, much)]
     assert [(each["entity"], each["time"]) for each in told] == [("entity", "time")] * 2
     assert told[1]["full"] > told[1]["records"] / 2 > told[0]["full"]
