@@ -16,12 +16,17 @@ from stream_detector import foreign
 from stream_detector.errors import DataError
 from stream_detector.features import Encoded, FeatureSchema, Kind, Rejection
 
-__all__ = ["by_feature", "compared", "is_foreign", "lacking_columns", "present_names", "telling", "unseen"]
+__all__ = ["by_feature", "compared", "is_foreign", "lacking_columns", "present_names", "telling", "unseen", "within"]
 
 NAMED = 8  # names that a message tells
 LOOKED_AT = 100  # names of a record that the nearest spelling is looked for in
 
 Bools = NDArray[np.bool_]
+
+
+def within(ascending: NDArray[np.int64], rows: slice) -> slice:
+    """The slice of ascending row numbers that are in a run of rows."""
+    return slice(*np.searchsorted(ascending, (rows.start, rows.stop)).tolist())
 
 
 def present_names(rows: Iterable[Mapping[str, Any]]) -> set[str]:

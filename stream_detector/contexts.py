@@ -1,7 +1,7 @@
 """Reads the contexts of a batch's partitions, which its records teach on the way, in the order of their logs."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stream_detector.context.context_model import EntityRows
 from stream_detector.context.epochs import PartitionContext
 from stream_detector.context.spec import ContextSpec
+from stream_detector.errors import ModelError
 from stream_detector.features import Encoded
 from stream_detector.model import DetectorModel, Scores
 from stream_detector.records import AlertContext, Arrivals, Decoded, Message, TopicPartition
@@ -16,7 +17,7 @@ from stream_detector.records.event_times import NO_TIME
 from stream_detector.scoring.calibration import six_digits
 from stream_detector.scoring_pool import ScoringPool
 
-__all__ = ["NO_CONTEXTS", "Contexts", "completed", "scored_in_context", "seen_in_log", "teach", "told"]
+__all__ = ["NO_CONTEXTS", "Contexts", "completed", "counted", "scored_in_context", "seen_in_log", "teach", "told"]
 
 Contexts = Mapping[TopicPartition, PartitionContext]
 NO_CONTEXTS: Contexts = {}
@@ -27,6 +28,11 @@ def completed(contexts: Contexts, model: DetectorModel, places: Iterable[TopicPa
     """The contexts, with new ones for partitions that have none."""
     assert model.context is not None
     return {place: contexts.get(place) or model.context.begin() for place in set(places)}
+
+
+def counted(contexts: Contexts) -> Counter[str]:
+    """What was read of all contexts together, as `PartitionContext.counts` names it."""
+    return sum((context.counts for context in contexts.values()), Counter())
 
 
 def scored_in_context(
@@ -48,9 +54,23 @@ def scored_in_context(
     known = np.empty(len(decoded.kept))
     for place, rows, seen in seen_in_log(arrivals, decoded, context.spec, model.context_features):
         columns[rows], known[rows] = context.read(contexts[place], seen)
-    asked = Encoded.whole(columns[np.isnan(known)])
-    waiting = pool.begin(view, asked) if pool else partial(view.score_alone, asked)
-    return lambda: model.joined(alone(), context.told(known, waiting().anomaly))
+    asked = columns[np.isnan(known)]
+    waiting = pool.begin(view, Encoded.whole(asked)) if pool else None
+    return lambda: model.joined(alone(), context.told(known, waiting().anomaly if waiting else _nines(view, asked)))
+
+
+def _nines(view: DetectorModel, asked: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Nines [record] of columns [record, column]; by halves where all at once are too much for the device.
+
+    The records have taught their contexts by now, so they cannot be taken again. Raises `ModelError` where one fails.
+    """
+    try:
+        return view.score_alone(Encoded.whole(asked)).anomaly
+    except Exception as error:
+        if len(asked) < 2:
+            raise ModelError(f"the detector of contexts fails: {error!r}; check memory and worker.device") from error
+        half = len(asked) // 2
+        return np.concatenate((_nines(view, asked[:half]), _nines(view, asked[half:])))
 
 
 def teach(arrivals: Arrivals, decoded: Decoded, model: DetectorModel, context: PartitionContext) -> None:

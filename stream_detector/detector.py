@@ -10,6 +10,7 @@ What comes out is a function of each partition's log and the model alone. Messag
 partition must come in offset order; how they are cut into batches does not matter.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,10 +19,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.absence import by_feature, unseen
+from stream_detector.absence import by_feature, unseen, within
 from stream_detector.config import ThresholdConfig
 from stream_detector.context.epochs import PartitionContext
-from stream_detector.contexts import NO_CONTEXTS, Contexts, completed, scored_in_context, teach, told
+from stream_detector.contexts import NO_CONTEXTS, Contexts, completed, counted, scored_in_context, teach, told
 from stream_detector.features import Encoded
 from stream_detector.model import DetectorModel, Scores
 from stream_detector.records import (
@@ -42,7 +43,7 @@ from stream_detector.scoring.explanation import Explanation
 from stream_detector.scoring.threshold import Limits, NewsScore, RollingThreshold, Threshold, Unseen
 from stream_detector.scoring_pool import ScoringPool
 
-__all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "learn", "limits", "within"]
+__all__ = ["Begun", "Judged", "Outcome", "begin", "detect", "finish", "history", "learn", "limits"]
 
 EXPLAINED = 1_000  # records explained at once: a flood of them takes seconds
 MOST_BYTES = 512 * 2**20  # bytes of features that a batch of messages with many records each may have
@@ -69,13 +70,14 @@ class Judged:
 class Outcome:
     """The ends of all records of a batch: `normal + len(alerts) + len(dead_letters)` = records.
 
-    A message of many records that cannot be used is one dead letter.
+    A message of many records that cannot be used is one dead letter. `read` are the counts of the contexts that were read.
     """
 
     alerts: tuple[Alert, ...]
     dead_letters: tuple[DeadLetter, ...]
     normal: int
     judged: tuple[Judged, ...] = ()
+    read: Counter[str] = field(default_factory=Counter)
 
     @property
     def records(self) -> int:
@@ -164,6 +166,8 @@ def finish(
     model, decoder, parts = begun.model, begun.decoder, begun.parts
     if model.context:
         contexts = completed(contexts, model, (place for part in parts for place, _ in part.messages.runs))
+    before = counted(contexts)
+    if model.context:
         parts = [_in_context(part, model, contexts, begun.pool) for part in parts]
     judged: list[Judged] = []
     flagged: list[Hit] = []
@@ -173,7 +177,8 @@ def finish(
     flagged = _reconsidered(flagged, model)
     alerts = tuple(_alerts(flagged, model, decoder, beat))
     dead_letters = tuple(letter for part in parts for letter in _dead_letters(part))
-    return Outcome(alerts, dead_letters, sum(len(part.decoded.kept) for part in parts) - len(alerts), tuple(judged))
+    normal = sum(len(part.decoded.kept) for part in parts) - len(alerts)
+    return Outcome(alerts, dead_letters, normal, tuple(judged), counted(contexts) - before)
 
 
 def history(
@@ -216,11 +221,6 @@ def limits(model: DetectorModel, config: ThresholdConfig) -> Limits:
         floor=model.threshold(rate * config.slack),
         ceiling=model.threshold(rate / config.slack),
     )
-
-
-def within(ascending: NDArray[np.int64], rows: slice) -> slice:
-    """The slice of ascending row numbers that are in a run of rows."""
-    return slice(*np.searchsorted(ascending, (rows.start, rows.stop)).tolist())
 
 
 def _pieces(messages: Arrivals, decoder: Decoder) -> list[Arrivals]:

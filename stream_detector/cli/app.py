@@ -10,8 +10,9 @@ from stream_detector.cli.fit_command import fit, score
 from stream_detector.cli.models_command import models
 from stream_detector.cli.retrain_command import retrain
 from stream_detector.cli.run_command import demo, run
-from stream_detector.cli.status_command import status, validate
+from stream_detector.cli.status_command import status
 from stream_detector.cli.study_command import report, study
+from stream_detector.cli.validate_command import validate
 
 __all__ = ["app"]
 

@@ -62,10 +62,15 @@ def replay(
     done = again(configuration, alert)
     if as_json:
         found = [{"field": d.field, "recorded": d.recorded, "repeated": d.repeated} for d in done.differences]
-        answer_in_json(json.dumps({"match": not found, "differences": found, **_plain(done.judgement)}, default=str))
+        answer_in_json(
+            json.dumps(
+                {"match": not found and done.judgement.in_context, "differences": found, **_plain(done.judgement)},
+                default=str,
+            )
+        )
     elif done.differences:
         answers.print(_compared(done.differences))
-    else:
+    elif done.judgement.in_context:
         answers.print(
             f"match: score {done.alert.score:g} over threshold {done.alert.threshold:g} "
             f"under model {done.alert.model_version[:16]}",
@@ -74,12 +79,12 @@ def replay(
 
 
 def _judge_differences(alert: str, found: list[Difference], judged: Judgement) -> None:
-    if not found:
-        return
     if not judged.in_context:
         raise NotRetainedError(
             f"alert {alert!r}: retention has left too little of what teaches the context of its record"
         )
+    if not found:
+        return
     if not judged.whole and all(difference.of_threshold for difference in found):
         raise NotRetainedError(
             f"alert {alert!r}: its threshold cannot be rebuilt, retention left {judged.history:,} scores before its record"

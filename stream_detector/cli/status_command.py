@@ -1,8 +1,9 @@
-"""The commands `validate` and `status`, which change nothing."""
+"""The command `status`, which changes nothing."""
 
 import json
 from collections import Counter
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,19 +15,12 @@ from stream_detector.errors import StreamDetectorError
 from stream_detector.foreign import printable
 from stream_detector.runtime.logs import answer_in_json
 
-__all__ = ["status", "validate"]
+if TYPE_CHECKING:
+    from stream_detector.kafka.group import PartitionProgress
 
+__all__ = ["status"]
 
-def validate(config: ConfigOption = None) -> None:
-    """Checks a configuration and shows what it means; nothing is opened."""
-    configuration = settings(config)
-    topics, threshold = configuration.topics, configuration.threshold
-    names = ", ".join(printable(feature.name) for feature in configuration.features) or "those of the model"
-    answers.print(
-        f"valid. Reads {', '.join(topics.telemetry)} at {printable(configuration.kafka.bootstrap_servers)} as group "
-        f"{printable(configuration.kafka.group_id)}; alerts to {topics.alerts}, dead letters to {topics.dead_letters}. "
-        f"Features: {names}. Flags about 1 in {1 / threshold.target_alert_rate:,.0f} normal records.",
-    )
+FIGURES = "entities", "evictions", "bytes", "records", "full", "partial"
 
 
 def status(
@@ -44,7 +38,7 @@ def status(
     releases = Counter(p.release for p in partitions if p.release)
     if as_json:
         version = pointer.version if pointer else None
-        told = {"model": version, "trouble": trouble, "releases": releases}
+        told = {"model": version, "trouble": trouble, "releases": releases, "context": _remembered(partitions)}
         answer_in_json(json.dumps(told | {"partitions": [p.to_dict() for p in partitions]}))
         return
     model = (
@@ -57,12 +51,46 @@ def status(
         answers.print(f"trouble: {printable(trouble)}")
     if len(releases) > 1:
         answers.print(f"releases: mixed; {', '.join(_judged_by(*each) for each in sorted(releases.items()))}")
-    table = Table("topic", "partition", "committed", "end", "lag")
+    if remembered := _remembered(partitions):
+        answers.print(f"context: {_in_words(remembered)}")
+    answers.print(_table(partitions, contexts=remembered is not None))
+
+
+def _table(partitions: "list[PartitionProgress]", *, contexts: bool) -> Table:
+    table = Table("topic", "partition", "committed", "end", "lag", *(("entities", "full context") if contexts else ()))
     for p in partitions:
-        table.add_row(
-            p.topic, str(p.partition), "-" if p.committed is None else f"{p.committed:,}", f"{p.end:,}", f"{p.lag:,}"
-        )
-    answers.print(table)
+        row = [
+            p.topic,
+            str(p.partition),
+            "-" if p.committed is None else f"{p.committed:,}",
+            f"{p.end:,}",
+            f"{p.lag:,}",
+        ]
+        if contexts:
+            row += [f"{p.context.get('entities', 0):,}", _share(p.context)] if p.context else ["-", "-"]
+        table.add_row(*row)
+    return table
+
+
+def _remembered(partitions: "list[PartitionProgress]") -> dict[str, int] | None:
+    """The figures of the contexts of all partitions together; None where no worker has committed any."""
+    held = [Counter(p.context) for p in partitions if p.context]
+    total = sum(held, Counter())
+    return {name: total[name] for name in FIGURES} if held else None
+
+
+def _in_words(figures: Mapping[str, int]) -> str:
+    told = (
+        f"{figures['entities']:,} entities remembered in {figures['bytes'] / 2**20:,.1f} MiB, {figures['evictions']:,} had "
+        f"to make room; {_share(figures)} of {figures['records']:,} records had full context"
+    )
+    return told + (f", {figures['partial']:,} one that the log no longer holds whole" if figures["partial"] else "")
+
+
+def _share(figures: Mapping[str, int]) -> str:
+    """The share of records read whose entity was known well, in words."""
+    read = figures.get("records", 0)
+    return f"{figures.get('full', 0) / read:.0%}" if read else "-"
 
 
 def _judged_by(release: str, partitions: int) -> str:

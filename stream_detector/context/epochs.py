@@ -4,8 +4,8 @@ A record at offset o meets the table of epoch k = o // epoch, taught by the offs
 alone. Whoever reads the log from there on has the same tables, to the bit.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -33,13 +33,15 @@ class Columns:
 class PartitionContext:
     """The context of one partition, record by record in the order of its log. One thread at a time.
 
-    `low` is the first offset that the log still holds.
+    `low` is the first offset that the log still holds. `counts` are the records whose columns were read: all `records`,
+    those with `full` context (their entity had taught as many as the longest mean looks back), those with a `partial`
+    one (`is_whole` denies it), those too `late` to teach, and the `evictions` that they caused.
     """
 
     def __init__(self, spec: ContextSpec, low: int = 0) -> None:
         self._spec, self._low = spec, low
         self._epoch = -1
-        self._read = self._warm = 0
+        self.counts: Counter[str] = Counter()
         self._now = self._following = self._empty()
         self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
         self._rates = Rates(
@@ -69,9 +71,12 @@ class PartitionContext:
         )
         for first, last, overlap in self._stretches(offsets, rows):
             tables = self._now, self._following
+            late, evictions = self.late, self.evictions
             run(rows, first, last, *tables, overlap, self._rates, population, out.columns, out.gaps, out.known)
-        self._read += len(rows.entity)
-        self._warm += int((out.known >= self._spec.long_horizon).sum())
+            self.counts.update(late=self.late - late, evictions=self.evictions - evictions)
+        full = int((out.known >= self._spec.long_horizon).sum())
+        partial = int(np.searchsorted(offsets, self._spec.whole_from(self._low)))
+        self.counts.update(records=len(rows.entity), full=full, partial=partial)
         return out
 
     def teach(
@@ -107,19 +112,15 @@ class PartitionContext:
         return int(self._now.figures[LATE_RECORDS])
 
     @property
-    def read(self) -> int:
-        """Records whose columns were read."""
-        return self._read
-
-    @property
-    def warm(self) -> int:
-        """Records read whose entity had taught as many records as the longest mean looks back: full context."""
-        return self._warm
-
-    @property
     def memory(self) -> int:
         """Bytes of both tables."""
         return sum(array.nbytes for table in (self._now, self._following) for array in table)
+
+    @property
+    def figures(self) -> Mapping[str, int]:
+        """What an operator is told: the present table's entities and evictions, memory, and the records that were read."""
+        counted = {name: self.counts[name] for name in ("records", "full", "partial")}
+        return {"entities": self.entities, "evictions": self.evictions, "bytes": self.memory, **counted}
 
     def _empty(self) -> EpochTable:
         return empty(len(self._spec.features), self._spec.most_entities)

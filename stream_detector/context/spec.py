@@ -54,3 +54,7 @@ class ContextSpec:
     def start(self, offset: int) -> int:
         """The offset that a reader begins at, so that it knows the context of the record at `offset`."""
         return max(0, offset // self.epoch * self.epoch - self.history)
+
+    def whole_from(self, low: int) -> int:
+        """The first offset whose context is known to a reader of a log that begins at `low`."""
+        return -(-(low + self.history) // self.epoch) * self.epoch if low else 0

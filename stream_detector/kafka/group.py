@@ -1,15 +1,16 @@
 """Reads a consumer group from its committed offsets: how far it has come, in which topics, and by which release.
 
-Beside each offset two facts are committed, in its metadata. One is the release that judged the records before it. The
-other is the topic's id: a topic that is deleted and created anew under the same name has another one. The id stands
-last, for releases that know no other fact take all that follows `topic_id=` for it, and only at the beginning.
+Beside each offset facts are committed, in its metadata. One is the release that judged the records before it. Figures
+of what is remembered of entities follow, where the model has a context. The last is the topic's id: a topic that is
+deleted and created anew under the same name has another one. It stands last, for releases that know no other fact take
+all that follows `topic_id=` for it, and only at the beginning.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import KafkaError as Fault
@@ -23,12 +24,24 @@ from stream_detector.kafka.topics import watermarks
 from stream_detector.records import TopicPartition
 from stream_detector.runtime.release import release
 
-__all__ = ["UNNAMED", "PartitionProgress", "Releases", "offset_metadata", "progress", "release_before", "topic_id"]
+__all__ = [
+    "UNNAMED",
+    "Beside",
+    "PartitionProgress",
+    "Releases",
+    "offset_metadata",
+    "progress",
+    "release_before",
+    "topic_id",
+]
 
-RELEASE, TOPIC = "release=", "topic_id="
+Beside = Callable[[TopicPartition], str]
+"""Tells what is committed beside a partition's offset."""
+RELEASE, CONTEXT, TOPIC = "release=", "context=", "topic_id="
 UNNAMED = "unnamed"
 """A release before 0.2.0, which does not name itself; or nobody: an offset set by hand."""
 TIMEOUT = 10.0  # seconds
+NOTHING: Mapping[str, int] = MappingProxyType({})
 STARTING = {Fault.COORDINATOR_LOAD_IN_PROGRESS, Fault.COORDINATOR_NOT_AVAILABLE, Fault.NOT_COORDINATOR}
 
 
@@ -36,7 +49,9 @@ STARTING = {Fault.COORDINATOR_LOAD_IN_PROGRESS, Fault.COORDINATOR_NOT_AVAILABLE,
 class PartitionProgress:
     """Holds one partition's committed offset (None: none yet), the offsets that are retained, and who committed.
 
-    `release` names the release that judged the records before the offset; None without an offset.
+    `release` names the release that judged the records before the offset; None without an offset. `context` are figures
+    of what is remembered of entities at that offset, None where the model has no context: entities, evictions, bytes, and
+    of the records read since the worker began there, and of its threshold's window: all, full and partial ones.
     """
 
     topic: str
@@ -45,6 +60,7 @@ class PartitionProgress:
     low: int
     end: int
     release: str | None = None
+    context: Mapping[str, int] | None = None
 
     @property
     def lag(self) -> int:
@@ -56,10 +72,14 @@ class PartitionProgress:
         return {**asdict(self), "lag": self.lag}
 
 
-@cache
-def offset_metadata(topic_id: str | None) -> str:
-    """Gives the text that this release commits beside an offset of a topic; the id is None where it is not known."""
-    return f"{RELEASE}{release()}" + (f" {TOPIC}{topic_id}" if topic_id else "")
+def offset_metadata(topic_id: str | None, context: Mapping[str, int] = NOTHING) -> str:
+    """Gives the text that this release commits beside an offset of a topic; the id is None where it is not known.
+
+    `context` are figures by name, of letters.
+    """
+    figures = ",".join(f"{name}:{figure}" for name, figure in context.items())
+    facts = RELEASE + release(), CONTEXT + figures if figures else "", TOPIC + topic_id if topic_id else ""
+    return " ".join(filter(None, facts))
 
 
 def topic_id(committed: TopicPartitionOffset) -> str | None:
@@ -110,14 +130,22 @@ def progress(config: Config) -> list[PartitionProgress]:
     found = []
     for (topic, partition), (low, high) in sorted(reaches.items()):
         held = committed.get((topic, partition))
-        offset, by = (held.offset, release_before(held)) if held else (None, None)
-        found.append(PartitionProgress(topic, partition, offset, low, high, by))
+        facts = (held.offset, release_before(held), _context(held)) if held else (None, None, None)
+        offset, by, context = facts
+        found.append(PartitionProgress(topic, partition, offset, low, high, by, context))
     return found
 
 
 def _fact(committed: TopicPartitionOffset, label: str) -> str | None:
     facts = (committed.metadata or "").split(" ")
     return next((fact.removeprefix(label) for fact in facts if fact.startswith(label)), None)
+
+
+def _context(committed: TopicPartitionOffset) -> dict[str, int] | None:
+    """Reads the figures of a context; what is no figure, of a release to come or written by hand, is left out."""
+    said = _fact(committed, CONTEXT)
+    pairs = [pair.partition(":") for pair in said.split(",")] if said else []
+    return {name: int(figure) for name, _, figure in pairs if figure.isdecimal()} or None
 
 
 def _committed(config: Config, partitions: list[TopicPartition]) -> dict[TopicPartition, TopicPartitionOffset]:

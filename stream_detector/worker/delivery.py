@@ -16,6 +16,7 @@ from stream_detector.errors import KafkaError
 from stream_detector.health import Health
 from stream_detector.kafka.clients import transactional_id
 from stream_detector.kafka.faults import explained
+from stream_detector.kafka.group import offset_metadata
 from stream_detector.kafka.retry import Retry
 from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.records import Arrivals, TopicPartition
@@ -48,6 +49,7 @@ class Tally:
     events: int = 0
     left_out: int = 0
     missing: Counter[str] = field(default_factory=Counter)
+    read: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome, events: int = 0, left_out: int = 0) -> None:
         """Counts a batch, the control events that it gave rise to, and the messages that could not be sent."""
@@ -55,6 +57,7 @@ class Tally:
         self.left_out += left_out
         self.normal += outcome.normal
         self.flagged += len(outcome.alerts)
+        self.read += outcome.read
         self.dead_lettered.update(letter.reason for letter in outcome.dead_letters)
         for judged in outcome.judged:
             for name, rows in judged.missing.items():
@@ -67,6 +70,7 @@ class Tally:
         self.dead_lettered.update(other.dead_lettered)
         self.events += other.events
         self.left_out += other.left_out
+        self.read += other.read
         for name, count in other.missing.items():
             self.missing[name if name in self.missing or len(self.missing) < NAMED else OTHERS] += count
 
@@ -139,7 +143,7 @@ class Delivery:
     def __init__(self, config: Config, source: Source, shadow: Shadow, health: Health) -> None:
         self.source, self.ledger = source, Ledger()
         self._assignment, self._shadow, self._health = source.assignment, shadow, health
-        self._transaction = transaction(config, health, source.starts.ids, lambda: self.output.batching)
+        self._transaction = transaction(config, health, self._beside, lambda: self.output.batching)
         self.output = TransactionalOutput(self._transaction, config.topics, source.starts.ids)
         self.takeover = Takeover(self._transaction, self.output, source, written(config), self._failed)
         self.retry = Retry.of(config.worker, "committing", health)
@@ -222,6 +226,11 @@ class Delivery:
             self.source.close()
         finally:
             self._transaction.close()
+
+    def _beside(self, place: TopicPartition) -> str:
+        """Says what stands beside a partition's offset: the topic's id, and the figures of the context that is met there."""
+        context = self._assignment.context(place)
+        return offset_metadata(self.source.starts.ids.get(place[0]), context.figures if context else {})
 
     def _wait(self) -> float:
         """Says how long a receive may wait for a first message, seconds."""

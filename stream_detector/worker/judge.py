@@ -306,4 +306,5 @@ def _joined(one: Outcome, other: Outcome) -> Outcome:
         one.dead_letters + other.dead_letters,
         one.normal + other.normal,
         one.judged + other.judged,
+        one.read + other.read,
     )

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from stream_detector.health import Health
-from stream_detector.worker.summary import STALL_BUCKETS, RunSummary, Stalls
+from stream_detector.worker.summary import STALL_BUCKETS, ContextSummary, RunSummary, Stalls
 
 __all__ = ["WorkerMetrics"]
 
@@ -36,6 +36,13 @@ GAUGES = {
     "lag": ("lag_records", "Records in the assigned partitions beyond the last one taken; NaN while not known of all"),
     "partitions": ("partitions", "Partitions assigned and read"),
     "warming": ("partitions_warming", "Partitions whose threshold still lacks history"),
+}
+CONTEXT_COUNTERS = {
+    "records": ("records", "Records judged by what their entity did before"),
+    "full": ("full_records", "Those whose entity was known by as many records as the longest mean looks back"),
+    "partial": ("partial_records", "Those whose partition's log no longer holds all that the context is made of"),
+    "late": ("late_records", "Those that were too late to teach what follows them"),
+    "evictions": ("evictions", "Entities forgotten to make room for another"),
 }
 
 
@@ -59,6 +66,7 @@ class WorkerMetrics(Collector):
             _labelled("missing_features", "Judged records that lacked a feature", "feature", summary.missing),
             *(_counter(name, text, getattr(summary, name)) for name, text in COUNTERS.items()),
             *(_gauge(name, text, getattr(summary, field)) for field, (name, text) in GAUGES.items()),
+            *_contexts(summary.context),
             *_vital_signs(self._health),
             _stalls(summary.swap_stalls),
             InfoMetricFamily("stream_detector_model", "The model in force", value={"version": summary.model}),
@@ -80,6 +88,25 @@ def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Me
     for value, count in sorted(counts.items()):
         family.add_metric([value], count)
     return family
+
+
+def _contexts(context: ContextSummary | None) -> list[Metric]:
+    """Nothing where the model judges records alone."""
+    if context is None:
+        return []
+    return [
+        *(
+            _counter(f"context_{name}", text, context.counts.get(key, 0))
+            for key, (name, text) in CONTEXT_COUNTERS.items()
+        ),
+        _gauge("context_entities", "Entities remembered, in all partitions assigned", context.entities),
+        _gauge("context_memory_bytes", "Memory of what is remembered of entities", context.bytes),
+        _gauge(
+            "context_partitions_partial",
+            "Partitions whose next record has a partial context",
+            context.partial_partitions,
+        ),
+    ]
 
 
 def _stalls(stalls: Stalls) -> Metric:

@@ -17,8 +17,9 @@ import structlog
 from confluent_kafka import KafkaException
 from numpy.typing import NDArray
 
+from stream_detector.absence import within
 from stream_detector.config import Config, DriftConfig
-from stream_detector.detector import Begun, Judged, Outcome, within
+from stream_detector.detector import Begun, Judged, Outcome
 from stream_detector.drift import Deviations, Monitor, Notice
 from stream_detector.errors import StreamDetectorError
 from stream_detector.health import Health

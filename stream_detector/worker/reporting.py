@@ -1,14 +1,16 @@
 """What a worker tells others about itself: its summary to an observer, its troubles to its health."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from stream_detector.health import Health
 from stream_detector.registry.admission import Refusals
 from stream_detector.worker.delivery import Delivery
 from stream_detector.worker.model_swap import ModelFollower
+from stream_detector.worker.partitions.assignment import Assignment
 from stream_detector.worker.shadow import Shadow
-from stream_detector.worker.summary import Observer, RunSummary, Stalls
+from stream_detector.worker.summary import ContextSummary, Observer, RunSummary, Stalls
 
 __all__ = ["Reporting"]
 
@@ -64,4 +66,18 @@ class Reporting:
             swaps=sum(self.stalls.counts),
             models_refused=len(self._refusals),
             swap_stalls=self.stalls,
+            context=_context(source.assignment, delivery.ledger.done.read),
         )
+
+
+def _context(assignment: Assignment, counts: Mapping[str, int]) -> ContextSummary | None:
+    """What is remembered of entities; None where the model judges records alone."""
+    if assignment.judge.context_model is None:
+        return None
+    contexts = [(owned.context, owned.next_offset) for owned in assignment.reading if owned.context]
+    return ContextSummary(
+        sum(context.entities for context, _ in contexts),
+        sum(context.memory for context, _ in contexts),
+        sum(not context.is_whole(offset) for context, offset in contexts),
+        dict(counts),
+    )

@@ -7,8 +7,8 @@ from stream_detector.config import Config
 from stream_detector.health import Health
 from stream_detector.kafka import topics
 from stream_detector.kafka.clients import Batching, require_broker, slot, transactional_producer
+from stream_detector.kafka.group import Beside
 from stream_detector.kafka.retry import Retry
-from stream_detector.kafka.topic_descriptions import TopicIds
 from stream_detector.worker.output.transaction import Transaction
 
 __all__ = ["await_topics", "transaction", "written"]
@@ -31,8 +31,8 @@ def await_topics(config: Config, health: Health, stop: Event) -> bool:
     return bool(retry.run(look, stop))
 
 
-def transaction(config: Config, health: Health, topic_ids: TopicIds, batching: Callable[[], Batching]) -> Transaction:
-    """Makes this worker's transactions, which commit the ids of topics beside offsets; nothing is connected yet.
+def transaction(config: Config, health: Health, beside: Beside, batching: Callable[[], Batching]) -> Transaction:
+    """Makes this worker's transactions, which commit what `beside` tells with an offset; nothing is connected yet.
 
     `batching` is asked for each producer.
     """
@@ -43,7 +43,7 @@ def transaction(config: Config, health: Health, topic_ids: TopicIds, batching: C
         config.worker.transaction_timeout_ms / 1000,
         slot(config.kafka),
         health.beat,
-        topic_ids,
+        beside,
     )
 
 

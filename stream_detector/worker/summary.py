@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["STALL_BUCKETS", "Observer", "RunSummary", "Stalls"]
+__all__ = ["STALL_BUCKETS", "ContextSummary", "Observer", "RunSummary", "Stalls"]
 
 STALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper ends, seconds, between which stalls are counted."""
@@ -26,6 +26,18 @@ class Stalls:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextSummary:
+    """What a worker remembers of entities, in all its partitions: `entities`, `bytes` of both tables, and of how many
+    partitions the log holds too little. `counts` are of records committed: all, by kind, and the evictions they caused.
+    """
+
+    entities: int
+    bytes: int
+    partial_partitions: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """Committed work only: `normal + flagged + sum(dead_lettered.values()) == records`.
 
@@ -38,7 +50,7 @@ class RunSummary:
     changes of it (`swap_stalls`: how long each took), `models_refused` those not fit to serve.
     `outputs_left_out` counts messages that their topic took in no form.
     `missing` counts, by feature, judged records that lacked it; the first 100 features have their
-    name, others are together.
+    name, others are together. `context` is None where the model judges records alone.
     """
 
     records: int = 0
@@ -62,6 +74,7 @@ class RunSummary:
     models_refused: int = 0
     swap_stalls: Stalls = Stalls()
     missing: Mapping[str, int] = field(default_factory=dict)
+    context: ContextSummary | None = None
 
 
 class Observer(Protocol):

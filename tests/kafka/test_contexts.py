@@ -4,13 +4,13 @@ import json
 from itertools import pairwise
 
 import pytest
+from context_runs import RECORDS, again, drain, neutral, told
 from workload import (
     IMPATIENT,
     THRESHOLD,
     Running,
     contextual_model,
     entity_telemetry,
-    everything,
     feed,
     fresh_config,
     published,
@@ -24,21 +24,7 @@ from stream_detector.audit.backtest import backtest
 from stream_detector.audit.replay import replay
 from stream_detector.registry import store
 
-RECORDS = 3_000
 NONE = lambda *_: None  # noqa: E731 - progress that nobody looks at
-
-
-def told(config):
-    """Every alert in all fields but the time it was made at, by id; each once."""
-    found = [json.loads(message.value()) for message in everything(config, config.topics.alerts)]
-    assert len({alert["id"] for alert in found}) == len(found)
-    return {alert["id"]: {**alert, "detection_time": None} for alert in found}
-
-
-def drain(config, model=None, **worker):
-    """Runs one worker until all that is there is committed."""
-    with Running(slotted(config, config.kafka.slot, **worker), model, until_end=True) as running:
-        return running.join()
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +41,6 @@ def judged(broker):
 def expected(judged):
     """The alerts of the undisturbed worker."""
     return told(judged)
-
-
-def again(broker, **sections):
-    """The same telemetry, to be judged by others."""
-    config = fresh_config(broker, threshold=THRESHOLD, worker=IMPATIENT, **sections)
-    feed(config, entity_telemetry(RECORDS))
-    return config
-
-
-def neutral(config, found):
-    """Alerts without the name of their topic, which is another in each run."""
-    text = json.dumps(found, sort_keys=True).replace(config.topics.telemetry[0], "T")
-    return json.loads(text)
 
 
 def test_an_alert_says_what_its_context_is(judged, expected):

@@ -98,8 +98,8 @@ def test_what_only_teaches_leaves_the_same_bits(seed, start, cut):
             log.offsets[stretch], log.entities[stretch], log.times[stretch], log.hours(stretch), log.values[stretch]
         )
     assert np.array_equal(log.columns(context, start, len(log.offsets)), whole[start:], equal_nan=True)
-    assert context.read == len(log.offsets) - start
-    assert context.warm == (whole[start:, -1] >= SPEC.long_horizon).sum()
+    assert context.counts["records"] == len(log.offsets) - start
+    assert context.counts["full"] == (whole[start:, -1] >= SPEC.long_horizon).sum()
 
 
 def test_numbers_given_anew_change_no_bit():

@@ -1,6 +1,7 @@
 """What a scrape of a worker shows."""
 
 import socket
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -11,7 +12,7 @@ from stream_detector.errors import ConfigError
 from stream_detector.health import Health
 from stream_detector.worker.listener import listen
 from stream_detector.worker.metrics import WorkerMetrics
-from stream_detector.worker.summary import RunSummary, Stalls
+from stream_detector.worker.summary import ContextSummary, RunSummary, Stalls
 
 
 def free_port():
@@ -50,6 +51,16 @@ def test_a_scrape_shows_the_model_and_its_changes():
     buckets = [samples["stream_detector_swap_stall_seconds_bucket", end] for end in ("0.005", "0.05", "10.0", "+Inf")]
     assert buckets == [1, 2, 2, 3]
     assert samples["stream_detector_swap_stall_seconds_count",] == 3
+
+
+def test_every_metric_of_contexts_stands_in_the_docs():
+    """What a worker shows of contexts is explained on the page about health, each by its name."""
+    metrics = WorkerMetrics()
+    metrics.observe(RunSummary(context=ContextSummary(1, 2, 3, {})))
+    page = (Path(__file__).parents[2] / "docs" / "health.md").read_text()
+    shown = {sample.name for family in metrics.collect() for sample in family.samples if "_context_" in sample.name}
+    assert {name for name in shown if f"`{name}`" in page} == shown
+    assert len(shown) == 8
 
 
 def test_a_port_in_use_is_named():

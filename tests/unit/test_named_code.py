@@ -13,6 +13,7 @@ from typer.main import get_command
 from stream_detector.cli.app import app
 from stream_detector.config import Config
 from stream_detector.worker.metrics import WorkerMetrics
+from stream_detector.worker.summary import ContextSummary, RunSummary
 
 NOW = [page for page in PAGES if page.name != "CHANGELOG.md"]  # that one names what was there then
 HOME = {entry.name for entry in ROOT.iterdir()} - HIDDEN
@@ -87,7 +88,9 @@ def metrics(text):
 
 CHECKS = (paths, targets, modules, commands, keys, metrics)
 COMMANDS = get_command(app).commands
-METRICS = {family.name for family in WorkerMetrics().collect()}
+SHOWN = WorkerMetrics()
+SHOWN.observe(RunSummary(context=ContextSummary(0, 0, 0, {})))
+METRICS = {family.name for family in SHOWN.collect()}
 MODEL = "stream_detector/model.py"
 
 

@@ -20,8 +20,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka import TopicPartition as TopicPartitionOffset
 
 from stream_detector.kafka.faults import PURGED, FaultClass, classify
-from stream_detector.kafka.group import offset_metadata
-from stream_detector.kafka.topic_descriptions import TopicIds
+from stream_detector.kafka.group import Beside
 from stream_detector.records import Header, TopicPartition
 
 __all__ = ["ANY", "NO_TIME", "Connect", "Delivered", "Outgoing", "TransactionalProducer", "call_within", "is_member"]
@@ -66,14 +65,15 @@ class TransactionalProducer:
     """Sends a transaction's messages, and notes what becomes of them.
 
     `doomed`: a message of the transaction cannot arrive. `fault` is the last one that was reported. `beat` is called
-    while it waits. `connect` makes an instance that reports errors and statistics to the callbacks given.
+    while it waits. `connect` makes an instance that reports errors and statistics to the callbacks given. `beside` tells
+    what is committed beside a partition's offset.
     """
 
-    def __init__(self, connect: Connect, beat: Callable[[], None], topic_ids: TopicIds) -> None:
+    def __init__(self, connect: Connect, beat: Callable[[], None], beside: Beside) -> None:
         self.doomed = False
         self.fault: Fault | None = None
         self.connections = Connections()
-        self._topic_ids = topic_ids
+        self._beside = beside
         self._slow = False
         self._connect = connect
         self._beat = beat
@@ -146,9 +146,9 @@ class TransactionalProducer:
         self.doomed = True
 
     def send_offsets(self, offsets: Mapping[TopicPartition, int], membership: bytes, timeout: float) -> None:
-        """Adds offsets to the transaction, each with its topic's id beside it; raises as `retried` does."""
+        """Adds offsets to the transaction, each with what stands beside it; raises as `retried` does."""
         sent = [
-            TopicPartitionOffset(topic, partition, offset, offset_metadata(self._topic_ids.get(topic)))
+            TopicPartitionOffset(topic, partition, offset, self._beside((topic, partition)))
             for (topic, partition), offset in offsets.items()
         ]
         self.retried(partial(self.live.send_offsets_to_transaction, sent, membership, timeout / 2), timeout)

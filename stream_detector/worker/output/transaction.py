@@ -22,7 +22,7 @@ from confluent_kafka import KafkaException
 
 from stream_detector.errors import FencedError
 from stream_detector.kafka.faults import FENCED, Blame, FaultClass, blame, classify
-from stream_detector.kafka.topic_descriptions import TopicIds
+from stream_detector.kafka.group import Beside
 from stream_detector.records import Header, TopicPartition
 from stream_detector.worker.output.producer import ANY, NO_TIME, Connect, Delivered, TransactionalProducer, is_member
 from stream_detector.worker.output.states import MOVES, State
@@ -65,8 +65,8 @@ class Transaction:
     `age` are for the thread that has it.
 
     `connect` makes a producer that reports connection faults and statistics to the callbacks given. `timeout` is the
-    broker's transaction timeout, seconds; `beat` is called while the client waits; `topic_ids` are committed beside the
-    offsets. Faults of Kafka turn up as `state` and `fault`, the last one; only `FencedError` is raised.
+    broker's transaction timeout, seconds; `beat` is called while the client waits; what `beside` tells is committed beside
+    a partition's offset. Faults of Kafka turn up as `state` and `fault`, the last one; only `FencedError` is raised.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class Transaction:
         timeout: float,
         slot: str,
         beat: Callable[[], None] = lambda: None,
-        topic_ids: TopicIds | None = None,
+        beside: Beside = lambda _: "",
     ) -> None:
         self.state = State.DOUBTFUL
         self._inside = RLock()
-        self._producer = TransactionalProducer(connect, beat, {} if topic_ids is None else topic_ids)
+        self._producer = TransactionalProducer(connect, beat, beside)
         self._timeout = timeout
         self._slot = slot
         self._opened_at = 0.0

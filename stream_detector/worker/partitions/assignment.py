@@ -2,8 +2,8 @@
 
     RESTORING --restore--> READING --rewind--> RESTORING
 
-An assigned partition is restored once its start and what its next record meets are known; an abort rewinds it. Messages of
-a partition that is not being read are dropped. Whenever one is rewound or given up, `_forget` forgets all of it.
+An assigned partition is restored once its start and what its next record meets are known; an abort rewinds it. Messages
+of one that is not being read are dropped. Whenever one is rewound or given up, `_forget` forgets all of it.
 """
 
 from collections import deque
@@ -118,8 +118,7 @@ class OwnedPartition:
         self._forget()
 
     def _forget(self) -> None:
-        self.epoch: object | None = None
-        """Another object each time that it is restored; None while it is restoring."""
+        self.epoch: object | None = None  # another object each time that it is restored; None while it is restoring
         self.next_offset = self.committed_offset = NOTHING
         self.threshold: RollingThreshold | None = None
         self.context: PartitionContext | None = None
@@ -140,8 +139,7 @@ class OwnedPartition:
     def restore(self, start: Start, restored: Restored) -> None:
         """Lets it be read from a start on, with what was rebuilt for it.
 
-        A start that is not committed yet will be, with the next commit. So a group's first start is on
-        record too, and what retention takes before it was read is noticed.
+        A first start is committed, too, so that what retention takes before it was read is noticed.
         """
         self.locate(start)
         self.epoch = object()
@@ -169,7 +167,7 @@ class OwnedPartition:
         self.committed_offset = offset
 
     def rewind(self) -> None:
-        """Goes back to RESTORING; the start is to be looked up again; until then the committed offset is the best guess."""
+        """Goes back to RESTORING; until its start is looked up again, the committed offset is the best guess."""
         if self.start and self.committed_offset != NOTHING:
             self.start = replace(self.start, offset=self.committed_offset)
         self.start_is_stale = True
@@ -197,8 +195,8 @@ class OwnedPartition:
 class Received:
     """Holds received messages, and the ends of partitions that were reached behind them.
 
-    Each run of messages, and each end, has its partition's `epoch` of that time beside it: so a partition is known to have
-    been restored again, or given up, before they are taken. `lost` are partitions whose offset the broker does not have.
+    Each run of messages, and each end, has its partition's `epoch` of that time beside it: so it is known if that was
+    restored again, or given up, before they are taken. `lost` are partitions whose offset the broker does not have.
     """
 
     messages: Arrivals
@@ -227,8 +225,7 @@ class Assignment:
 
     def add(self, names: Iterable[TopicPartition]) -> None:
         """Takes partitions into ownership, to be restored."""
-        for name in names:
-            self._partitions[name] = OwnedPartition(name, self._window)
+        self._partitions |= {name: OwnedPartition(name, self._window) for name in names}
 
     def drop(self, names: Iterable[TopicPartition]) -> None:
         """Gives partitions up; what was taken from them and not committed is forgotten."""
@@ -243,9 +240,8 @@ class Assignment:
 
     def rewind(self, names: Iterable[TopicPartition]) -> None:
         """Has owned partitions restored again."""
-        for name in names:
-            if owned := self._partitions.get(name):
-                owned.rewind()
+        for owned in filter(None, map(self._partitions.get, names)):
+            owned.rewind()
 
     def rebase(self, judge: Judge, known: Mapping[TopicPartition, CaughtUp]) -> list[TopicPartition]:
         """Goes on with another model; returns the partitions that have to be restored from the log for it.
@@ -334,6 +330,10 @@ class Assignment:
         for name, messages in found.items():
             self._partitions[name].remember(messages)
         self._stay_small([self._partitions[name] for name in found])
+
+    def context(self, name: TopicPartition) -> PartitionContext | None:
+        """The context of a partition; None where it is not read, or the model has none."""
+        return owned.context if (owned := self._partitions.get(name)) else None
 
     def pasts(self) -> dict[TopicPartition, Past]:
         """What is kept of each partition that is being read, as it stands; another thread may ask."""
