@@ -23,7 +23,7 @@ Span = Annotated[timedelta, AfterValidator(_at_least_a_second)]
 class IncidentConfig(Section):
     """What makes alerts one incident. Times are those of the partition's event clock."""
 
-    longest_step: Span = timedelta(minutes=1)
+    longest_step: Span = timedelta(minutes=5)
     """The most that one record moves the event clock; above the usual time between two records of a partition."""
     evidence_alerts: int = Field(2, ge=1, le=1_000)
     """Alerts after which an incident is open; with fewer it is pending, and nobody is told."""

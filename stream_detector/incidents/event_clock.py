@@ -32,8 +32,8 @@ class Readings:
 class EventClock:
     """The sum of the steps of the running maximum of a partition's times, none of which counts more than `longest`.
 
-    So a gap in which nothing came, whether of the partition or of the worker, makes nobody silent. The clock starts at
-    the first time. `longest` is in milliseconds; how records are cut into batches does not matter.
+    So a gap in which nothing came, whether of the partition or of the worker, makes nobody silent who may be quiet for
+    `longest`, in milliseconds. The clock starts at the first time; how records are cut into batches does not matter.
     """
 
     def __init__(self, longest: int, clock: int | None = None, newest: int | None = None) -> None:

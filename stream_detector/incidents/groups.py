@@ -5,7 +5,7 @@ and how often, does not matter.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 
 import orjson
@@ -34,30 +34,33 @@ class Groups:
     def __init__(self, settings: IncidentConfig) -> None:
         self._settings = settings
         self._members: defaultdict[str, dict[str, Incident]] = defaultdict(dict)
+        self._changed: dict[str, None] = {}
 
-    def take(self, incident: Incident) -> Group | None:
-        """Folds in an incident as it was at some time; the group if it is one, and is another now.
-
-        An incident that nobody was told of is no member.
-        """
+    def take(self, incident: Incident) -> None:
+        """Folds in an incident as it was at some time. One that nobody was told of is no member."""
         id_ = group_id(incident, self._settings)
         known = self._members[id_].get(incident.id) if id_ in self._members else None
-        if not incident.opened or (known and _age(known) >= _age(incident)):
-            return None
-        self._members[id_][incident.id] = incident
-        return self._group(id_)
+        if incident.opened and (known is None or _age(known) < _age(incident)):
+            self._members[id_][incident.id] = incident
+            self._changed[id_] = None
 
-    def drop(self, incident: Incident) -> str | None:
-        """Forgets an incident that has left the topic; the id of its group if that has no members any more."""
+    def drop(self, incident: Incident) -> None:
+        """Forgets an incident that has left the topic; a group goes with its last member."""
         id_ = group_id(incident, self._settings)
         members = self._members.get(id_, {})
-        if members.pop(incident.id, None) is None or members:
-            return None
-        del self._members[id_]
-        return id_
+        if members.pop(incident.id, None) and not members:
+            del self._members[id_]
+            self._changed[id_] = None
 
-    def _group(self, id_: str) -> Group | None:
-        members = self._members[id_].values()
+    def changes(self) -> dict[str, Group | None]:
+        """What has changed since the last call, by id; None = no longer on the topic."""
+        changed, self._changed = self._changed, {}
+        groups = {id_: self._group(id_, self._members[id_].values()) for id_ in changed if id_ in self._members}
+        gone = {id_: None for id_ in changed if id_ not in self._members}
+        return gone | {id_: group for id_, group in groups.items() if group is not None}
+
+    def _group(self, id_: str, members: Collection[Incident]) -> Group | None:
+        """The group of these members, None while they are too few."""
         entities = {_whom(each) for each in members}
         return _grouped(id_, members, len(entities)) if len(entities) >= self._settings.group_members else None
 

@@ -4,11 +4,13 @@ Whether an alert joins an incident, opens it again or begins one depends on the 
 when the fold was told how late it is.
 """
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from heapq import heappop, heappush
+from itertools import takewhile
 
 from stream_detector.incidents.alert_facts import clock_of, kind_of, leading
 from stream_detector.incidents.growth import Growth
@@ -18,7 +20,8 @@ from stream_detector.records.incident import Incident, IncidentKind, SourceParti
 __all__ = ["Lane"]
 
 NOWHERE = (-1, -1)
-Whom = tuple[IncidentKind, str | None]
+Due = tuple[int, str]  # what the clock reads when something is to happen to an incident, and its id
+Shelf = tuple[IncidentKind, str | None, bool]  # kind, entity, and whether anybody was told
 
 
 class Lane:
@@ -29,22 +32,22 @@ class Lane:
         self.incidents: dict[str, Incident] = {}
         """All that are kept, by id."""
         self._growth = growth
-        self._of: defaultdict[Whom, dict[str, None]] = defaultdict(dict)
-        self._active: dict[str, None] = {}
-        self._over: list[tuple[int, str]] = []  # a heap: when to forget which
+        self._shelves: defaultdict[Shelf, list[Due]] = defaultdict(list)  # by when they are quiet
+        self._quiet: list[Due] = []  # heaps, in which an entry that is out of date is passed over
+        self._over: list[Due] = []
         self._clock: int | None = None
         self._last = (-1, 0)  # offset and clock of the alert folded last
         self._row = NOWHERE  # offset and row of the flagged record folded last
 
     def keep(self, incident: Incident) -> Incident:
         """Takes an incident as it is now, made here or read from the topic."""
+        self._remove(incident.id)
         self.incidents[incident.id] = incident
-        self._of[incident.kind, incident.entity][incident.id] = None
+        insort(self._shelves[_shelf(incident)], (incident.last.quiet_until, incident.id))
         if incident.state == "resolved":
-            self._active.pop(incident.id, None)
             heappush(self._over, (self._growth.forgotten_at(incident), incident.id))
         else:
-            self._active[incident.id] = None
+            heappush(self._quiet, (incident.last.quiet_until, incident.id))
         self._last = max(self._last, (incident.last.offset, incident.last.clock))
         if incident.kind == "record":
             self._row = max(self._row, _row(incident.last.offset, incident.last.row))
@@ -68,8 +71,9 @@ class Lane:
 
     def close(self) -> Iterator[Incident]:
         """Resolves everything, for the topic is gone; gives what has changed."""
-        for id_ in list(self._active):
-            yield self.keep(replace(self.incidents[id_], state="resolved"))
+        for incident in list(self.incidents.values()):
+            if incident.state != "resolved":
+                yield self.keep(replace(incident, state="resolved"))
 
     def forget(self, clock: int, *, but_newest: bool) -> Iterator[Incident]:
         """Drops, and gives, what the topic need not hold any more.
@@ -85,16 +89,25 @@ class Lane:
             if but_newest and incident.last.offset == self._last[0]:
                 spared.append((due, id_))
                 continue
-            del self.incidents[id_], self._of[incident.kind, incident.entity][id_]
+            self._remove(id_)
             yield incident
         for entry in spared:
             heappush(self._over, entry)
 
     def _resolved(self) -> Iterator[Incident]:
-        if self._clock is None:
-            return
-        for id_ in [id_ for id_ in self._active if self.incidents[id_].last.quiet_until <= self._clock]:
-            yield self.keep(replace(self.incidents[id_], state="resolved"))
+        while self._clock is not None and self._quiet and self._quiet[0][0] <= self._clock:
+            due, id_ = heappop(self._quiet)
+            incident = self.incidents.get(id_)
+            if incident and incident.last.quiet_until == due:
+                yield self.keep(replace(incident, state="resolved"))
+
+    def _remove(self, id_: str) -> None:
+        incident = self.incidents.pop(id_, None)
+        if incident is not None:
+            shelf = self._shelves[_shelf(incident)]
+            del shelf[bisect_left(shelf, (incident.last.quiet_until, id_))]
+            if not shelf:
+                del self._shelves[_shelf(incident)]
 
     def _is_known(self, alert: Alert) -> bool:
         """Tells whether an alert, or one behind it in the log, was folded before."""
@@ -102,18 +115,19 @@ class Lane:
             return alert.offset < self._last[0]
         if alert.kind == "record":
             return _row(alert.offset, alert.row) <= self._row
-        return any(self.incidents[id_].last.offset == alert.offset for id_ in self._of["silent", alert.entity])
+        return any(each.last.offset == alert.offset for each in self._latest(alert, told=True))
 
     def _changed(self, alert: Alert, clock: int) -> Incident | None:
-        known = [self.incidents[id_] for id_ in self._of[kind_of(alert), alert.entity]]
-        live = [each for each in known if clock < each.last.quiet_until and _is_about(each, leading(alert))]
+        shelves = (self._latest(alert, told=told) for told in (True, False))
+        live = [each for shelf in shelves for each in takewhile(lambda each: clock < each.last.quiet_until, shelf)]
+        alike = [each for each in live if _is_about(each, leading(alert))]
         if alert.kind == "resumed":
-            return self._growth.resumed(live[0], alert, clock) if live else None
-        if live:
-            return self._growth.joined(min(live, key=lambda each: _rank(each, alert)), alert, clock)
-        return self._again(known, alert, clock)
+            return self._growth.resumed(alike[0], alert, clock) if alike else None
+        if alike:
+            return self._growth.joined(min(alike, key=lambda each: _rank(each, alert)), alert, clock)
+        return self._again(alert, clock)
 
-    def _again(self, known: list[Incident], alert: Alert, clock: int) -> Incident:
+    def _again(self, alert: Alert, clock: int) -> Incident:
         """The incident that was over and is opened again, or one that begins.
 
         More must agree than while one is open, where a feature of hardly any contribution is enough: else two faults
@@ -121,13 +135,21 @@ class Lane:
         """
         growth = self._growth
         weighty = leading(alert, growth.settings.least_contribution)
-        before = [each for each in known if each.opened and _is_about(each, weighty)]
-        last = max(before, key=lambda each: (each.last.quiet_until, each.id), default=None)
+        last = next((each for each in self._latest(alert, told=True) if _is_about(each, weighty)), None)
         if last is None:
             return growth.begun(alert, clock, self.source, None)
         if clock < last.last.quiet_until + growth.cooldown:
             return growth.reopened(last, alert, clock)
         return growth.begun(alert, clock, self.source, last.id)
+
+    def _latest(self, alert: Alert, *, told: bool) -> Iterator[Incident]:
+        """The incidents of the alert's entity, the latest to be quiet first: those that were open, or never were."""
+        shelf = self._shelves.get((kind_of(alert), alert.entity, told), [])
+        return (self.incidents[id_] for _, id_ in reversed(shelf))
+
+
+def _shelf(incident: Incident) -> Shelf:
+    return incident.kind, incident.entity, incident.opened is not None
 
 
 def _row(offset: int, row: int | None) -> tuple[int, int]:

@@ -165,6 +165,16 @@ def test_a_topic_created_anew_begins_anew():
     assert list(topic.values()) == [old, new]
 
 
+def test_what_does_not_change_is_not_written_again():
+    """Progress, a copy, a verdict already given, and a topic created anew change what they change, once."""
+    fold = Fold(SETTINGS)
+    tell(fold, [alert(4, -30, "db-2"), alert(5, 0), alert(6, 1), verdict("telemetry-0-5", "anomaly")], {}, "old")
+    again = [alert(5, 0), alert(6, 1), progress(7, 2, topic_id="old"), verdict("telemetry-0-5", "anomaly")]
+    assert tell(fold, again, {}, "old") == {}
+    assert len(tell(fold, [progress(1, 3, topic_id="new")], {})) == 1
+    assert tell(fold, [progress(n, 10 * n, topic_id="new") for n in range(9)], {}) == {}
+
+
 def test_an_alert_without_the_topics_id_is_of_the_topic_that_is_there():
     """A broker that does not tell ids makes no topic new."""
     fold, topic = Fold(SETTINGS), {}
