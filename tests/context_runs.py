@@ -41,14 +41,14 @@ def again(broker, **sections):
     return config
 
 
-def undisturbed(config, model):
+def undisturbed(config, model, batch=2_000):
     """The alerts of one worker that reads the same topics, in large batches, and that nothing happens to."""
     tag = uuid.uuid4().hex[:8]
     names = {name: f"{name}-{tag}" for name in ("alerts", "dead_letters")}
     kafka = config.kafka.model_copy(update={"group_id": f"group-{tag}", "slot": f"slot-{tag}"})
     alone = config.model_copy(update={"topics": config.topics.model_copy(update=names), "kafka": kafka})
     topics.create(alone)
-    drain(alone, model, batch_records=2_000)
+    drain(alone, model, batch_records=batch)
     return told(alone)
 
 
