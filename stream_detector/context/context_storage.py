@@ -6,7 +6,9 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from stream_detector.context.clock import zone
 from stream_detector.context.context_model import ContextModel, Projection
 from stream_detector.context.spec import ContextSpec
 from stream_detector.context.teaching import COLUMNS, Population
@@ -15,6 +17,7 @@ from stream_detector.scoring.calibration import KNOTS, TailTable
 
 __all__ = ["ContextHeader", "context_header", "context_tensors"]
 
+SPEC = TypeAdapter(ContextSpec)
 GAPS = 2  # columns of a context that are about times
 MOST_AXES = 64
 TABLE = ("raw", "nines", "scale", "shape")
@@ -54,11 +57,13 @@ class ContextHeader:
     @classmethod
     def read(cls, header: Mapping[str, Any], schema: FeatureSchema) -> Self:
         """Reads it; raises KeyError, TypeError, ValueError or `ConfigError` when it is not sound."""
-        given = dict(header["spec"])
-        spec = ContextSpec(**given | {"features": tuple(str(name) for name in given["features"])})
+        spec = SPEC.validate_python(asdict(ContextSpec(**header["spec"])))
         axes, warm, newness = int(header["axes"]), int(header["warm"]), float(header["newness"])
-        if not set(spec.features) <= set(schema.names) or not 1 <= axes <= MOST_AXES or warm < 1 or newness < 0:
+        least = min(spec.memory, spec.memory_records, spec.long_horizon, spec.cap, spec.grace + 1, spec.tolerance + 1)
+        sound = min(least, warm) >= 1 and newness >= 0 and spec.clip > 0 and 1 <= axes <= MOST_AXES
+        if not sound or not spec.features or not set(spec.features) <= set(schema.names):
             raise ValueError("a context that does not fit its model")
+        zone(spec.zone)
         return cls(spec, axes, warm, newness)
 
     def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -1,7 +1,9 @@
 """Entities and times as callers of the library give them: lists, arrays, or columns of data frames."""
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +30,17 @@ def event_times(given: Given | None, count: int) -> NDArray[np.int64]:
     """Nanoseconds since 1970 of so many records, int64; `NO_TIME` for what is no time. Raises `DataError` likewise."""
     if given is None:
         return np.full(count, NO_TIME)
-    array = given.to_numpy() if hasattr(given, "to_numpy") else given
-    found = nanoseconds(array)
+    found = nanoseconds(_column(given))
     _require(len(found), count, "time")
     return found
+
+
+def _column(given: Given) -> Given:
+    """A column of a data frame as an array; Arrow copies only where it is told to."""
+    if hasattr(given, "to_numpy"):
+        array: NDArray[Any] = given.to_numpy(zero_copy_only=False) if hasattr(given, "to_pylist") else given.to_numpy()
+        return array
+    return given
 
 
 def _listed(given: Given) -> list[Any]:
@@ -43,7 +52,7 @@ def _listed(given: Given) -> list[Any]:
 
 
 def _name(value: object) -> str | None:
-    if value is None or isinstance(value, bool) or value != value:
+    if isinstance(value, bool) or not isinstance(value, str | Number | UUID) or value != value:
         return None
     return str(value)
 

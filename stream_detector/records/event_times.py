@@ -1,5 +1,6 @@
 """Event times of many records at once, in nanoseconds since 1970, as contexts count them."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,7 +15,10 @@ __all__ = ["NO_TIME", "entities_and_times", "nanoseconds"]
 
 NO_TIME = -(2**63)
 """Stands where a record has none."""
-SHORTEST, LONGEST = len("2026-01-01T00:00:00Z"), len("2026-01-01T00:00:00.000000Z")
+MOST = 2**62 // 1_000
+"""Microseconds from 1970, either way, to 1823 and 2116: differences of times do not overflow. Beyond is no time."""
+PLAIN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+"""Text that NumPy reads as `moment` does."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = 1_000  # nanoseconds
 
@@ -33,8 +37,7 @@ def nanoseconds(values: Sequence[Any] | NDArray[Any], unit: Unit | Literal["auto
     `values` are text (RFC 3339), numbers in `unit`, datetimes, or an array of datetime64. Cut to microseconds.
     """
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        whole = values.astype("datetime64[us]").astype(np.int64)
-        return np.where(np.isnat(values), NO_TIME, whole * MICROSECOND)
+        return _counted(values.astype("datetime64[us]"))
     plain = values.tolist() if isinstance(values, np.ndarray) else values
     found = _of_plain_text(plain)
     return np.array([_one(value, unit) for value in plain], np.int64) if found is None else found
@@ -42,19 +45,18 @@ def nanoseconds(values: Sequence[Any] | NDArray[Any], unit: Unit | Literal["auto
 
 def _of_plain_text(values: Sequence[Any]) -> NDArray[np.int64] | None:
     """All at once, where all are text in UTC to the second or finer; None where one is something else."""
-    if set(map(type, values)) != {str} or not all(
-        SHORTEST <= len(text) <= LONGEST
-        and text[10] == "T"
-        and text[-1] == "Z"
-        and text.count("-") == 2
-        and "+" not in text
-        for text in values
-    ):
+    if set(map(type, values)) != {str} or not all(map(PLAIN.fullmatch, values)):
         return None
     try:
-        return np.array([text[:-1] for text in values], "datetime64[us]").astype(np.int64) * MICROSECOND
+        return _counted(np.array([text[:-1] for text in values], "datetime64[us]"))
     except ValueError:
         return None
+
+
+def _counted(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
+    """Nanoseconds of times in microseconds; those that are none are the lowest number, which is beyond, too."""
+    whole = times.astype(np.int64)
+    return np.where((whole < -MOST) | (whole > MOST), NO_TIME, whole * MICROSECOND)
 
 
 def _one(value: Any, unit: Unit | Literal["auto"]) -> int:
@@ -65,4 +67,5 @@ def _one(value: Any, unit: Unit | Literal["auto"]) -> int:
     if found is None:
         return NO_TIME
     since = found.replace(tzinfo=found.tzinfo or UTC) - EPOCH
-    return ((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds) * MICROSECOND
+    whole = (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds
+    return whole * MICROSECOND if abs(whole) <= MOST else NO_TIME
