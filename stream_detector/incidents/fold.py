@@ -50,7 +50,7 @@ class Fold:
             for incident in each.forget(progress.clock, but_newest=each is lane):
                 self._changes[incident.id] = None
                 for named in incident.alerts:
-                    if self._named[named][1] == incident.id:  # else the id came again in a topic created anew
+                    if self._named.get(named) == (each, incident.id):  # else it came again in a topic created anew
                         del self._named[named]
 
     def feedback(self, feedback: Feedback) -> None:

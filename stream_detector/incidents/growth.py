@@ -94,7 +94,7 @@ class Growth:
         return replace(changed, state="resolved", last=replace(changed.last, quiet_until=clock))
 
     def forgotten_at(self, incident: Incident) -> int:
-        """The clock's reading at which an incident that is over leaves the topic: at once, if nobody was told of it."""
+        """The clock's reading at which an incident that is over leaves the topic: soon, if nobody was told of it."""
         return incident.last.quiet_until + (self.keep if incident.opened else self.cooldown)
 
     def _enough(self, alert: Alert, revision: int) -> bool:

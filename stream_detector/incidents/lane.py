@@ -157,8 +157,8 @@ def _row(offset: int, row: int | None) -> tuple[int, int]:
 
 
 def _is_about(incident: Incident, features: frozenset[str]) -> bool:
-    """Tells whether an incident is about one of these features; of an entity that is silent there are none."""
-    return not incident.features or not features.isdisjoint(incident.features)
+    """Tells whether an incident is about one of these features, or about none, as that of an entity that is silent."""
+    return not features.isdisjoint(incident.features) or not (features or incident.features)
 
 
 def _rank(incident: Incident, alert: Alert) -> tuple[int, datetime, str]:

@@ -30,6 +30,24 @@ def test_a_fault_of_many_alerts_is_one_incident():
     assert {(each.value, each.expected) for each in incident.peak.features} == {(9.0, 5.0)}
 
 
+def test_the_example_of_the_page_is_so():
+    """docs/incidents.md tells of a slow disk: what is said there after each line is the incident's state then."""
+    slow = ("latency_ms", "a", "b")
+    lines = [
+        (alert(1, 0, features=slow, excess=1.2), "pending", 0, None),
+        (alert(2, 1, features=slow, excess=2.4), "open", 0, at(1)),
+        (alert(3, 4, features=("queue_depth", "latency_ms", "c"), excess=0.8), "open", 0, at(1)),
+        (progress(4, 14), "resolved", 0, at(1)),
+        (alert(5, 40, features=slow), "open", 1, at(1)),
+        (progress(6, 50), "resolved", 1, at(1)),
+    ]
+    for count in range(1, len(lines) + 1):
+        event, state, reopened, opened = lines[count - 1]
+        incident = only(folded(*(each[0] for each in lines[:count])))
+        assert (incident.state, incident.reopened, incident.opened) == (state, reopened, opened), event
+    assert (incident.peak.time, incident.revision) == (at(1), 4)
+
+
 def test_the_id_is_the_hash_of_kind_entity_cause_and_first_alert():
     """Whoever knows the first alert knows the id; a topic created anew, where ids of alerts come again, has others."""
     named = ["record", "db-1", "cpu", "high", "telemetry-0-5"]
@@ -236,6 +254,23 @@ def test_the_clock_of_a_topic_created_anew_forgets_what_was_in_the_old_one():
 
     assert only(topic).verdicts == {"telemetry-0-5": Verdict.ANOMALY}
     assert only(topic).source.topic_id == "new"
+
+
+def test_an_id_that_came_again_may_leave_first():
+    """Of two incidents that name alerts of one id, the newer one leaves the topic before the older one."""
+    short = SETTINGS.model_copy(update={"keep": SETTINGS.quiet + SETTINGS.cooldown})
+    fold, topic = Fold(short), {}
+    tell(fold, [silence(5, 0)], topic, "old")
+    tell(fold, [silence(5, 1), silence(6, 2, kind="resumed"), alert(7, 3)], topic, "new")
+    tell(fold, [progress(9, 75, topic_id="new")], topic)
+    assert {each.source.topic_id for each in topic.values() if each.kind == "silent"} == {"old"}
+    tell(fold, [progress(10, 150, topic_id="new")], topic)
+    assert [each.kind for each in topic.values()] == ["record"]
+
+
+def test_an_alert_about_nothing_is_no_part_of_one_about_something():
+    """Alerts without features are of an incident of their own."""
+    assert len(folded(alert(1, 0, features=()), alert(2, 1), alert(3, 2, features=()))) == 2
 
 
 def test_a_verdict_is_noted_where_its_alert_is_named():
