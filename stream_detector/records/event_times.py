@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.config import RecordConfig
-from stream_detector.records.documents import Document, Unit, entity_names, moment, value_at
+from stream_detector.records.documents import PER_SECOND, Document, Unit, entity_names, guessed, moment, value_at
 
 __all__ = ["NO_TIME", "entities_and_times", "nanoseconds"]
 
@@ -39,8 +39,10 @@ def nanoseconds(values: Sequence[Any] | NDArray[Any], unit: Unit | Literal["auto
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return _counted(values.astype("datetime64[us]"))
     plain = values.tolist() if isinstance(values, np.ndarray) else values
-    found = _of_plain_text(plain)
-    return np.array([_one(value, unit) for value in plain], np.int64) if found is None else found
+    for at_once in (_of_plain_text(plain), _of_numbers(plain, unit)):
+        if at_once is not None:
+            return at_once
+    return np.array([_one(value, unit) for value in plain], np.int64)
 
 
 def _of_plain_text(values: Sequence[Any]) -> NDArray[np.int64] | None:
@@ -53,7 +55,21 @@ def _of_plain_text(values: Sequence[Any]) -> NDArray[np.int64] | None:
         return None
 
 
-def _counted(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
+def _of_numbers(values: Sequence[Any], unit: Unit | Literal["auto"]) -> NDArray[np.int64] | None:
+    """All at once, where all are whole numbers in one unit; None where one is something else."""
+    if set(map(type, values)) != {int}:
+        return None
+    least, most = min(values), max(values)
+    units = {guessed(least), guessed(most)} if unit == "auto" else {unit}
+    known = units.pop()
+    if units or known is None or least < 0 or most * max(10**6 // PER_SECOND[known], 1) >= 2**63:
+        return None
+    finer = PER_SECOND[known] // 10**6
+    numbers = np.array(values, np.int64)
+    return _counted(numbers // finer if finer else numbers * (10**6 // PER_SECOND[known]))
+
+
+def _counted(times: NDArray[np.datetime64] | NDArray[np.int64]) -> NDArray[np.int64]:
     """Nanoseconds of times in microseconds; those that are none are the lowest number, which is beyond, too."""
     whole = times.astype(np.int64)
     return np.where((whole < -MOST) | (whole > MOST), NO_TIME, whole * MICROSECOND)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_detector.records.documents import event_time, guessed
+from stream_detector.records.event_times import NO_TIME, nanoseconds
 
 NEW_YEAR = "2026-01-01T00:00:00.000+00:00"
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -115,3 +116,17 @@ def test_no_value_is_an_error(value):
     for unit in ("auto", *PER_SECOND):
         found = event_time(value, unit)
         assert found is None or datetime.fromisoformat(found).tzinfo == UTC
+
+
+NUMBERS = (
+    st.integers(0, 10**21) | st.integers(10**9, 10**13) | st.sampled_from([253_402_300_799_999, 2**63, 10**22, -1])
+)
+STAMPS = st.datetimes().map(lambda each: each.isoformat(timespec="seconds") + "Z")
+
+
+@given(st.lists(NUMBERS, min_size=1) | st.lists(STAMPS, min_size=1), st.sampled_from(["auto", *sorted(PER_SECOND)]))
+def test_times_are_read_alike_together_and_one_by_one(values, unit):
+    """Whatever stands beside it in a batch, and however far it lies from now, a time is the same nanoseconds."""
+    together = nanoseconds(values, unit).tolist()
+    assert together == [nanoseconds([value, None], unit)[0] for value in values]
+    assert all(each == NO_TIME or abs(each) <= 2**62 for each in together)
