@@ -1,9 +1,11 @@
 """Retraining and the first fit from a topic read contexts as serving reads them: by real offsets, and what came before."""
 
+import json
 from functools import cache
 
 import numpy as np
 import pytest
+from formats import batch
 from workload import MODEL_CONFIG, contextual_model, entity_rows, entity_telemetry, feed, fresh_config
 
 import stream_detector
@@ -14,11 +16,18 @@ from stream_detector.registry import store
 from stream_detector.retraining.context_window import context_nines
 from stream_detector.retraining.first_fit import fit_topics
 from stream_detector.retraining.job import Trigger, repeat, retrain
+from stream_detector.retraining.telemetry_window import read_window
 from stream_detector.scoring.threshold import RollingThreshold
 
 COUNT = 1_800
-CONTEXT = {"enabled": True, "epoch": 300, "history": 100, "most_entities": 8}
-LENIENT = {"least_auc": 0.0, "least_coverage": 0.0, "threshold_move": 9.0, "threshold_move_since_approval": 9.0}
+CONTEXT = {"enabled": True, "epoch": 300, "history": 100, "most_entities": 20}
+LENIENT = {
+    "rate_factor": 1_000,
+    "least_auc": 0.0,
+    "least_coverage": 0.0,
+    "threshold_move": 9.0,
+    "threshold_move_since_approval": 9.0,
+}
 
 
 def quiet(*_):
@@ -74,6 +83,22 @@ def test_nines_of_contexts_are_those_of_serving(fed):
     np.testing.assert_array_equal(nines, np.array([expected.get(at, np.nan) for at in range(start, end)], np.float32))
     assert np.isfinite(nines).sum() > 100
     assert context_nines(config, {place: (start, end)}, model_alone(), []) is None
+
+
+def test_rows_of_messages_that_hold_many_have_their_own_contexts(broker):
+    """Each row of an Arrow message is found by the id that its alert has, in the window that a retraining reads, too."""
+    config = fresh_config(broker, record={"format": "arrow"})
+    rows = [json.loads(value) for value in entity_telemetry(600, anomalies=0.0)]
+    feed(config, [batch(rows[first : first + 40]) for first in range(0, 600, 40)], partitions=1)
+    place, model = (config.topics.telemetry[0], 0), contextual_model()
+    names = [record.id for record in read_window(config, {place: (0, 15)}, quiet).records]
+    nines = context_nines(config, {place: (0, 15)}, model, names)
+    assert len(names) == 600
+    messages = [message for part in recent.records(config, {place: (0, 15)}) for message in part]
+    thresholds = {place: RollingThreshold(limits(model, config.threshold))}
+    judged = detect(messages, model, thresholds, decoder(config.record)).judged
+    np.testing.assert_array_equal(nines, np.concatenate([each.scores.views["context"] for each in judged]))
+    assert np.isfinite(nines).sum() > 100
 
 
 def test_a_first_fit_knows_what_came_before_its_records(fed):
