@@ -151,3 +151,14 @@ def test_text_read_together_is_as_text_read_alone(texts):
     together = nanoseconds(texts).tolist()
     assert together == [nanoseconds([each])[0] for each in texts]
     assert [*together, NO_TIME] == nanoseconds([*texts, None]).tolist()
+
+
+@given(
+    st.lists(st.integers(-5, 2**64) | st.integers(10**9, 2 * 10**9).map(lambda s: s * 10**6), min_size=1, max_size=5),
+    st.sampled_from(["auto", "s", "ms", "us", "ns"]),
+)
+@settings(max_examples=600, deadline=None)
+def test_numbers_read_together_are_as_numbers_read_alone(numbers, unit):
+    """Whatever their unit and size, and whether it is guessed."""
+    together = nanoseconds(numbers, unit).tolist()
+    assert together == [nanoseconds([each, None], unit)[0] for each in numbers]
