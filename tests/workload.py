@@ -22,6 +22,18 @@ IMPATIENT = {  # what is dead is noticed within seconds
 MODEL_CONFIG = {"model": {"steps": 60, "members": 1, "hidden": 16}}
 
 
+def command_drawing(pictures):
+    """For `python -c`: the command `stream-detector`, whose trainings draw so many pictures; all take longer than they."""
+    return f"""
+from itertools import islice
+from stream_detector.tracking import plots
+figures = plots._figures
+plots._figures = lambda *of: islice(figures(*of), {pictures})
+from stream_detector.cli import main
+main()
+"""
+
+
 def rows(count, seed=0, anomalies=0.0):
     """Correlated features of four services; a share of rows breaks the correlation badly."""
     rng = random.Random(seed)
@@ -127,11 +139,12 @@ def fresh_config(broker, **sections):
 
 
 def until(holds, what, timeout=60):
-    """Returns once `holds()`; fails after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    """Returns once `holds()`; fails after `timeout` seconds. What asks the broker is no less work than what is waited for."""
+    deadline, pause = time.monotonic() + timeout, 0.05
     while not holds():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(1.5 * pause, 0.5)
 
 
 def feed(config, values, partitions=3, keyed=True, headers=None, timestamp=0, topic=None):

@@ -8,7 +8,7 @@ from workload import Running, alerts, committed, ends, feed, fresh_config, slott
 from stream_detector.worker import judge as judge_module
 from stream_detector.worker.output.transaction import Transaction
 
-RECORDS = 9_000
+RECORDS = 4_500
 THRESHOLD = {"window": 500, "warmup": 100, "target_alert_rate": 0.01}
 GROUP = {"session_timeout_ms": 6_000, "transaction_timeout_ms": 5_000}
 
@@ -16,7 +16,7 @@ GROUP = {"session_timeout_ms": 6_000, "transaction_timeout_ms": 5_000}
 @pytest.fixture(scope="module")
 def values():
     """Telemetry with anomalies, and with dead letters, which have offsets but no scores."""
-    good = list(telemetry(RECORDS, seed=3, anomalies=0.02))
+    good = list(telemetry(RECORDS, seed=3, anomalies=0.04))
     good[50::97] = [b"not json"] * len(good[50::97])
     return good
 

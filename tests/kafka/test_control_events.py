@@ -26,8 +26,8 @@ from stream_detector.worker import loop
 def values():
     """Telemetry of which, from the middle on, every record takes longer than any did before."""
     rng = random.Random(0)
-    good = list(telemetry(24_000, seed=7, anomalies=0.01))
-    for at in range(12_000, 24_000):
+    good = list(telemetry(20_000, seed=7, anomalies=0.01))
+    for at in range(12_000, 20_000):
         record = json.loads(good[at])
         record["features"]["latency"] += rng.gauss(20, 2)
         good[at] = json.dumps(record).encode()
@@ -50,19 +50,19 @@ def run(broker, values, batch):
 def test_a_change_for_good_is_reported_once_a_partition(broker, values):
     """Each partition reports drift, and the change of regime, once, soon after it came; batches do not matter."""
     found = {}
-    for batch in (100, 5_000):
+    for batch in (400, 5_000):
         config, summary = run(broker, values, batch)
         events = noticed(config)
         assert summary.control_events == len(events)
         assert {event.model for event in events} == {small_model().version}
         assert {event.topic for event in events} == set(config.topics.telemetry)
         found[batch] = sorted((e.kind, e.partition, e.offset, e.detector, e.stream, e.features) for e in events)
-    assert found[100] == found[5_000]
+    assert found[400] == found[5_000]
     for kind in ("drift", "regime-change"):
-        here = [event for event in found[100] if event[0] == kind]
+        here = [event for event in found[400] if event[0] == kind]
         assert [event[1] for event in here] == [0, 1, 2]
         assert all(4_000 <= event[2] < 6_500 for event in here)
-    assert all("latency high" in event[-1] for event in found[100] if event[0] == "regime-change")
+    assert all("latency high" in event[-1] for event in found[400] if event[0] == "regime-change")
 
 
 def test_a_stream_that_stays_reports_nothing(broker, values):

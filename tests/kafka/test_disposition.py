@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -25,7 +26,7 @@ from stream_detector.audit.backtest import backtest
 from stream_detector.records import Alert
 from stream_detector.worker.pipeline import DriftWatch
 
-RECORDS = 20_000
+RECORDS = 5_000
 SHARE = 100  # one record in so many, of every kind of poison
 LIMIT = 4_096  # bytes
 STAMP = 1_000 * int(time.time()) - 3_599_877  # an hour ago: retention would delete much older records
@@ -60,11 +61,15 @@ def poisoned():
     return values, kinds
 
 
+SECTIONS = {
+    "threshold": {"window": 1_000, "warmup": 200, "target_alert_rate": 0.01},
+    "record": {"max_bytes": LIMIT},
+}
+
+
 @pytest.fixture
 def config(broker):
-    return fresh_config(
-        broker, threshold={"window": 1_000, "warmup": 200, "target_alert_rate": 0.01}, record={"max_bytes": LIMIT}
-    )
+    return fresh_config(broker, **SECTIONS)
 
 
 def drain(config):
@@ -77,12 +82,18 @@ def as_bytes(message):
     return message.key(), message.value(), message.timestamp()
 
 
-@pytest.mark.telling
-def test_every_record_ends_in_exactly_one_way(config):
-    """Among poison of every kind, normal + flagged + dead-lettered = consumed, and all offsets are committed."""
-    values, kinds = poisoned()
+@pytest.fixture(scope="module")
+def drained(broker):
+    """A configuration whose worker has read poisoned telemetry, its summary, and the kinds of poison by position."""
+    config, (values, kinds) = fresh_config(broker, **SECTIONS), poisoned()
     feed(config, values, headers=ORIGINAL, timestamp=STAMP)
-    summary = drain(config)
+    return config, drain(config), kinds
+
+
+@pytest.mark.telling
+def test_every_record_ends_in_exactly_one_way(drained):
+    """Among poison of every kind, normal + flagged + dead-lettered = consumed, and all offsets are committed."""
+    config, summary, kinds = drained
     found, letters = alerts(config), dead_letters(config)
     assert summary.records == RECORDS == summary.normal + summary.flagged + sum(summary.dead_lettered.values())
     assert (summary.flagged, sum(summary.dead_lettered.values())) == (len(found), len(letters))
@@ -92,11 +103,9 @@ def test_every_record_ends_in_exactly_one_way(config):
 
 
 @pytest.mark.telling
-def test_a_dead_letter_is_its_original_to_the_byte(config):
+def test_a_dead_letter_is_its_original_to_the_byte(drained):
     """Key, value, timestamp and every header of the original come through untouched, then the reasons follow."""
-    values, kinds = poisoned()
-    feed(config, values, headers=ORIGINAL, timestamp=STAMP)
-    drain(config)
+    config, _, kinds = drained
     sources = {(m.partition(), m.offset()): m for m in everything(config, config.topics.telemetry[0])}
     letters = dead_letters(config)
     assert sorted(letters) == sorted((at % 3, at // 3) for at in kinds)
@@ -147,15 +156,31 @@ POISON_AT = 1_501
 PLACE = (POISON_AT % 3, POISON_AT // 3)
 
 
+SHORT = {"window": 100, "warmup": 50, "target_alert_rate": 0.02, "slack": 20}  # so short that one score shows
+
+
+@pytest.fixture(scope="module")
+def undisturbed(broker):
+    """`undisturbed(values)`: the alerts on them where no step breaks, found once for equal values."""
+
+    @cache
+    def found(*values):
+        config = fresh_config(broker, threshold=SHORT)
+        feed(config, values)
+        drain(config)
+        return alerts(config)
+
+    return found
+
+
 @pytest.mark.parametrize("stage", ["score", "explain", "tell", "watch"])
-def test_a_record_that_breaks_a_step_is_isolated(broker, stage, monkeypatch):
+def test_a_record_that_breaks_a_step_is_isolated(broker, undisturbed, stage, monkeypatch):
     """One record on which any step between log and transaction fails becomes a dead letter; all others are judged as ever.
 
     If it can be scored it has its place in the window, so that a threshold rebuilt later is the same; a
     backtest, too, goes around it.
     """
-    threshold = {"window": 100, "warmup": 50, "target_alert_rate": 0.02, "slack": 20}  # so short that one score shows
-    config = fresh_config(broker, threshold=threshold)
+    config = fresh_config(broker, threshold=SHORT)
     values = list(telemetry(3_000, seed=9, anomalies=0.01))
     poison = record(cpu=-345.6)  # anomalous, or it would not be explained
     values[POISON_AT] = poison
@@ -172,11 +197,9 @@ def test_a_record_that_breaks_a_step_is_isolated(broker, stage, monkeypatch):
     assert not again.lost
     assert [(place.partition, place.offset) for place in again.added] == [PLACE] * (stage in {"tell", "watch"})
     undo()
-    undisturbed = fresh_config(broker, threshold=threshold)
-    feed(undisturbed, [*values[:POISON_AT], b"no score", *values[POISON_AT + 1 :]] if stage == "score" else values)
-    drain(undisturbed)
-    expected = alerts(undisturbed)
-    expected.pop(PLACE, None)
+    if stage == "score":
+        values[POISON_AT] = b"no score"
+    expected = {place: verdict for place, verdict in undisturbed(*values).items() if place != PLACE}
     assert alerts(config) == expected
 
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 import pytest
 from confluent_kafka import TopicPartition
 from formats import batch
-from workload import MODEL_CONFIG, Running, alerts, everything, feed, small_model, telemetry
+from workload import MODEL_CONFIG, Running, alerts, command_drawing, everything, feed, small_model, telemetry
 
 from stream_detector.audit import feedback_topic
 from stream_detector.errors import DataError, ModelSchemaError, PointerMovedError, TopicMissingError
@@ -385,11 +385,11 @@ def test_a_terminated_training_goes_on_from_its_checkpoint(make_own, tmp_path):
 
 def test_of_two_commands_at_the_same_time_one_wins(make_own, tmp_path, request):
     """Both train; one publishes, the other says that somebody was faster, ends with 4, and changes nothing."""
-    config = make_own(steps=1_000)
+    config = make_own(steps=300)
     feed(config, telemetry(900, anomalies=0.0))
     first = store.publish(config, small_model().to_bytes(), "tester", "first")
     settings = [in_file(config.model_copy(update={"seed": seed}), tmp_path / f"{seed}.json") for seed in (1, 2)]
-    command = (sys.executable, "-m", "stream_detector", "retrain", "--once", "-c")
+    command = (sys.executable, "-c", command_drawing(1), "retrain", "--once", "-c")
 
     def start(path):
         process = subprocess.Popen([*command, path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -429,7 +429,15 @@ def test_processes_of_torchrun_make_one_model_of_one_window(make_own, tmp_path):
     counts = feed(config, telemetry(900, anomalies=0.0))
     first = store.publish(config, small_model().to_bytes(), "tester", "first")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python")
-    command = (sys.executable, "-m", "stream_detector", "retrain", "--once", "-c", in_file(config, tmp_path / "c.json"))
+    command = (
+        sys.executable,
+        "-c",
+        command_drawing(0),
+        "retrain",
+        "--once",
+        "-c",
+        in_file(config, tmp_path / "c.json"),
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [sys.executable, *torchrun, *command], capture_output=True, text=True, env=environment, check=False

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from formats import batch
 from structlog.testing import capture_logs
-from workload import MODEL_CONFIG, everything, feed, small_model, telemetry, until
+from workload import MODEL_CONFIG, command_drawing, everything, feed, small_model, telemetry, until
 
 from stream_detector.errors import ConfigError
 from stream_detector.records.control_events import ControlEvent
@@ -187,7 +187,7 @@ def process(config, folder, **options):
     """The service as a process of its own; its log can be read line by line."""
     path = folder / "c.yaml"
     path.write_text(json.dumps(config.model_dump(mode="json", exclude={"kafka": {"sasl_password"}})))
-    command = [sys.executable, "-m", "stream_detector", "retrain", "-c", path]
+    command = [sys.executable, "-c", command_drawing(0), "retrain", "-c", path]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **options)
     with running:
         try:

@@ -231,7 +231,7 @@ def test_a_hundred_changes_under_load(config, monkeypatch):
         while not done.is_set():
             feed(config, telemetry(200, seed=10 + fed, anomalies=ANOMALIES))
             fed += 200
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     with capture_logs() as logs, Running(config, None) as running:
         until(lambda: running.seen.partitions == 3, "partitions are placed")

@@ -1,6 +1,7 @@
 """The context of an entity is a function of the log alone: whatever batches and restarts cut it into."""
 
 from datetime import UTC, datetime
+from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -70,12 +71,18 @@ def steady(values, times=None, spec=None):
     return dict(zip(COLUMNS, said.columns[:, :, 0].T, strict=True)), said
 
 
+@cache
+def uncut(seed):
+    """A log, its columns read at once, and the context behind them."""
+    log = Log(seed)
+    return log, *log.cut([])
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 5), cuts=st.lists(st.integers(1, 1_499), max_size=12), start=st.integers(0, 1_499))
 def test_cuts_and_restarts_change_no_bit(seed, cuts, start):
     """Whoever reads the log from the specification's start on, in whatever batches, has the same columns."""
-    log = Log(seed)
-    whole, context = log.cut([])
+    log, whole, context = uncut(seed)
     assert log.offsets[-1] // SPEC.epoch >= 5
     assert min(context.evictions, context.late) > 0
     assert np.array_equal(log.cut(cuts)[0], whole, equal_nan=True)

@@ -32,7 +32,7 @@ def cost(call, rounds=25):
     return min(times)
 
 
-def in_turns(*calls, rounds=12, seconds=2.0):
+def in_turns(*calls, rounds=12, seconds=1.0):
     """The least processor time of each call, taken in turns and for a while, so that a noisy moment is all of theirs."""
     costs, until = [cost(call, 1) for call in calls], time.monotonic() + seconds
     while rounds > 0 or time.monotonic() < until:

@@ -1,5 +1,6 @@
 """Training by several processes: real ones on this machine's CPU, started by torchrun or with the environment it gives."""
 
+import json
 import os
 import socket
 import subprocess
@@ -13,21 +14,24 @@ from stream_detector.model import DetectorModel
 from stream_detector.tracking.detection import auc
 from stream_detector.tracking.synthetic import Spread, displaced
 
-CONFIG = "model: {steps: 400, members: 1, hidden: 32, batch: 128, averaging: 0.98}\n"
+CONFIG = "model: {steps: 200, members: 1, hidden: 32, batch: 128, averaging: 0.98}\n"
 
 
-def fitted(folder, processes, *options):
-    """Fits a file by that many processes; returns the exit code, standard error and the model, if there is one."""
-    np.savez(folder / "normal.npz", X=correlated(1500))
-    (folder / "c.yaml").write_text(CONFIG)
-    out = folder / f"model-{processes}.safetensors"
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *torchrun, "-m", "stream_detector", "fit", folder / "normal.npz", "--out", out]
+@pytest.fixture
+def arguments(tmp_path):
+    """`arguments(out)`: a command that fits a file."""
+    np.savez(tmp_path / "normal.npz", X=correlated(1500))
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    return lambda out: ["fit", tmp_path / "normal.npz", "-c", tmp_path / "c.yaml", "--out", out]
+
+
+def by_torchrun(*arguments):
+    """Runs a command by two processes; returns its exit code and standard error."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, "-c", folder / "c.yaml", *options], capture_output=True, text=True, env=environment, check=False
-    )
-    return done.returncode, done.stderr, DetectorModel.load(out) if out.exists() else None
+    command = [*torchrun, "-m", "stream_detector", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return done.returncode, done.stderr
 
 
 WEIGHTS = """
@@ -93,52 +97,80 @@ with distributed.leading(follow) as leads:
 """
 
 
-FORKED = """
-import os, sys
-from stream_detector.gan import distributed, optimisation, training  # once for all: that is most of the work
-
-path, processes, port = sys.argv[1:4]
-sys.argv[:4] = [path]
-for rank in map(str, range(int(processes))):
-    if not os.fork():
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": processes}
-        os.environ.update(place, RANK=rank, LOCAL_RANK=rank)
-        exec(open(path).read())
-        sys.exit()
-sys.exit(any([os.wait()[1] for _ in range(int(processes))]))
+COMMAND = """
+import sys, stream_detector.cli
+stream_detector.cli.main()
 """
 
 
-def scripted(folder, script, *arguments, processes=2):
-    """Runs Python text by that many processes; returns what each left in its `rank-N`, in order."""
-    path = folder / "script.py"
-    path.write_text(script)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+FORKED = """
+import json, os, sys, torch._dynamo
+from stream_detector.gan import distributed, optimisation, training  # once for all: that is most of the work
+
+for line in sys.stdin:
+    processes, port, *sys.argv = json.loads(line)
+    for rank in map(str, range(processes)):
+        if not os.fork():
+            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+            os.dup2(2, 1)
+            os.environ.update(place, RANK=rank, LOCAL_RANK=rank)
+            exec(open(sys.argv[0]).read(), {})
+            sys.exit()
+    print(any([os.wait()[1] for _ in range(processes)]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory):
+    """`forked(script, *arguments, processes=2)`: Python text by so many processes, in the environment torchrun gives."""
+    folder = tmp_path_factory.mktemp("forked")
+    path, errors = folder / "script.py", folder / "errors"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", FORKED, path, str(processes), port, *arguments, folder]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return [(folder / f"rank-{rank}").read_text() for rank in range(processes)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    with (
+        errors.open("w") as said,
+        subprocess.Popen([sys.executable, "-c", FORKED], **pipes, stderr=said) as server,
+    ):
+
+        def run(script, *arguments, processes=2):
+            path.write_text(script)
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            print(json.dumps([processes, port, str(path), *map(str, arguments)]), file=server.stdin, flush=True)
+            assert server.stdout.readline() == "False\n", errors.read_text()
+
+        yield run
+        server.stdin.close()
+
+
+@pytest.fixture
+def scripted(forked, tmp_path):
+    """`scripted(script, *arguments, processes=2)`: as `forked`; gives what each left in its `rank-N`, in order."""
+
+    def run(script, *arguments, processes=2):
+        forked(script, *arguments, tmp_path, processes=processes)
+        return [(tmp_path / f"rank-{rank}").read_text() for rank in range(processes)]
+
+    return run
 
 
 @pytest.mark.slow
-def test_a_step_goes_along_the_mean_gradient(tmp_path):
+def test_a_step_goes_along_the_mean_gradient(scripted):
     """DistributedDataParallel has every process step along the mean, and leaves alone what else a loss depends on."""
-    assert scripted(tmp_path, MEAN) == ["[-6.0, -6.0] None False 2"] * 2  # -(1 + 3) / 2 - (2 + 6) / 2
+    assert scripted(MEAN) == ["[-6.0, -6.0] None False 2"] * 2  # -(1 + 3) / 2 - (2 + 6) / 2
 
 
 @pytest.mark.slow
-def test_a_process_alone_steps_without_help(tmp_path):
+def test_a_process_alone_steps_without_help(scripted):
     """Without torchrun nothing is wrapped: the step is along the one gradient there is."""
-    assert scripted(tmp_path, MEAN, processes=1) == ["[-3.0, -3.0] None False 0"]
+    assert scripted(MEAN, processes=1) == ["[-3.0, -3.0] None False 0"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("begun", ["afresh", "resumed"])
-def test_all_processes_hold_the_same_weights(tmp_path, begun):
+def test_all_processes_hold_the_same_weights(scripted, begun):
     """Each draws records of its own, and gradients are averaged: after a training nobody has gone astray."""
-    first, second = scripted(tmp_path, WEIGHTS, begun)
+    first, second = scripted(WEIGHTS, begun)
 
     assert first == second
 
@@ -152,23 +184,27 @@ def detects(model):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_well_as_one(tmp_path):
+def test_two_processes_train_as_well_as_one(tmp_path, arguments, command, forked):
     """The same command under torchrun, two processes over gloo: one model, one output, the same quality."""
-    alone, together = fitted(tmp_path, 1), fitted(tmp_path, 2)
+    paths = [tmp_path / name for name in ("alone", "together", "again")]
+    assert command(*arguments(paths[0]))[0] == 0
+    code, said = by_torchrun(*arguments(paths[1]))
+    assert code == 0, said
+    assert said.count("wrote ") == 1
+    forked(COMMAND, *arguments(paths[2]))
 
-    assert (alone[0], together[0]) == (0, 0), together[1]
-    assert together[1].count("wrote ") == 1
-    assert detects(together[2]) == pytest.approx(detects(alone[2]), abs=0.02)
-    assert together[2].version != alone[2].version
-    assert fitted(tmp_path, 2)[2].version == together[2].version
+    alone, together, again = map(DetectorModel.load, paths)
+    assert detects(together) == pytest.approx(detects(alone), abs=0.02)
+    assert together.version != alone.version
+    assert again.version == together.version
 
 
 @pytest.mark.slow
-def test_a_command_that_fails_ends_all_processes(tmp_path):
+def test_a_command_that_fails_ends_all_processes(tmp_path, arguments):
     """The leader's error is one line, and nobody waits for a training that never comes."""
-    code, err, model = fitted(tmp_path, 2, "--resume", tmp_path / "absent")
+    code, err = by_torchrun(*arguments(tmp_path / "model"), "--resume", tmp_path / "absent")
 
     assert code != 0
-    assert model is None
+    assert not (tmp_path / "model").exists()
     assert "error: " in err
     assert "absent" in err

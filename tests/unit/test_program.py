@@ -22,7 +22,7 @@ ENDLESS = (*SIMULATOR, "--out", "-")
 PROGRAMS = {
     "stream-detector": (*COMMAND, "validate"),
     "help": (*COMMAND, "--help"),
-    "simulator": (*SIMULATOR, "--records", "2000", "--out", "-"),
+    "simulator": (*SIMULATOR, "--records", "800", "--out", "-"),
     "replay": (PYTHON, "-m", "producers.replay", "rows.csv", "--out", "-"),
 }
 
@@ -33,7 +33,7 @@ def rows(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "rows.csv").write_text("load,heat\n" + "1,2\n" * 5_000)
+    (tmp_path / "rows.csv").write_text("load,heat\n" + "1,2\n" * 2_000)
 
 
 def ended(program, output, **options):
@@ -88,7 +88,9 @@ def test_a_reader_of_the_errors_may_leave(tmp_path):
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0, 3.0])
 @pytest.mark.parametrize(
-    "program", [ENDLESS[1:], (*COMMAND[1:], "study", "--run-dir", "runs")], ids=["simulator", "study"]
+    "program",
+    [(*ENDLESS[1:], "--rate", "2000"), (*COMMAND[1:], "study", "--run-dir", "runs")],
+    ids=["simulator", "study"],
 )
 def test_an_interrupt_at_any_moment_is_130_and_no_traceback(program, seconds):
     """While it loads, while it works: Ctrl-C says nothing but what the program says at its end anyway."""

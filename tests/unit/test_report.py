@@ -133,7 +133,7 @@ def test_the_report_needs_nothing_else_and_escapes_everything(page):
         assert word in found.words
 
 
-def test_an_interrupted_training_has_a_report(run, tmp_path):
+def test_an_interrupted_training_has_a_report(run, tmp_path, no_pictures):
     """Without a sweet spot the page says how far the training came."""
     copy = RunDirectory(tmp_path)
     (tmp_path / "run.yaml").write_bytes((run.path / "run.yaml").read_bytes())
@@ -142,7 +142,7 @@ def test_an_interrupted_training_has_a_report(run, tmp_path):
     assert f"Not finished: measured up to step {first}." in Page(report(copy)).words
 
 
-def test_the_report_tells_what_is_constant_and_what_is_left_out(run, tmp_path):
+def test_the_report_tells_what_is_constant_and_what_is_left_out(run, tmp_path, no_pictures):
     """A constant feature's row says that it is kept, and a column that is none has its reason."""
     copy = RunDirectory(tmp_path)
     (tmp_path / "run.yaml").write_bytes((run.path / "run.yaml").read_bytes())

@@ -218,14 +218,14 @@ def test_a_bad_setting_is_named(wrong):
         Simulation(**wrong)
 
 
-def test_the_program_writes_records_and_labels(tmp_path, capsys):
+def test_the_program_writes_records_and_labels(faulty, tmp_path, capsys):
     """`--out` and `--labels` write one record and one fault a line; labels match the library's."""
     out, labels = tmp_path / "t.jsonl", tmp_path / "labels.jsonl"
     options = ["--seed", "5", "--entities", "3", "--period", "200", "--faults", "8", "--normal-first", "1500"]
 
     assert main([*options, "--records", "9000", "--out", str(out), "--labels", str(labels)]) == 0
-    assert [s.to_json() for s in simulate(FAULTY)] == out.read_bytes().splitlines()
-    expected = {s.fault: None for s in simulate(FAULTY) if s.fault}
+    assert [s.to_json() for s in faulty] == out.read_bytes().splitlines()
+    expected = {s.fault: None for s in faulty if s.fault}
     assert [fault.to_json() for fault in expected] == labels.read_bytes().splitlines()
     assert "9,000 records" in capsys.readouterr().err
 
