@@ -59,7 +59,7 @@ class ContextHeader:
         """Reads it; raises KeyError, TypeError, ValueError or `ConfigError` when it is not sound."""
         spec = SPEC.validate_python(asdict(ContextSpec(**header["spec"])))
         axes, warm, newness = int(header["axes"]), int(header["warm"]), float(header["newness"])
-        least = min(spec.memory, spec.memory_records, spec.long_horizon, spec.cap, spec.grace + 1, spec.tolerance + 1)
+        least = min(spec.memory, spec.memory_records, spec.cap, spec.grace + 1, spec.tolerance + 1)
         sound = min(least, warm) >= 1 and newness >= 0 and spec.clip > 0 and 1 <= axes <= MOST_AXES
         if not sound or not spec.features or not set(spec.features) <= set(schema.names):
             raise ValueError("a context that does not fit its model")

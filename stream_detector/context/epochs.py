@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.context.spec import ContextSpec
-from stream_detector.context.table import ABSENT, EVICTED, LATE_RECORDS, USED, EpochTable, empty, fitted
-from stream_detector.context.teaching import COLUMNS, LogRows, Population, Rates, run, teach
+from stream_detector.context.spreads import COLUMNS, WORK
+from stream_detector.context.table import ABSENT, EVICTED, LANES, LATE_RECORDS, USED, EpochTable, empty, fitted
+from stream_detector.context.teaching import LogRows, Population, Rates, Said, run, teach
 
 __all__ = ["Columns", "PartitionContext"]
 
@@ -43,10 +44,8 @@ class PartitionContext:
         self._epoch = -1
         self.counts: Counter[str] = Counter()
         self._now = self._following = self._empty()
-        self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
-        self._rates = Rates(
-            float(spec.memory), float(spec.memory_records), float(spec.long_horizon), spec.clip, spec.grace, spec.cap
-        )
+        self._numbers: defaultdict[str | None, int] = defaultdict(count().__next__, {None: ABSENT})
+        self._rates, self._work = _rates(spec), np.empty(WORK, np.float32)
 
     def columns(
         self,
@@ -64,20 +63,21 @@ class PartitionContext:
         feature] are in the input's units.
         """
         rows = self._rows(entities, times, hours, values)
-        out = Columns(
-            np.full((len(rows.entity), len(COLUMNS), values.shape[1]), np.nan, np.float32),
-            np.full((len(rows.entity), 2), np.nan, np.float32),
-            np.zeros(len(rows.entity), np.int64),
+        count, features = values.shape
+        out = Said(
+            np.empty((count, len(COLUMNS), rows.values.shape[1] * LANES), np.float32),
+            np.full((count, 2), np.nan, np.float32),
+            np.zeros(count, np.int64),
         )
+        usual = population._replace(centre=_tiled(population.centre), variance=_tiled(population.variance))
         for first, last, overlap in self._stretches(offsets, rows):
-            tables = self._now, self._following
             late, evictions = self.late, self.evictions
-            run(rows, first, last, *tables, overlap, self._rates, population, out.columns, out.gaps, out.known)
+            run(rows, first, last, self._now, self._following, overlap, self._rates, self._work, usual, out)
             self.counts.update(late=self.late - late, evictions=self.evictions - evictions)
-        full = int((out.known >= self._spec.long_horizon).sum())
+        full = int((out.known >= self._spec.horizons[-1]).sum())
         partial = int(np.searchsorted(offsets, self._spec.whole_from(self._low)))
-        self.counts.update(records=len(rows.entity), full=full, partial=partial)
-        return out
+        self.counts.update(records=count, full=full, partial=partial)
+        return Columns(out.columns[:, :, :features], out.gaps, out.known)
 
     def teach(
         self,
@@ -90,7 +90,7 @@ class PartitionContext:
         """Teaches records as `columns` does, and reads none of their columns: for what is only gone through again."""
         rows = self._rows(entities, times, hours, values)
         for first, last, overlap in self._stretches(offsets, rows):
-            teach(rows, first, last, self._now, self._following, overlap, self._rates)
+            teach(rows, first, last, self._now, self._following, overlap, self._rates, self._work)
 
     def is_whole(self, offset: int) -> bool:
         """Whether the log holds all that teaches the table of a record at `offset`, so that it equals anybody's."""
@@ -134,14 +134,16 @@ class PartitionContext:
     ) -> LogRows:
         if len(self._numbers) > SPARE * self._spec.most_entities:
             self._forget_numbers()
-        return LogRows(self._numbered(entities), times, hours, np.ascontiguousarray(values, np.float64))
+        return LogRows(self._numbered(entities), times, hours, _tiled(values))
 
     def _stretches(self, offsets: NDArray[np.int64], rows: LogRows) -> Iterator[tuple[int, int, bool]]:
         """Stretches of records, each with its tables made ready, and whether the next epoch's is taught, too."""
         first = 0
         for last in self._cuts(offsets):
             overlap = self._enter(int(offsets[first]))
-            self._fit_tables(rows.entity[first:last], overlap=overlap)
+            self._now = self._with_room(self._now, rows.entity[first:last])
+            if overlap:
+                self._following = self._with_room(self._following, rows.entity[first:last])
             yield first, last, overlap
             first = last
 
@@ -164,28 +166,34 @@ class PartitionContext:
         return offset % self._spec.epoch >= self._spec.epoch - self._spec.history
 
     def _numbered(self, entities: Sequence[str | None]) -> NDArray[np.int64]:
-        numbers = self._numbers
-        return np.fromiter((-1 if name is None else numbers[name] for name in entities), np.int64, len(entities))
+        return np.fromiter(map(self._numbers.__getitem__, entities), np.int64, len(entities))
 
     def _forget_numbers(self) -> None:
         """Numbers only entities that a table knows: numbers are names of convenience, and decide nothing."""
-        names = list(self._numbers)
+        names = list(self._numbers)[1:]
         tables = (self._now, self._following)
         kept = np.unique(np.concatenate([table.entity_at[: int(table.figures[USED])] for table in tables]))
-        self._numbers = defaultdict(count(len(kept)).__next__, {names[old]: new for new, old in enumerate(kept)})
+        given = {None: ABSENT} | {names[old]: new for new, old in enumerate(kept)}
+        self._numbers = defaultdict(count(len(kept)).__next__, given)
         self._now, self._following = (_renumbered(table, kept) for table in tables)
-
-    def _fit_tables(self, entities: NDArray[np.int64], *, overlap: bool) -> None:
-        present = np.unique(entities[entities >= 0])
-        self._now = self._with_room(self._now, present)
-        if overlap:
-            self._following = self._with_room(self._following, present)
 
     def _with_room(self, table: EpochTable, entities: NDArray[np.int64]) -> EpochTable:
         table = fitted(table, len(self._numbers), 0, self._spec.most_entities)
-        return fitted(
-            table, len(self._numbers), int((table.place_of[entities] == ABSENT).sum()), self._spec.most_entities
-        )
+        absent = entities[(entities >= 0) & (table.place_of[entities] == ABSENT)]
+        return fitted(table, len(self._numbers), len(np.unique(absent)), self._spec.most_entities)
+
+
+def _tiled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values [..., feature] as [..., tile, lane], NaN beyond the features."""
+    beyond = -values.shape[-1] % LANES
+    padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, beyond)], constant_values=np.nan) if beyond else values
+    return np.ascontiguousarray(padded, np.float64).reshape(*values.shape[:-1], padded.shape[-1] // LANES, LANES)
+
+
+def _rates(spec: ContextSpec) -> Rates:
+    short, medium, long = spec.horizons
+    memory, gain = float(spec.memory), np.float32(2 / (long + 1))
+    return Rates(memory, float(spec.memory_records), short, medium, gain, np.float32(spec.clip), spec.grace, spec.cap)
 
 
 def _renumbered(table: EpochTable, kept: NDArray[np.int64]) -> EpochTable:

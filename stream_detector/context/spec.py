@@ -31,7 +31,7 @@ class ContextSpec:
     history: int = 200_000
     memory: int = 24 * 3_600 * SECOND  # after so long half of what is usual has been learnt anew
     memory_records: int = 1_000  # the same, where records have no time
-    long_horizon: int = 32  # records that the longest mean looks back
+    horizons: tuple[int, int, int] = (3, 8, 32)  # records that the means look back; two within the values kept
     clip: float = 30.0  # spreads beyond which a value teaches no more than the limit
     grace: int = 60 * SECOND  # a record older than the newest of its entity by more is late
     cap: int = 3_600 * SECOND  # the most that one record moves its entity's clock
@@ -39,9 +39,16 @@ class ContextSpec:
     most_entities: int = 5_000
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "horizons", tuple(self.horizons))  # JSON has lists
         if not 0 < self.history <= self.epoch:
             raise ConfigError(
                 f"context.history is {self.history}, context.epoch {self.epoch}: a history lies between 1 and an epoch"
+            )
+        short, medium, long = self.horizons
+        if not 1 < short < medium <= min(RECENT, long - 1):
+            raise ConfigError(
+                f"context.horizons is {[*self.horizons]}: give three ascending ones of 2 or more, "
+                f"of which the second is {RECENT} at most"
             )
         if self.most_entities < 1:
             raise ConfigError(f"context.most_entities is {self.most_entities}; keep 1 entity at least")

@@ -4,28 +4,39 @@ A table holds a fixed number of entities at most. The one that was taught the lo
 order is that of the log, so that every reader of a log evicts the same.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+# mypy: disable-error-code="call-arg, no-untyped-def, no-untyped-call, untyped-decorator"
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from stream_detector.context.spec import HOURS, NO_TIME, RECENT, WEEKDAYS
-from stream_detector.scoring.compiled.arithmetic import compiled
+from stream_detector.scoring.compiled.arithmetic import borrowing, inlined
 
-__all__ = ["ABSENT", "EpochTable", "empty", "find", "fitted", "make_room"]
+__all__ = ["ABSENT", "LANES", "EpochTable", "ask_for", "empty", "find", "fitted", "make_room"]
 
 ABSENT: Final = -1
 SMALLEST = 64  # entities that a new table has room for
 
-# LogRows of `EpochTable.values` [entity, row, feature]; all but the counts are relative to the entity's origin.
-LEVEL, VARIANCE, COUNT, LONG, RESIDUAL = range(5)
-VISIT, VISIT_COUNT, DAY, DAY_COUNT = range(5, 9)
-LAST = 9  # and the next seven: the last values, in a ring
-WEEKDAY = LAST + RECENT
-HOUR = WEEKDAY + WEEKDAYS
-ROWS = HOUR + HOURS
+LINE: Final = 16  # entries of a cache line
+LANES: Final = 8  # features that lie side by side: as many float32 as a register holds
+
+# Where the rows of a tile begin, in `EpochTable.values` [place, tile, entry].
+# What each record teaches comes first. Relative to the entity's origin, in the input's units, or counts:
+LEVEL, VARIANCE, SLOW, LONG, COUNT = range(0, 5 * LANES, LANES)
+# In the entity's own spreads: the residual to what is usual, and sums of an hour:
+RESIDUAL, VISIT, VISIT_COUNT = range(5 * LANES, 8 * LANES, LANES)
+LAST = 8 * LANES  # the last values, in a ring, like the level
+# In own spreads: sums of a day, and what is usual on each weekday and in each hour.
+DAY = LAST + RECENT * LANES
+DAY_COUNT, WEEKDAY = DAY + LANES, DAY + 2 * LANES
+HOUR = WEEKDAY + WEEKDAYS * LANES
+ENTRIES = HOUR + HOURS * LANES
 
 # Columns of `EpochTable.times` [entity, column]
 CLOCK, LATE, LATE_COUNT, HOUR_NOW, RECORDS = range(5)
@@ -42,8 +53,8 @@ class EpochTable(NamedTuple):
     entity_at: NDArray[np.int64]  # [place]
     older: NDArray[np.int32]  # [place]: the one taught before it
     newer: NDArray[np.int32]
-    origin: NDArray[np.float64]  # [place, feature]: the first value, in the input's units
-    values: NDArray[np.float32]  # [place, row, feature]
+    origin: NDArray[np.float64]  # [place, tile, lane]: the first value of a feature, in the input's units
+    values: NDArray[np.float32]  # [place, tile, entry]
     times: NDArray[np.int64]  # [place, column]
     gaps: NDArray[np.float64]  # [place, column]
     figures: NDArray[np.int64]
@@ -51,14 +62,14 @@ class EpochTable(NamedTuple):
 
 def empty(features: int, entities: int) -> EpochTable:
     """A table that knows nobody, with room for the first few of `entities`."""
-    room = min(SMALLEST, entities)
+    room, tiles = min(SMALLEST, entities), -(-features // LANES)
     return EpochTable(
         np.full(room, ABSENT, np.int32),
         np.full(room, ABSENT, np.int64),
         np.full(room, ABSENT, np.int32),
         np.full(room, ABSENT, np.int32),
-        np.zeros((room, features)),
-        np.zeros((room, ROWS, features), np.float32),
+        np.zeros((room, tiles, LANES)),
+        np.zeros((room, tiles, ENTRIES), np.float32),
         np.full((room, 5), NO_TIME, np.int64),
         np.zeros((room, 2)),
         np.array([ABSENT, ABSENT, 0, 0, 0], np.int64),
@@ -91,13 +102,13 @@ def _longer(array, length, filler):
     return out
 
 
-@compiled
+@inlined
 def find(table, entity):
     """The place of an entity, or `ABSENT`."""
     return table.place_of[entity]
 
 
-@compiled
+@borrowing
 def make_room(table, entity):
     """A place for an entity that has none: a free one, or that of the entity taught the longest ago."""
     figures = table.figures
@@ -111,8 +122,9 @@ def make_room(table, entity):
         _unlink(table, place)
     table.entity_at[place] = entity
     table.place_of[entity] = place
-    table.values[place, :HOUR] = np.float32(0)
-    table.values[place, LAST:] = np.float32(np.nan)
+    table.values[place, :, :HOUR] = np.float32(0)
+    table.values[place, :, HOUR:] = np.float32(np.nan)
+    table.origin[place] = np.nan
     table.times[place] = NO_TIME
     table.times[place, LATE_COUNT] = 0
     table.times[place, RECORDS] = 0
@@ -121,7 +133,40 @@ def make_room(table, entity):
     return place
 
 
-@compiled
+@intrinsic
+def _ask_for(_typing: Any, values: Any, _place: Any, _entry: Any) -> Any:
+    """Has the processor fetch the cache line of an entry of a place, without waiting."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        stride = builder.extract_value(array.strides, 0)
+        at = builder.add(builder.mul(arguments[1], stride), builder.mul(arguments[2], array.itemsize))
+        byte = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        to = ir.FunctionType(ir.VoidType(), [byte.type, number, number, number])
+        fetch = cgutils.get_or_insert_function(builder.module, to, "llvm.prefetch.p0i8")
+        builder.call(fetch, [builder.gep(byte, [at]), number(1), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(values, types.int64, types.int64), emit
+
+
+@inlined
+def ask_for(table, entity, hour, end):
+    """Has the processor fetch what a record of this entity and hour will need: of a tile, the entries before `end`."""
+    place = table.place_of[entity] if entity >= 0 else ABSENT
+    if place == ABSENT:
+        return
+    for tile in range(table.values.shape[1]):
+        for entry in range(0, end, LINE):
+            _ask_for(table.values, place, tile * ENTRIES + entry)
+        _ask_for(table.values, place, tile * ENTRIES + HOUR + hour % HOURS * LANES)
+        _ask_for(table.origin, place, tile * LANES)
+    _ask_for(table.times, place, 0)
+    _ask_for(table.gaps, place, 0)
+
+
+@inlined
 def touch(table, place):
     """The entity at this place is the one taught last."""
     if table.figures[NEWEST] != place:
@@ -129,7 +174,7 @@ def touch(table, place):
         _link(table, place)
 
 
-@compiled
+@inlined
 def _unlink(table, place):
     older, newer = table.older[place], table.newer[place]
     if newer == ABSENT:
@@ -142,7 +187,7 @@ def _unlink(table, place):
         table.newer[older] = newer
 
 
-@compiled
+@inlined
 def _link(table, place):
     newest = table.figures[NEWEST]
     table.older[place] = newest

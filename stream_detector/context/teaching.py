@@ -1,4 +1,4 @@
-"""What a record teaches the table, and what the table says about a record before that; compiled.
+"""What a record teaches the table of its epoch; compiled.
 
 What is learnt depends on the record's values, its times and its entity's entry alone: never on a score, a
 threshold or a model. All arithmetic is of the four operations and the square root, which are exact to the
@@ -12,45 +12,41 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_detector.context.spec import HOURS, NO_TIME, RECENT, WEEKDAYS
+from stream_detector.context.pace import read_gap, step, teach_gap
+from stream_detector.context.spec import HOURS, NO_TIME, RECENT
+from stream_detector.context.spreads import COLUMNS, EIGHTH, LIMIT, limited, own_spread, read, relative, weekday
 from stream_detector.context.table import (
     ABSENT,
-    CLOCK,
     COUNT,
     DAY,
     DAY_COUNT,
     HOUR,
     HOUR_NOW,
+    LANES,
     LAST,
-    LATE,
-    LATE_COUNT,
     LATE_RECORDS,
     LEVEL,
     LONG,
     RECORDS,
     RESIDUAL,
-    SHORT_GAP,
-    USUAL_GAP,
+    SLOW,
     VARIANCE,
     VISIT,
     VISIT_COUNT,
-    WEEKDAY,
     EpochTable,
+    ask_for,
     find,
     make_room,
     touch,
 )
-from stream_detector.scoring.compiled.arithmetic import compiled
+from stream_detector.scoring.compiled.arithmetic import ONE, ZERO, borrowing, inlined
 
-__all__ = ["COLUMNS", "LogRows", "Population", "Rates", "run", "teach"]
+__all__ = ["COLUMNS", "LogRows", "Population", "Rates", "Said", "run", "teach"]
 
-COLUMNS = ("mean_8", "residual", "residual_8", "mean_3", "mean_long")
-AGREE = 3  # late records that agree set an entity's clock back
-SETTLED = 8  # values of a feature before what it may teach is limited
-SEASON_GAIN = 0.3  # of the newest day in what is usual at an hour
-THURSDAY = 3  # the weekday of 1 January 1970, from Monday
-FLOOR = 0.05  # of the population's variance, added to an entity's own
-LIMIT = 30.0  # of a column, in spreads
+AHEAD = 4  # records whose entries are fetched while one is read and taught
+SETTLED = np.float32(8)  # values of a feature before what it may teach is limited, and before it has a season
+SEASON_GAIN = np.float32(0.3)  # of the newest day in what is usual at an hour
+VALUE, AWAY, CHANGE = range(0, 3 * LANES, LANES)  # entries of the workspace
 
 
 class LogRows(NamedTuple):
@@ -59,7 +55,7 @@ class LogRows(NamedTuple):
     entity: NDArray[np.int64]  # [record]: the number of its entity, or -1
     time: NDArray[np.int64]  # [record]: nanoseconds, or `NO_TIME`
     hour: NDArray[np.int64]  # [record]: local hours since 1970, or `NO_TIME`
-    values: NDArray[np.float64]  # [record, feature] in the input's units; NaN is missing
+    values: NDArray[np.float64]  # [record, tile, lane] in the input's units; NaN is missing, or beyond the features
 
 
 class Rates(NamedTuple):
@@ -67,8 +63,10 @@ class Rates(NamedTuple):
 
     memory: float
     memory_records: float
-    long_horizon: float
-    clip: float
+    short: int
+    medium: int
+    long_gain: np.float32
+    clip: np.float32
     grace: int
     cap: int
 
@@ -76,12 +74,20 @@ class Rates(NamedTuple):
 class Population(NamedTuple):
     """What is usual among all entities: belongs to the model, and is applied when columns are read."""
 
-    centre: NDArray[np.float64]  # [feature]
-    variance: NDArray[np.float64]  # [feature]
+    centre: NDArray[np.float64]  # [feature]; [tile, lane] for compiled code
+    variance: NDArray[np.float64]  # [feature]; [tile, lane] for compiled code
     weight: float  # records that the population counts for, beside an entity's own
 
 
-@compiled
+class Said(NamedTuple):
+    """What is read of records: beyond the features, columns are of no meaning."""
+
+    columns: NDArray[np.float32]  # [record, column, tile and lane]
+    gaps: NDArray[np.float32]  # [record, 2]
+    known: NDArray[np.int64]  # [record]: records that the entity had taught
+
+
+@borrowing
 def run(
     rows: LogRows,
     first: int,
@@ -90,31 +96,36 @@ def run(
     following: EpochTable,
     teach_following: bool,  # noqa: FBT001 - compiled code takes no names
     rates: Rates,
+    work: NDArray[np.float32],
     population: Population,
-    columns: NDArray[np.float32],
-    gaps: NDArray[np.float32],
-    known: NDArray[np.int64],
+    out: Said,
 ) -> None:
     """Reads the columns of records [first, last) from the table `now`, and teaches both tables, record by record.
 
-    `columns` [record, column, feature] and `gaps` [record, 2] are NaN where nothing is known; `known`
-    [record] is the number of records that the entity had taught.
+    What `out` has of gaps is NaN where nothing is known; `work` is a workspace.
     """
     for record in range(first, last):
         entity = rows.entity[record]
+        if record + AHEAD < last:
+            ask_for(now, rows.entity[record + AHEAD], rows.hour[record + AHEAD], DAY)
+            if teach_following:
+                ask_for(following, rows.entity[record + AHEAD], rows.hour[record + AHEAD], LAST)
         if entity < 0:
+            out.columns[record] = np.float32(np.nan)
             continue
         place = find(now, entity)
         if place != ABSENT:
-            known[record] = now.times[place, RECORDS]
-            _read(rows, record, now, place, rates, population, columns[record])
-            _read_gap(rows.time[record], now, place, rates, gaps[record])
-        _teach(rows, record, now, entity, rates)
+            out.known[record] = now.times[place, RECORDS]
+            read(rows, record, now, place, rates, population, work, out.columns)
+            read_gap(rows.time[record], now.times[place], now.gaps[place], rates, out.gaps[record])
+        else:
+            out.columns[record] = np.float32(np.nan)
+        _teach(rows, record, now, entity, rates, work)
         if teach_following:
-            _teach(rows, record, following, entity, rates)
+            _teach(rows, record, following, entity, rates, work)
 
 
-@compiled
+@borrowing
 def teach(
     rows: LogRows,
     first: int,
@@ -123,186 +134,124 @@ def teach(
     following: EpochTable,
     teach_following: bool,  # noqa: FBT001 - compiled code takes no names
     rates: Rates,
+    work: NDArray[np.float32],
 ) -> None:
     """Teaches both tables the records [first, last) as `run` does, and reads no columns."""
     for record in range(first, last):
         entity = rows.entity[record]
-        if entity >= 0:
-            _teach(rows, record, now, entity, rates)
+        if record + AHEAD < last:
+            ask_for(now, rows.entity[record + AHEAD], rows.hour[record + AHEAD], DAY)
             if teach_following:
-                _teach(rows, record, following, entity, rates)
+                ask_for(following, rows.entity[record + AHEAD], rows.hour[record + AHEAD], LAST)
+        if entity >= 0:
+            _teach(rows, record, now, entity, rates, work)
+            if teach_following:
+                _teach(rows, record, following, entity, rates, work)
 
 
-@compiled
-def _read(rows, record, table, place, rates, population, columns):
-    values, hour = table.values[place], rows.hour[record]
-    ring = table.times[place, RECORDS]
-    for feature in range(rows.values.shape[1]):
-        value = rows.values[record, feature] - table.origin[place, feature]
-        count = values[COUNT, feature]
-        if not (value == value and count > 0):
-            continue
-        share = count / (count + population.weight)
-        centre = population.centre[feature] - table.origin[place, feature]
-        level = centre + share * (values[LEVEL, feature] - centre)
-        variance = share * values[VARIANCE, feature] + (1.0 - share + FLOOR) * population.variance[feature]
-        scale = 1.0 / np.sqrt(variance)
-        total, seen = value, 1.0
-        for back in range(1, RECENT):
-            last = values[LAST + (ring - back) % RECENT, feature]
-            if back <= ring and last == last:
-                total += last
-                seen += 1.0
-            if back == 2:
-                columns[3, feature] = _limited((total / seen - level) * scale)
-        columns[0, feature] = _limited((total / seen - level) * scale)
-        gain = max(1.0 / (count + 1.0), 2.0 / (rates.long_horizon + 1.0))
-        long = values[LONG, feature] + gain * (value - values[LONG, feature])
-        columns[4, feature] = _limited((long - level) * scale)
-        usual = _usual(values, hour, feature)
-        if usual == usual:
-            residual = value - usual
-            columns[1, feature] = _limited(residual * scale)
-            smooth = values[RESIDUAL, feature] + (residual - values[RESIDUAL, feature]) / RECENT
-            columns[2, feature] = _limited(smooth * scale)
-
-
-@compiled
-def _limited(value):
-    return min(max(value, -LIMIT), LIMIT)
-
-
-@compiled
-def _usual(values, hour, feature):
-    """What the entity's feature usually is at this hour of this weekday, relative to its origin; or NaN."""
-    if hour == NO_TIME:
-        return np.nan
-    usual = np.float64(values[HOUR + hour % HOURS, feature])
-    offset = values[WEEKDAY + (hour // HOURS + THURSDAY) % WEEKDAYS, feature]
-    if offset == offset:
-        usual += offset
-    return usual
-
-
-@compiled
-def _read_gap(time, table, place, rates, gaps):
-    clock = table.times[place, CLOCK]
-    if min(time, clock) == NO_TIME or table.times[place, RECORDS] < 2:
-        return
-    gap = np.float64(min(max(time - clock, 0), rates.cap))
-    usual, short = table.gaps[place, USUAL_GAP], table.gaps[place, SHORT_GAP]
-    if gap + usual > 0:
-        gaps[0] = (gap - usual) / (gap + usual)
-    short += (gap - short) / RECENT
-    if short + usual > 0:
-        gaps[1] = (usual - short) / (short + usual)
-
-
-@compiled
-def _teach(rows, record, table, entity, rates):
+@inlined
+def _teach(rows, record, table, entity, rates, work):
     place = find(table, entity)
     if place == ABSENT:
         place = make_room(table, entity)
-        table.origin[place] = rows.values[record]
-    times = table.times[place]
-    step = _step(rows.time[record], times, rates)
-    if step < 0:
+    times, hour = table.times[place], rows.hour[record]
+    moved = step(rows.time[record], times, rates)
+    if moved < 0:
         table.figures[LATE_RECORDS] += 1
         return
     touch(table, place)
-    _teach_gap(times, table.gaps[place], step, rates)
-    values, hour = table.values[place], rows.hour[record]
+    teach_gap(times, table.gaps[place], moved, rates)
     if hour != times[HOUR_NOW]:
-        _end_visit(values, times[HOUR_NOW], hour)
+        _end_visit(table, place, times[HOUR_NOW], hour)
         times[HOUR_NOW] = hour
-    ring = LAST + times[RECORDS] % RECENT
-    for feature in range(rows.values.shape[1]):
-        if table.origin[place, feature] != table.origin[place, feature]:
-            table.origin[place, feature] = rows.values[record, feature]
-        value = rows.values[record, feature] - table.origin[place, feature]
-        values[ring, feature] = value
-        if value == value:
-            values[ring, feature] = _teach_value(values, feature, value, step, hour, rates)
+    gain = moved / (rates.memory + moved) if hour != NO_TIME else 1.0 / rates.memory_records
+    last = LAST + times[RECORDS] % RECENT * LANES
+    for tile in range(rows.values.shape[1]):
+        _keep(rows, record, table, place, tile, last, work)
+        _teach_level(rows, table, place, tile, np.float32(gain), rates, work)
+        if hour != NO_TIME:
+            _teach_season(rows, table, place, tile, hour, work)
     times[RECORDS] += 1
 
 
-@compiled
-def _step(time, times, rates):
-    """How far the record moves its entity's clock, in nanoseconds; -1 when it is late and teaches nothing."""
-    if time == NO_TIME:
-        return 0
-    if times[CLOCK] == NO_TIME:
-        times[CLOCK] = time
-        return 0
-    if time < times[CLOCK] - rates.grace:
-        agrees = times[LATE_COUNT] > 0 and abs(time - times[LATE]) <= rates.cap
-        times[LATE_COUNT] = times[LATE_COUNT] + 1 if agrees else 1
-        times[LATE] = time
-        if times[LATE_COUNT] < AGREE:
-            return -1
-        times[CLOCK] = time
-    times[LATE_COUNT] = 0
-    step = min(max(time - times[CLOCK], 0), rates.cap)
-    times[CLOCK] += step
-    return step
+@inlined
+def _keep(rows, record, table, place, tile, last, work):
+    """Keeps the values themselves; a feature's first one is what later ones are relative to."""
+    values, origin = table.values, table.origin
+    for lane in range(rows.values.shape[2]):
+        given, first = rows.values[record, tile, lane], origin[place, tile, lane]
+        first = first if first == first else given
+        origin[place, tile, lane] = first
+        work[VALUE + lane] = relative(given, first)
+    for lane in range(rows.values.shape[2]):
+        values[place, tile, last + lane] = work[VALUE + lane]
 
 
-@compiled
-def _teach_gap(times, gaps, step, rates):
-    records = times[RECORDS]
-    if records > 0 and times[CLOCK] != NO_TIME:
-        gain = max(1.0 / records, step / (rates.memory + step))
-        gaps[USUAL_GAP] += gain * (step - gaps[USUAL_GAP])
-        gaps[SHORT_GAP] += max(1.0 / records, 1.0 / RECENT) * (step - gaps[SHORT_GAP])
+@inlined
+def _teach_level(rows, table, place, tile, gain, rates, work):
+    """Teaches level, variances and the long mean; leaves how far the record is away, in the entity's own spreads."""
+    values = table.values
+    for lane in range(rows.values.shape[2]):
+        value, level = work[VALUE + lane], values[place, tile, LEVEL + lane]
+        variance, slow = values[place, tile, VARIANCE + lane], values[place, tile, SLOW + lane]
+        count, long = values[place, tile, COUNT + lane], values[place, tile, LONG + lane]
+        own = own_spread(variance, slow)
+        limit = rates.clip * own
+        delta = value - level
+        delta = limited(delta, limit) if (variance > ZERO) & (count >= SETTLED) else delta
+        away = limited(delta / own, LIMIT)
+        work[AWAY + lane] = away if count >= SETTLED else np.float32(np.nan)
+        there = value == value
+        delta = delta if there else ZERO
+        once = ONE / (count + ONE)
+        share = max(gain, once) if there else ZERO
+        values[place, tile, LONG + lane] = long + max(once, rates.long_gain) * (level + delta - long if there else ZERO)
+        values[place, tile, LEVEL + lane] = level + share * delta
+        values[place, tile, VARIANCE + lane] = (ONE - share) * (variance + share * delta * delta)
+        values[place, tile, SLOW + lane] = slow + once * (delta * delta - slow if there else ZERO)
+        values[place, tile, COUNT + lane] = count + (ONE if there else ZERO)
 
 
-@compiled
-def _teach_value(values, feature, value, step, hour, rates):
-    """Teaches one value; returns what it counted for: itself, or the limit of what it may teach."""
-    count = np.float64(values[COUNT, feature])
-    level, variance = np.float64(values[LEVEL, feature]), np.float64(values[VARIANCE, feature])
-    delta = value - level
-    if count >= SETTLED:
-        limit = rates.clip * np.sqrt(variance)
-        if limit > 0:
-            delta = min(max(delta, -limit), limit)
-    value = level + delta
-    gain = step / (rates.memory + step) if hour != NO_TIME else 1.0 / rates.memory_records
-    gain = max(gain, 1.0 / (count + 1.0))
-    values[LEVEL, feature] = level + gain * delta
-    values[VARIANCE, feature] = (1.0 - gain) * (variance + gain * delta * delta)
-    values[COUNT, feature] = count + 1.0
-    long = np.float64(values[LONG, feature])
-    values[LONG, feature] = long + max(1.0 / (count + 1.0), 2.0 / (rates.long_horizon + 1.0)) * (value - long)
-    if hour != NO_TIME:
-        usual = _usual(values, hour, feature)
-        if usual == usual:
-            residual = np.float64(values[RESIDUAL, feature])
-            values[RESIDUAL, feature] = residual + (value - usual - residual) / RECENT
-            values[DAY, feature] += value - values[HOUR + hour % HOURS, feature]
-            values[DAY_COUNT, feature] += 1
-        values[VISIT, feature] += value
-        values[VISIT_COUNT, feature] += 1
-    return value
+@inlined
+def _teach_season(rows, table, place, tile, hour, work):
+    values, slot, day = table.values, HOUR + hour % HOURS * LANES, weekday(hour)
+    for lane in range(rows.values.shape[2]):
+        away, mean = work[AWAY + lane], values[place, tile, RESIDUAL + lane]
+        change = away - values[place, tile, slot + lane] - values[place, tile, day + lane] - mean
+        work[CHANGE + lane] = change if change == change else ZERO
+    for lane in range(rows.values.shape[2]):
+        away = work[AWAY + lane]
+        there = away == away
+        values[place, tile, RESIDUAL + lane] += EIGHTH * work[CHANGE + lane]
+        values[place, tile, VISIT + lane] += away if there else ZERO
+        values[place, tile, VISIT_COUNT + lane] += ONE if there else ZERO
 
 
-@compiled
-def _end_visit(values, before, now):
+@borrowing
+def _end_visit(table, place, before, now):
     """An hour has ended for an entity, and perhaps a day: what was seen in it becomes part of what is usual."""
     if before == NO_TIME:
         return
-    _fold(values, VISIT, HOUR + before % HOURS)
-    if before // HOURS != now // HOURS:
-        _fold(values, DAY, WEEKDAY + (before // HOURS + THURSDAY) % WEEKDAYS)
+    slot = HOUR + before % HOURS * LANES
+    for tile in range(table.values.shape[1]):
+        values = table.values[place, tile]
+        for lane in range(LANES):
+            known, count = values[slot + lane], values[VISIT_COUNT + lane]
+            if known == known:
+                values[DAY + lane] += values[VISIT + lane] - count * known
+                values[DAY_COUNT + lane] += count
+        _fold(values, VISIT, slot)
+        if before // HOURS != now // HOURS:
+            _fold(values, DAY, weekday(before))
 
 
-@compiled
+@inlined
 def _fold(values, sums, row):
-    for feature in range(values.shape[1]):
-        count = values[sums + 1, feature]
+    """Makes the mean of what was seen a part of what is usual; where nothing was usual, all of it."""
+    for lane in range(LANES):
+        total, count, known = values[sums + lane], values[sums + LANES + lane], values[row + lane]
         if count > 0:
-            mean = values[sums, feature] / count
-            known = values[row, feature]
-            values[row, feature] = known + np.float32(SEASON_GAIN) * (mean - known) if known == known else mean
-        values[sums, feature] = 0
-        values[sums + 1, feature] = 0
+            mean = total / count
+            values[row + lane] = known + SEASON_GAIN * (mean - known) if known == known else mean
+        values[sums + lane] = ZERO
+        values[sums + LANES + lane] = ZERO

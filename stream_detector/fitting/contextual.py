@@ -135,7 +135,7 @@ class ContextData:
             "entities": self.entities,
             "timed": self.timed,
             "records": len(self.known),
-            "full": int((self.known >= spec.long_horizon).sum()),
+            "full": int((self.known >= spec.horizons[-1]).sum()),
         }
 
     def take(self, places: Places | slice) -> "ContextData":
