@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from hashlib import sha256
 
 from stream_detector.errors import ConfigError
@@ -56,7 +57,7 @@ class ContextSpec:
     @property
     def hash(self) -> str:
         """Names the specification: 16 hexadecimal digits, the same on every machine."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return _hash(self)
 
     def start(self, offset: int) -> int:
         """The offset that a reader begins at, so that it knows the context of the record at `offset`."""
@@ -65,3 +66,9 @@ class ContextSpec:
     def whole_from(self, low: int) -> int:
         """The first offset whose context is known to a reader of a log that begins at `low`."""
         return -(-(low + self.history) // self.epoch) * self.epoch if low else 0
+
+
+@cache
+def _hash(spec: ContextSpec) -> str:
+    """Made once: every alert tells it."""
+    return sha256(json.dumps(asdict(spec), sort_keys=True).encode()).hexdigest()[:16]

@@ -1,9 +1,12 @@
 """A record is blamed for a failure only where it fails by itself and the model works otherwise."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 from messages import Stored
 from small_models import correlated, numeric
+from workload import contextual_model, entity_telemetry
 
 from stream_detector.config import Config
 from stream_detector.errors import ModelError
@@ -80,6 +83,21 @@ def log(count):
     return [Stored(at, orjson.dumps({"features": row})) for at, row in enumerate(rows)]
 
 
+class Frail:
+    """The detector of a model's contexts on a device that takes few records at once."""
+
+    def __init__(self, view, most):
+        self._view, self._most = view, most
+
+    def __getattr__(self, name):
+        return getattr(self._view, name)
+
+    def score_alone(self, X):
+        if len(X) > self._most:
+            raise BUG
+        return self._view.score_alone(X)
+
+
 def judged(judge, messages):
     return judge.judge(messages, {("telemetry", 0): RollingThreshold(judge.limits)})
 
@@ -91,6 +109,20 @@ def test_a_broken_device_is_no_fault_of_the_records():
         judged(judge, log(4))
     with pytest.raises(ModelError, match="no record is at fault"):
         judge.scores(log(4))
+
+
+def test_a_device_that_takes_few_contexts_at_once_has_each_record_teach_once():
+    """Scores and context are those of a device without trouble; where not even one is taken, the model is to blame."""
+    messages = [Stored(at, value) for at, value in enumerate(entity_telemetry(400))]
+    sound = contextual_model()
+    found = []
+    for view in (sound.view, Frail(sound.view, 16)):
+        context = sound.context.begin()
+        scores = Judge(replace(sound, view=view), Config()).scores(messages, context)
+        found.append((scores, context.figures))
+    assert found[0] == found[1]
+    with pytest.raises(ModelError, match="detector of contexts"):
+        Judge(replace(sound, view=Frail(sound.view, 0)), Config()).scores(messages, sound.context.begin())
 
 
 @pytest.mark.parametrize("failures", [1, 2, 3, 4])  # of the batch, of all, of a half, of one alone
