@@ -15,7 +15,10 @@ from stream_detector.kafka.formats import decoder
 from stream_detector.registry import store
 from stream_detector.retraining.context_window import context_nines
 from stream_detector.retraining.first_fit import fit_topics
-from stream_detector.retraining.job import Trigger, repeat, retrain
+from stream_detector.retraining.job import Trigger, _guard_band, repeat, retrain
+from stream_detector.retraining.models_in_force import ModelsInForce
+from stream_detector.retraining.normal import AlertLabels
+from stream_detector.retraining.run import Plan
 from stream_detector.retraining.telemetry_window import read_window
 from stream_detector.scoring.threshold import RollingThreshold
 
@@ -60,15 +63,15 @@ def fed(broker, tmp_path, no_pictures):
 
 
 def served(config, model, place, end):
-    """What serving, from the first offset on, says of the contexts of a partition's records, by offset."""
+    """What serving, from the first offset on, says of a partition's records, by offset: nines of contexts, and scores."""
     messages = [message for batch in recent.records(config, {place: (0, end)}) for message in batch]
     thresholds = {place: RollingThreshold(limits(model, config.threshold))}
     outcome = detect(messages, model, thresholds, decoder(config.record))
-    return {
-        offset: nines
-        for judged in outcome.judged
-        for offset, nines in zip(judged.offsets.tolist(), judged.scores.views["context"].tolist(), strict=True)
-    }
+    found = {}
+    for judged in outcome.judged:
+        told = zip(judged.scores.views["context"].tolist(), judged.scores.anomaly.tolist(), strict=True)
+        found |= dict(zip(judged.offsets.tolist(), told, strict=True))
+    return found
 
 
 def test_nines_of_contexts_are_those_of_serving(fed):
@@ -80,9 +83,22 @@ def test_nines_of_contexts_are_those_of_serving(fed):
     )
     expected = served(config, model, place, end)
     assert len(expected) < end
-    np.testing.assert_array_equal(nines, np.array([expected.get(at, np.nan) for at in range(start, end)], np.float32))
+    context = [expected.get(at, (np.nan, 0))[0] for at in range(start, end)]
+    np.testing.assert_array_equal(nines, np.array(context, np.float32))
     assert np.isfinite(nines).sum() > 100
     assert context_nines(config, {place: (start, end)}, model_alone(), []) is None
+
+
+def test_what_is_doubtful_is_so_by_the_context_too(fed):
+    """The guard band holds records against the scores that the champion gave them in serving, to the bit."""
+    config, champion = fed(), contextual_model()
+    reach = {(config.topics.telemetry[0], partition): (300, 600) for partition in range(3)}
+    window = read_window(config, reach, quiet)
+    band = _guard_band(config, Plan("", "", reach, AlertLabels()), ModelsInForce(champion, None), window)
+    scores = {place: served(config, champion, place, end) for place, (_, end) in reach.items()}
+    expected = [scores[record.source[:2]][record.source[2]][1] for record in window.records]
+    np.testing.assert_array_equal(band.scores, np.array(expected, np.float32))
+    assert band.limit < limits(champion, config.threshold).nominal
 
 
 def test_rows_of_messages_that_hold_many_have_their_own_contexts(broker):

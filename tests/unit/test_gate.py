@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 from small_models import QUICK, correlated
+from workload import contextual_model, entity_rows
 
 from stream_detector import Feature, FeatureSchema, Kind
 from stream_detector.config import ThresholdConfig
@@ -12,7 +13,17 @@ from stream_detector.config.retrain_section import GateSettings
 from stream_detector.fitting.fit import HeldOut, fit
 from stream_detector.gan.settings import ModelConfig
 from stream_detector.retraining.contender import Contender, recoded
-from stream_detector.retraining.gate import LACKING, Check, GateResult, Trial, failures, run_checks, threshold_move
+from stream_detector.retraining.gate import (
+    HOLDOUT,
+    KNOWN,
+    LACKING,
+    Check,
+    GateResult,
+    Trial,
+    failures,
+    run_checks,
+    threshold_move,
+)
 from stream_detector.retraining.reference import Reference
 
 pytestmark = pytest.mark.thorough
@@ -168,6 +179,29 @@ def test_limits_are_inclusive_and_no_number_fails(figure, least, most, passed):
 
     assert check.passed is passed
     assert GateResult((check,)).passed is passed
+
+
+def test_records_of_a_log_are_judged_by_their_contexts_and_others_alone():
+    """Nines of contexts decide on the hold-out and on known anomalies, and on nothing that stands in no log."""
+    model, rows = (
+        contextual_model(),
+        np.array([list(row.values()) for _, _, row in entity_rows(600, seed=4)], np.float32),
+    )
+    known = rows[:20]
+    views = {HOLDOUT: np.full(len(rows), 6, np.float32), KNOWN: np.full(len(known), 6, np.float32)}
+    alone, in_context = (Contender.of(model, model.schema, THRESHOLD, each) for each in ({}, views))
+    tried = trial(holdout=rows, known=known, reference=None)
+    figures = [
+        {check.name: check.figure for check in run_checks(each, alone, alone, tried, SETTINGS).checks}
+        for each in (alone, in_context)
+    ]
+    assert figures[0]["holdout-alert-rate"] < 0.2
+    assert figures[1]["holdout-alert-rate"] == 1
+    assert figures[0]["feedback-detection"] < 0.2
+    assert figures[1]["feedback-detection"] == 1
+    assert figures[0]["threshold-move"] > figures[1]["threshold-move"]
+    for name in ("synthetic-auc", "generator-coverage"):
+        assert figures[0][name] == figures[1][name]
 
 
 def test_records_keep_their_meaning_in_another_schema():
