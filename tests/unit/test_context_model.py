@@ -186,6 +186,8 @@ def test_wrong_lengths_and_offsets_that_go_back_are_data_errors():
     with pytest.raises(DataError, match="offsets must ascend from 10 on"):
         stream.score(features[:1], entities[:1], times[:1], offset=[9])
     stream.score(features[:1], entities[:1], times[:1], offset=[5_000])
+    with pytest.raises(DataError, match="offsets must ascend from 5,001 on"):
+        stream.score(features[:1], entities[:1], times[:1], offset=[5_000])
 
 
 def test_rows_of_one_message_share_an_offset():
