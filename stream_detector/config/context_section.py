@@ -28,6 +28,8 @@ class ContextConfig(Section):
     """Hours after which half of what is usual for an entity has been learnt anew."""
     memory_records: int = Field(1_000, ge=10, le=10_000_000)
     """Records of an entity after which that is so, where records have no time."""
+    horizons: tuple[int, int, int] = (3, 8, 32)
+    """Records that the means of an entity's values look back, ascending; the second is 8 at most."""
     grace_ms: int = Field(60_000, ge=0, le=86_400_000)
     """A record older than the newest of its entity by more teaches nothing, milliseconds."""
     cap_ms: int = Field(3_600_000, ge=1_000, le=31_536_000_000)
@@ -47,4 +49,7 @@ class ContextConfig(Section):
     def _history_fits(self) -> Self:
         if self.history > self.epoch:
             raise ValueError(f"history {self.history:,} exceeds epoch {self.epoch:,}; give at most the epoch")
+        short, medium, long = self.horizons
+        if not 1 < short < medium <= min(8, long - 1):
+            raise ValueError(f"horizons {[*self.horizons]} are not ascending from 2 on, or the second is over 8")
         return self

@@ -171,6 +171,7 @@ def specified(
         history=settings.history,
         memory=round(settings.memory_hours * HOUR),
         memory_records=settings.memory_records,
+        horizons=settings.horizons,
         grace=settings.grace_ms * MS,
         cap=settings.cap_ms * MS,
         tolerance=settings.tolerance_ms * MS,

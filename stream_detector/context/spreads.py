@@ -7,7 +7,10 @@ so is all that is computed from it.
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_detector.context.spec import HOURS, NO_TIME, RECENT, WEEKDAYS
 from stream_detector.context.table import (
@@ -25,7 +28,19 @@ from stream_detector.context.table import (
 )
 from stream_detector.scoring.compiled.arithmetic import ONE, ZERO, inlined
 
-__all__ = ["COLUMNS", "EIGHTH", "LIMIT", "WORK", "limited", "own_spread", "read", "relative", "weekday"]
+__all__ = [
+    "COLUMNS",
+    "EIGHTH",
+    "LIMIT",
+    "THURSDAY",
+    "WORK",
+    "Population",
+    "limited",
+    "own_spread",
+    "read",
+    "relative",
+    "weekday",
+]
 
 COLUMNS = ("medium", "residual", "residual_mean", "short", "long")
 WORK = 10 * LANES  # entries of the workspace: some of a tile, and then its columns
@@ -37,6 +52,14 @@ NEAREST = np.float32(1e-18)  # the least spread, so that what never moves is 0 s
 OF_OWN = np.float32(0.05)  # of an entity's variance over long, added to that of lately
 OF_POPULATION = np.float32(0.01)  # of the population's variance, added to an entity's own
 EIGHTH = np.float32(1 / RECENT)
+
+
+class Population(NamedTuple):
+    """What is usual among all entities: belongs to the model, and is applied when columns are read."""
+
+    centre: NDArray[np.float64]  # [feature]; [tile, lane] for compiled code
+    variance: NDArray[np.float64]  # [feature]; [tile, lane] for compiled code
+    weight: float  # records that the population counts for, beside an entity's own
 
 
 @inlined

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from stream_detector.context.pace import read_gap, step, teach_gap
 from stream_detector.context.spec import HOURS, NO_TIME, RECENT
-from stream_detector.context.spreads import COLUMNS, EIGHTH, LIMIT, limited, own_spread, read, relative, weekday
+from stream_detector.context.spreads import (
+    COLUMNS,
+    EIGHTH,
+    LIMIT,
+    Population,
+    limited,
+    own_spread,
+    read,
+    relative,
+    weekday,
+)
 from stream_detector.context.table import (
     ABSENT,
     COUNT,
@@ -69,14 +79,6 @@ class Rates(NamedTuple):
     clip: np.float32
     grace: int
     cap: int
-
-
-class Population(NamedTuple):
-    """What is usual among all entities: belongs to the model, and is applied when columns are read."""
-
-    centre: NDArray[np.float64]  # [feature]; [tile, lane] for compiled code
-    variance: NDArray[np.float64]  # [feature]; [tile, lane] for compiled code
-    weight: float  # records that the population counts for, beside an entity's own
 
 
 class Said(NamedTuple):
