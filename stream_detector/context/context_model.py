@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from stream_detector.config import ContextConfig
 from stream_detector.context.clock import borne_out, calendar, local_hours, zone
 from stream_detector.context.epochs import Columns, PartitionContext
+from stream_detector.context.profiles import Population, Profiles
 from stream_detector.context.spec import NO_TIME, ContextSpec
-from stream_detector.context.teaching import Population
 from stream_detector.scoring.calibration import TailTable, significant
 from stream_detector.scoring.compiled.arithmetic import compiled
 
-__all__ = ["ContextModel", "EntityRows", "Projection", "specified"]
+__all__ = ["ContextModel", "EntityRows", "Projection", "against", "flat", "specified"]
 
 MS = 1_000_000  # nanoseconds
 HOUR = 3_600_000 * MS
@@ -99,13 +99,14 @@ class Projection:
 class ContextModel:
     """What belongs to a model of what its context says.
 
-    `population` is what is usual among all entities, `combined` calibrates the sum of both nines, `warm` are the
+    `population` is what is usual among all entities, `profiles` what was usual for each in fitting, `combined` calibrates the sum of both nines, `warm` are the
     records that an entity must have taught before its context is judged, and `newness` are the nines that the first
     record of an entity has; 0 where it says nothing.
     """
 
     spec: ContextSpec
     population: Population
+    profiles: Profiles
     projection: Projection
     combined: TailTable
     warm: int
@@ -133,7 +134,10 @@ class ContextModel:
         said = context.columns(rows.offsets, rows.entities, rows.times, rows.hours, rows.values, self.population)
         there = np.fromiter((name is not None for name in rows.entities), np.bool_, len(rows.entities))
         silent = np.where(there & (said.known == 0) & (self.newness > 0), self.newness, -1.0)
-        return self.projection(flat(said)), np.where(said.known >= self.warm, np.nan, silent)
+        columns = np.hstack(
+            (flat(said), against(self.profiles, rows.entities, rows.hours, rows.values, self.population))
+        )
+        return self.projection(columns), np.where(said.known >= self.warm, np.nan, silent)
 
     @staticmethod
     def told(known: Floats, asked: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -154,6 +158,18 @@ class ContextModel:
 def flat(said: Columns) -> NDArray[np.float32]:
     """All that a context says of records, float32 [record, column]; NaN where nothing is known."""
     return np.hstack((said.columns.reshape(len(said.columns), -1), said.gaps))
+
+
+def against(
+    profiles: Profiles,
+    entities: Sequence[str | None],
+    hours: NDArray[np.int64],
+    values: Floats,
+    population: Population,
+) -> NDArray[np.float32]:
+    """What records are against the profiles of their entities, float32 [record, column]; NaN where nothing is known."""
+    said = profiles.columns(entities, hours, values, population)
+    return said.reshape(len(said), said.shape[1] * said.shape[2])
 
 
 def specified(

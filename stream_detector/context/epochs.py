@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.context.spec import ContextSpec
-from stream_detector.context.spreads import COLUMNS, WORK
 from stream_detector.context.table import ABSENT, EVICTED, LANES, LATE_RECORDS, USED, EpochTable, empty, fitted
-from stream_detector.context.teaching import LogRows, Population, Rates, Said, run, teach
+from stream_detector.context.teaching import COLUMNS, WORK, LogRows, Population, Rates, Said, run, teach
 
 __all__ = ["Columns", "PartitionContext"]
 

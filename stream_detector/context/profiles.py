@@ -18,12 +18,12 @@ from stream_detector.context.spreads import LIMIT, THURSDAY, Population, limited
 from stream_detector.errors import DataError
 from stream_detector.scoring.compiled.arithmetic import borrowing
 
-__all__ = ["PROFILE_COLUMNS", "Profiles"]
+__all__ = ["PROFILE_COLUMNS", "PROFILE_ROWS", "Population", "Profiles"]
 
 PROFILE_COLUMNS = ("level", "hour")
 LEVEL, SPREAD = range(2)  # rows of a profile; 24 hours and seven weekdays follow
 HOUR, WEEKDAY = 2, 2 + HOURS
-ROWS = WEEKDAY + WEEKDAYS
+PROFILE_ROWS = WEEKDAY + WEEKDAYS
 OTHERS = 0  # the profile of the population, which entities without one share
 WEIGHT = 20.0  # records that the population counts for, beside those of an entity, an hour or a weekday
 MOST = 3.0  # spreads that a record counts for in what is usual by the hour: a few far ones do not rule it
@@ -61,7 +61,7 @@ class Profiles:
         place: dict[str | None, int] = {name: at for at, name in enumerate(chosen, 1)}
         places = np.fromiter((place.get(name, OTHERS) for name in entities), np.int64, len(entities))
         units = (values - population.centre) / np.sqrt(population.variance)
-        rows = np.zeros((len(chosen) + 1, ROWS, values.shape[1]))
+        rows = np.zeros((len(chosen) + 1, PROFILE_ROWS, values.shape[1]))
         rows[OTHERS, SPREAD] = 1.0
         order = np.argsort(places, kind="stable")
         ends = np.searchsorted(places[order], np.arange(len(chosen) + 2))
@@ -98,7 +98,7 @@ class Profiles:
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Puts arrays together again. Raises `DataError` when they do not fit each other."""
         text, lengths, rows = (np.asarray(arrays[part]) for part in ("names", "lengths", "rows"))
-        if (lengths < 0).any() or lengths.sum() != len(text) or rows.shape[:2] != (len(lengths) + 1, ROWS):
+        if (lengths < 0).any() or lengths.sum() != len(text) or rows.shape[:2] != (len(lengths) + 1, PROFILE_ROWS):
             raise DataError(
                 f"profiles of {len(lengths):,} entities have {len(text):,} bytes of names and rows {rows.shape}: "
                 "the model's file is damaged; take another copy of it"

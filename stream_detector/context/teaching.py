@@ -18,6 +18,7 @@ from stream_detector.context.spreads import (
     COLUMNS,
     EIGHTH,
     LIMIT,
+    WORK,
     Population,
     limited,
     own_spread,
@@ -51,7 +52,7 @@ from stream_detector.context.table import (
 )
 from stream_detector.scoring.compiled.arithmetic import ONE, ZERO, borrowing, inlined
 
-__all__ = ["COLUMNS", "LogRows", "Population", "Rates", "Said", "run", "teach"]
+__all__ = ["COLUMNS", "WORK", "LogRows", "Population", "Rates", "Said", "run", "teach"]
 
 AHEAD = 4  # records whose entries are fetched while one is read and taught
 SETTLED = np.float32(8)  # values of a feature before what it may teach is limited, and before it has a season

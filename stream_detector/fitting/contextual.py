@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.config import ContextConfig
-from stream_detector.context.context_model import ContextModel, EntityRows, Projection, flat, specified
+from stream_detector.context.context_model import ContextModel, EntityRows, Projection, against, flat, specified
 from stream_detector.context.epochs import PartitionContext
 from stream_detector.context.inputs import Given, entities, event_times
+from stream_detector.context.profiles import Profiles
 from stream_detector.context.spec import NO_TIME, ContextSpec
 from stream_detector.context.teaching import Population
 from stream_detector.errors import DataError
@@ -108,12 +109,16 @@ class ContextBasis:
 class ContextData:
     """What contexts say of records: `columns` float32 [record, column], and how many records their entities had taught.
 
-    `logs` are by log the records in order; `entities` is the number of entities, and `timed` that of records with a time.
+    `values` float64 [record, feature], `whose` (entities) and local `hours` int64 [record] are the records' own. `logs`
+    are by log the records in order; `entities` is the number of entities, and `timed` that of records with a time.
     """
 
     basis: ContextBasis
     columns: Matrix
     known: Places
+    values: NDArray[np.float64]
+    whose: NDArray[np.object_]
+    hours: Places
     logs: Sequence[Places] = ()
     entities: int = 0
     timed: int = 0
@@ -140,7 +145,16 @@ class ContextData:
 
     def take(self, places: Places | slice) -> "ContextData":
         """Keeps some of the records, in that order, which is no log's."""
-        return replace(self, columns=self.columns[places], known=self.known[places], logs=())
+        own = {name: getattr(self, name)[places] for name in ("columns", "known", "values", "whose", "hours")}
+        return replace(self, **own, logs=())
+
+    def profiled(self, learn: int) -> tuple[Profiles, "ContextData"]:
+        """Makes the profiles of the first `learn` records, and adds to all the columns that these say."""
+        population, whose = self.basis.population, self.whose.tolist()
+        own = whose[:learn], self.hours[:learn], self.values[:learn]
+        profiles = Profiles.learn(*own, population, self.basis.spec.most_entities)
+        said = against(profiles, whose, self.hours, self.values, population)
+        return profiles, replace(self, columns=np.hstack((self.columns, said)))
 
     @property
     def warm(self) -> NDArray[np.bool_]:
@@ -162,7 +176,7 @@ class ContextData:
             )
         return Projection.fit(usable, min(self.settings.columns, self.columns.shape[1]))
 
-    def model(self, projection: Projection, alone: Matrix, view: Matrix) -> ContextModel:
+    def model(self, profiles: Profiles, projection: Projection, alone: Matrix, view: Matrix) -> ContextModel:
         """What the model makes of contexts, calibrated on nines [record] of the same new records, alone and by context."""
         combined = TailTable.fit((alone.astype(np.float64) + view)[:, None])
         unusual = self.settings.new_entity == "unusual"
@@ -170,7 +184,7 @@ class ContextData:
         newness = -math.log10(first) if unusual else 0.0
         basis = self.basis
         return ContextModel(
-            basis.spec, basis.population, projection, combined, self.settings.warm_records, max(newness, 0.0)
+            basis.spec, basis.population, profiles, projection, combined, self.settings.warm_records, max(newness, 0.0)
         )
 
 
@@ -183,8 +197,9 @@ def numeric(schema: FeatureSchema) -> Places:
 def contextual(settings: ContextConfig, schema: FeatureSchema, matrix: Matrix, logs: TeachingLogs) -> ContextData:
     """Reads the contexts of all records [record, feature], log by log. Raises `DataError` without a numeric feature."""
     basis = ContextBasis.of(settings, schema, matrix, logs.entity_path, logs.time_path)
-    values = matrix[:, numeric(schema)]
+    values = matrix[:, numeric(schema)].astype(np.float64)
     columns, known = np.empty((len(matrix), 0), np.float32), np.zeros(len(matrix), np.int64)
+    whose, hours = np.full(len(matrix), None, np.object_), np.full(len(matrix), NO_TIME)
     entities, timed = 0, 0
     for log in logs.parts:
         rows = EntityRows.of(basis.spec, log.offsets, log.entities, log.times, log.received, values[log.places])
@@ -192,9 +207,11 @@ def contextual(settings: ContextConfig, schema: FeatureSchema, matrix: Matrix, l
         if not columns.shape[1]:
             columns = np.full((len(matrix), said.shape[1]), np.nan, np.float32)
         columns[log.places], known[log.places] = said, taught
+        whose[log.places], hours[log.places] = rows.entities, rows.hours
         entities += len({*rows.entities} - {None})
         timed += int((rows.times != NO_TIME).sum())
-    return ContextData(basis, columns, known, [log.places for log in logs.parts], entities, timed)
+    in_order = [log.places for log in logs.parts]
+    return ContextData(basis, columns, known, values, whose, hours, in_order, entities, timed)
 
 
 def in_time(logs: Sequence[Places], seed: int) -> tuple[Places, Places, Places]:

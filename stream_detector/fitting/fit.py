@@ -155,6 +155,7 @@ def _with_context(
     """Adds the detector of the contexts `data` of the records split, and what joins its nines with those alone."""
     first = len(split.learn)
     cuts = first, first + len(split.selection)
+    profiles, data = data.profiled(first)
     projection = data.projection(first)
     learn, selection, calibration = (
         projection(part.columns[part.warm]) for part in map(data.take, np.split(np.arange(len(data.known)), cuts))
@@ -167,7 +168,7 @@ def _with_context(
     warm = np.flatnonzero(data.warm[cuts[1] :])
     nines[1, warm[_kept(made, len(warm))]] = _nines(view, made)
     both = ~np.isnan(nines).any(axis=0)
-    return replace(model, context=data.model(projection, *nines[:, both]), view=view)
+    return replace(model, context=data.model(profiles, projection, *nines[:, both]), view=view)
 
 
 def _kept(made: Assembly, count: int) -> NDArray[np.bool_]:

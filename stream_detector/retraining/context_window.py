@@ -49,16 +49,21 @@ def read_context(
     """
     stretches = list(_Reading(config, schema, basis.spec).stretches(reach, basis.read, names))
     columns, known = np.full((len(names), _width(stretches)), np.nan, np.float32), np.zeros(len(names), np.int64)
+    values = np.full((len(names), len(basis.spec.features)), np.nan)
+    whose, hours = np.full(len(names), None, np.object_), np.full(len(names), NO_TIME)
     logs: dict[TopicPartition, list[Places]] = {}
     entities: dict[TopicPartition, set[str | None]] = {}
     for each in stretches:
         found = each.which >= 0
         columns[each.which[found]], known[each.which[found]] = each.columns[found], each.known[found]
+        values[each.which[found]], hours[each.which[found]] = each.seen.values[found], each.seen.hours[found]
+        whose[each.which[found]] = np.array(each.seen.entities, np.object_)[found]
         logs.setdefault(each.place, []).append(each.which[found])
         entities.setdefault(each.place, {None}).update(each.seen.entities)
     timed = sum(int((each.seen.times != NO_TIME).sum()) for each in stretches)
     in_order = [np.concatenate(log) for log in logs.values()]
-    return ContextData(basis, columns, known, in_order, sum(len(some) - 1 for some in entities.values()), timed)
+    count = sum(len(some) - 1 for some in entities.values())
+    return ContextData(basis, columns, known, values, whose, hours, in_order, count, timed)
 
 
 def context_nines(
