@@ -52,7 +52,7 @@ def test_an_alert_says_what_its_context_is(judged, expected):
     assert {alert["context_state"] for alert in found} == {"whole"}
     views = [alert["opinions"]["views"] for alert in found]
     assert {frozenset(each) for each in views} == {frozenset({"record", "context"})}
-    assert sum((each["context"] or 0) > 2 > each["record"] for each in views) > len(found) / 2
+    assert sum((each["context"] or 0) > 2 > each["record"] for each in views) > 10
     read = next(alerts_topic.everything(judged))
     assert json.loads(read.to_json()) | {"detection_time": None} == expected[read.id]
 
