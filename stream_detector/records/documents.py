@@ -38,6 +38,7 @@ __all__ = [
     "telemetry_to_json",
     "time_remarks",
     "value_at",
+    "values_at",
 ]
 
 Document = dict[str, Any]
@@ -161,6 +162,14 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
     return value
 
 
+def values_at(documents: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
+    """The values at a path, as `value_at` finds each; at once where all documents have the key itself."""
+    try:
+        return [document[path] for document in documents]
+    except KeyError:
+        return [value_at(document, path) for document in documents]
+
+
 def category(document: Document, name: str, config: RecordConfig) -> str | None:
     """The text of a document's feature, made safe to show; None where it has none."""
     features = value_at(document, config.features_path) if config.features_path else document
@@ -182,7 +191,7 @@ def identity(document: Document, config: RecordConfig) -> tuple[str | None, str 
 def entity_names(documents: Sequence[Document], config: RecordConfig) -> list[str | None]:
     """The entities of documents, as `identity` gives them."""
     path, limit = config.entity_path, config.max_string
-    found = [value_at(document, path) for document in documents]
+    found = values_at(documents, path)
     if set(map(type, found)) == {str} and max(map(len, found)) <= limit:
         return found
     return [_text(value, limit) for value in found]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.config import RecordConfig
-from stream_detector.records.documents import PER_SECOND, Document, Unit, entity_names, guessed, moment, value_at
+from stream_detector.records.documents import PER_SECOND, Document, Unit, entity_names, guessed, moment, values_at
 
 __all__ = ["NO_TIME", "entities_and_times", "nanoseconds"]
 
@@ -27,7 +27,7 @@ def entities_and_times(
     documents: Sequence[Document], config: RecordConfig
 ) -> tuple[list[str | None], NDArray[np.int64]]:
     """Entities and event times (int64 [record], nanoseconds) of documents, or of rows of a table, by `record.*`."""
-    times = [value_at(document, config.time_path) for document in documents]
+    times = values_at(documents, config.time_path)
     return entity_names(documents, config), nanoseconds(times, config.time_unit)
 
 
