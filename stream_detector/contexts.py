@@ -80,12 +80,9 @@ def teach(arrivals: Arrivals, decoded: Decoded, model: DetectorModel, context: P
         context.teach(seen.offsets, seen.entities, seen.times, seen.hours, seen.values)
 
 
-def told(
-    model: DetectorModel, views: Mapping[str, np.float32], contexts: Contexts, message: Message
-) -> AlertContext | None:
-    """What an alert says of its record's context, and the nines of the views; None where the model has none."""
-    if model.context is None:
-        return None
+def told(model: DetectorModel, views: Mapping[str, np.float32], contexts: Contexts, message: Message) -> AlertContext:
+    """What an alert says of its record's context, and the nines of the views."""
+    assert model.context is not None
     whole = contexts[message.topic() or "", message.partition() or 0].is_whole(message.offset() or 0)
     nines = [None if np.isnan(each) else float(six_digits(np.array([each], np.float64))[0]) for each in views.values()]
     return AlertContext(model.context.spec.hash, "whole" if whole else "partial", tuple(zip(views, nines, strict=True)))

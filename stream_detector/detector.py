@@ -236,10 +236,10 @@ def _pieces(messages: Arrivals, decoder: Decoder) -> list[Arrivals]:
 
 def _begin(messages: Arrivals, model: DetectorModel, decoder: Decoder, pool: ScoringPool | None) -> BatchPart:
     """A part, decoded and being scored by the pool; without one, it is scored when it is asked for."""
-    told = model.context is not None
+    told, score = model.context is not None, model.score_alone if model.context else model.score
     decoded = decoder.decode(values_of(messages), model.schema, model.usual_features, told=told)
     records = Encoded.whole(decoded.features)
-    scores = pool.begin(model, records) if pool else partial(model.score_alone, records)
+    scores = pool.begin(model, records) if pool else partial(score, records)
     return BatchPart(messages, decoded, scores)
 
 
@@ -336,7 +336,7 @@ def _alert(hit: Hit, explanation: Explanation, model: DetectorModel, decoder: De
         contributions=tuple(Contribution(*each) for each in features.features),
         row=decoded.rows[row] if decoded.rows else None,
         others=tuple(zip(model.scorer.panel.told[2:], others, strict=True)),
-        context=told(model, hit.views, hit.part.contexts, message),
+        context=told(model, hit.views, hit.part.contexts, message) if model.context else None,
     )
 
 

@@ -26,8 +26,7 @@ from stream_detector.scoring.calibration import Calibration, significant
 from stream_detector.scoring.device import DeviceScorer, raw_scores
 from stream_detector.scoring.explanation import Explanation, absent_shares, explain
 from stream_detector.scoring.opinions import Panel, RawScores
-from stream_detector.scoring.scorer import Scorer
-from stream_detector.scoring.scores import Scores
+from stream_detector.scoring.scorer import Scorer, Scores
 from stream_detector.tables.frames import Records, as_numbers, as_rows, is_float32
 
 __all__ = ["DetectorModel", "ModelStream", "Scores", "as_matrix", "pick_device", "scored"]

@@ -33,11 +33,11 @@ class Faulty:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def score_alone(self, X):
+    def score(self, X):
         if self._failures:
             self._failures -= 1
             raise BUG
-        return self._model.score_alone(X)
+        return self._model.score(X)
 
     def verify(self):
         if self._golden_fails:
@@ -54,7 +54,7 @@ class Allergic:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def score_alone(self, X):
+    def score(self, X):
         return self._checked("score", X)
 
     def explain(self, X):
@@ -64,7 +64,7 @@ class Allergic:
         matrix = X.matrix if isinstance(X, Encoded) else X
         if stage == self._stage and (matrix[:, 0] == POISON).any():
             raise BUG
-        return getattr(self._model, "score_alone" if stage == "score" else stage)(X)
+        return getattr(self._model, stage)(X)
 
 
 def poisoned(count, at):
