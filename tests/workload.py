@@ -86,8 +86,11 @@ def entity_telemetry(count, seed=0, anomalies=0.01):
 
 
 @cache
-def contextual_model(seed=0, **context):
-    """A model that judges what a server did before, too; epochs are short, so that a few hundred records pass some."""
+def contextual_model(seed=0, *, in_context=True, **context):
+    """A model that judges what a server did before, too; epochs are short, so that a few hundred records pass some.
+
+    Unless `in_context`, it judges the same records alone.
+    """
     import torch
 
     import stream_detector
@@ -97,7 +100,8 @@ def contextual_model(seed=0, **context):
     entities, times, features = zip(*entity_rows(2_000, seed=500 + seed), strict=True)
     settings = ContextConfig(**{"epoch": 150, "history": 60, "most_entities": 8, "tolerance_ms": 60_000} | context)
     config = stream_detector.ModelConfig(**MODEL_CONFIG)
-    return stream_detector.fit(list(features), None, config, seed, "cpu", entity=entities, time=times, context=settings)
+    whose = {"entity": entities, "time": times, "context": settings} if in_context else {}
+    return stream_detector.fit(list(features), None, config, seed, "cpu", **whose)
 
 
 def record(**changes):

@@ -84,12 +84,8 @@ def judgement(config: Config, model: DetectorModel, position: RecordPosition) ->
 
 def state_at(config: Config, judge: Judge, position: RecordPosition) -> Restored:
     """Rebuilds from the log the threshold and the context that the record at `position` meets under the judge's model."""
-    reader = LogReader(config.kafka)
-    place = position.topic, position.partition
-    try:
-        return reader.restored(place, _begins(config, position), position.offset, judge)
-    finally:
-        reader.close()
+    with LogReader(config.kafka) as reader:
+        return reader.restored(position[:2], _begins(config, position), position.offset, judge)
 
 
 def load(config: Config, version: str) -> DetectorModel:

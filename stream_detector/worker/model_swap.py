@@ -27,7 +27,7 @@ LOOK = 0.2  # seconds that one look at the pointer takes; also how soon the end 
 PAUSE = 2.0  # seconds after trouble with the broker
 END = 10.0  # seconds that the end waits for the thread
 SAMPLE = 200  # messages of a partition that a model's features are looked for in
-ROUNDS = 2  # of finding thresholds: the first scores whole windows, the next what came meanwhile
+ROUNDS = 3  # of finding thresholds: the first scores whole windows, the next what came meanwhile
 
 log = structlog.get_logger(__name__)
 
@@ -161,24 +161,27 @@ class ModelFollower:
         known: dict[TopicPartition, CaughtUp] = {}
         for _ in range(ROUNDS):
             for partition, past in self._assignment.pasts().items():
-                found = catch_up(judge, past, known.pop(partition, None)) or self._from_log(judge, partition, past)
+                before = known.pop(partition, None)
+                found = catch_up(judge, past, before) or self._from_log(judge, partition, past, before)
                 if found:
                     known[partition] = found
         return Candidate(judge, known)
 
-    def _from_log(self, judge: Judge, partition: TopicPartition, past: Past) -> CaughtUp | None:
+    def _from_log(
+        self, judge: Judge, partition: TopicPartition, past: Past, before: CaughtUp | None
+    ) -> CaughtUp | None:
         """Rebuilds from the log what a model with a context needs, up to the last message kept; None without one.
 
-        A partition that is left out here is restored from the log when the model is changed.
+        It goes on from what was found `before`, where more was judged meanwhile than is kept. A partition that is left
+        out here is restored from the log when the model is changed.
         """
         if judge.context_model is None or past.last is None:
             return None
         low = topics.watermarks(self._config.kafka, [partition[0]])[partition].low
-        reader = LogReader(self._config.kafka)
-        try:
+        with LogReader(self._config.kafka) as reader:
+            if before and before.last is not None and low <= before.last < past.last:
+                return reader.continued(partition, before, past.last, judge)
             restored = reader.restored(partition, low, past.last + 1, judge)
-        finally:
-            reader.close()
         return CaughtUp(restored.threshold, past.last, restored.context)
 
     def _recent(self) -> list[Message]:

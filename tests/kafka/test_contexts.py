@@ -23,6 +23,7 @@ from stream_detector.audit import alerts_topic
 from stream_detector.audit.backtest import backtest
 from stream_detector.audit.replay import replay
 from stream_detector.registry import store
+from stream_detector.worker.partitions.restore import LogReader
 
 NONE = lambda *_: None  # noqa: E731 - progress that nobody looks at
 
@@ -109,6 +110,39 @@ def test_a_model_with_another_context_takes_over_as_if_it_had_always_served(brok
     feed(alone, entity_telemetry(RECORDS, seed=1))
     drain(alone, second)
     expected = {name: alert for name, alert in told(alone).items() if alert["source"]["offset"] >= RECORDS // 3}
+    assert len(expected) > 10
+    assert neutral(config, late) == neutral(alone, expected)
+
+
+def test_a_model_that_is_made_ready_slowly_stops_no_partition(broker, monkeypatch):
+    """What was judged while its contexts were rebuilt is read from the log; nothing is left to restore at the change."""
+    config = again(broker)
+    versions = published(config, contextual_model(in_context=False), contextual_model())
+    restored, slowed = LogReader.restored, []
+
+    def slowly(self, partition, low, offset, judge):
+        found = restored(self, partition, low, offset, judge)
+        if judge.context_model and not slowed:
+            slowed.append(partition)
+            feed(config, entity_telemetry(RECORDS, seed=1))
+            until(lambda: running.seen.records == 2 * RECORDS, "more is judged than is kept")
+        return found
+
+    with Running(config, None) as running:
+        until(lambda: running.seen.records == RECORDS, "all is judged")
+        monkeypatch.setattr(LogReader, "restored", slowly)
+        before = running.seen.restores
+        store.promote(config, versions[1], "test", "next")
+        until(lambda: running.seen.model == versions[1], "the next model serves")
+        assert (len(slowed), running.seen.restores) == (1, before)
+        feed(config, entity_telemetry(RECORDS, seed=2))
+        until(lambda: running.seen.records == 3 * RECORDS, "all is judged")
+    late = {name: each for name, each in told(config).items() if each["model_version"] == versions[1]}
+    alone = fresh_config(broker, threshold=THRESHOLD)
+    for seed in range(3):
+        feed(alone, entity_telemetry(RECORDS, seed=seed))
+    drain(alone, contextual_model())
+    expected = {name: each for name, each in told(alone).items() if each["source"]["offset"] >= 2 * RECORDS // 3}
     assert len(expected) > 10
     assert neutral(config, late) == neutral(alone, expected)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, Self, TypeVar, cast
 
 from stream_detector.config import KafkaConfig
 from stream_detector.context.epochs import PartitionContext
@@ -180,6 +180,18 @@ class LogReader:
         pieces = _Pieces()
         threshold = rebuild_threshold(judge.limits, self._noted(chunks, judge, pieces), judge.scores)
         return Restored(threshold, pieces.past(whole=threshold.seen < judge.limits.window))
+
+    def continued(self, partition: TopicPartition, known: CaughtUp, last: int, judge: Judge) -> CaughtUp:
+        """Goes on from what is `known` to the record at offset `last`, which the log holds."""
+        for piece in self._between(partition, judge, (known.last or 0) + 1, last + 1):
+            known.threshold.learn(judge.scores(piece, known.context))
+        return replace(known, last=last)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Lets go of the client until the next partition needs it."""
