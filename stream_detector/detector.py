@@ -161,24 +161,24 @@ def finish(
 ) -> Outcome:
     """Judges a batch that was begun; moves the thresholds and contexts of its partitions forward.
 
-    `beat` is called between parts of what takes long, the explanations.
+    `beat` is called between explanations, which take long.
     """
     model, decoder, parts = begun.model, begun.decoder, begun.parts
+    read: Counter[str] = Counter()
     if model.context:
         contexts = completed(contexts, model, (place for part in parts for place, _ in part.messages.runs))
-    before = counted(contexts)
-    if model.context:
+        before = counted(contexts)
         parts = [_in_context(part, model, contexts, begun.pool) for part in parts]
+        read = counted(contexts) - before
     judged: list[Judged] = []
     flagged: list[Hit] = []
     for part in parts:  # in order: while one is held against its thresholds, the next is being scored
         judged.append(_judge(part, model))
         flagged += _flag(part, judged[-1], thresholds)
-    flagged = _reconsidered(flagged, model)
-    alerts = tuple(_alerts(flagged, model, decoder, beat))
+    alerts = tuple(_alerts(_reconsidered(flagged, model), model, decoder, beat))
     dead_letters = tuple(letter for part in parts for letter in _dead_letters(part))
     normal = sum(len(part.decoded.kept) for part in parts) - len(alerts)
-    return Outcome(alerts, dead_letters, normal, tuple(judged), counted(contexts) - before)
+    return Outcome(alerts, dead_letters, normal, tuple(judged), read)
 
 
 def history(

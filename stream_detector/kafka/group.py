@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
+from functools import lru_cache
 from typing import Any
 
 from confluent_kafka import KafkaError as Fault
@@ -41,7 +41,7 @@ RELEASE, CONTEXT, TOPIC = "release=", "context=", "topic_id="
 UNNAMED = "unnamed"
 """A release before 0.2.0, which does not name itself; or nobody: an offset set by hand."""
 TIMEOUT = 10.0  # seconds
-NOTHING: Mapping[str, int] = MappingProxyType({})
+KEPT = 1_024  # texts that are at hand: as many as a worker has partitions
 STARTING = {Fault.COORDINATOR_LOAD_IN_PROGRESS, Fault.COORDINATOR_NOT_AVAILABLE, Fault.NOT_COORDINATOR}
 
 
@@ -72,12 +72,13 @@ class PartitionProgress:
         return {**asdict(self), "lag": self.lag}
 
 
-def offset_metadata(topic_id: str | None, context: Mapping[str, int] = NOTHING) -> str:
+@lru_cache(KEPT)
+def offset_metadata(topic_id: str | None, context: tuple[tuple[str, int], ...] = ()) -> str:
     """Gives the text that this release commits beside an offset of a topic; the id is None where it is not known.
 
-    `context` are figures by name, of letters.
+    `context` are figures with their names, of letters. Without any the text is made once for a topic.
     """
-    figures = ",".join(f"{name}:{figure}" for name, figure in context.items())
+    figures = ",".join(f"{name}:{figure}" for name, figure in context)
     facts = RELEASE + release(), CONTEXT + figures if figures else "", TOPIC + topic_id if topic_id else ""
     return " ".join(filter(None, facts))
 

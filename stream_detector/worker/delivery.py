@@ -230,7 +230,7 @@ class Delivery:
     def _beside(self, place: TopicPartition) -> str:
         """Says what stands beside a partition's offset: the topic's id, and the figures of the context that is met there."""
         context = self._assignment.context(place)
-        return offset_metadata(self.source.starts.ids.get(place[0]), context.figures if context else {})
+        return offset_metadata(self.source.starts.ids.get(place[0]), tuple(context.figures.items()) if context else ())
 
     def _wait(self) -> float:
         """Says how long a receive may wait for a first message, seconds."""

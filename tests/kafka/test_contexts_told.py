@@ -132,7 +132,7 @@ def test_strange_figures_beside_an_offset_are_passed_over(broker):
     feed(config, telemetry(3))
     topic = config.topics.telemetry[0]
     consumer = Consumer({"bootstrap.servers": config.kafka.bootstrap_servers, "group.id": config.kafka.group_id})
-    texts = offset_metadata("x", {"entities": 7}), "release=1 context=a:b,c,,entities:²,x:-1 topic_id=x", "context="
+    texts = offset_metadata("x", (("entities", 7),)), "release=1 context=a:b,c,,entities:²,x:-1 topic_id=x", "context="
     offsets = [TopicPartition(topic, at, 1, metadata=text) for at, text in enumerate(texts)]
     consumer.commit(offsets=offsets, asynchronous=False)
     consumer.close()
