@@ -92,7 +92,7 @@ def test_scores_for_a_window_need_no_more_room(monkeypatch):
     judge.batch_limit.passed(1, 1)
     assert judge.scores(messages) == expected
     past = Past(tuple(messages), whole=True)
-    assert restore.catch_up(judge, past).current() == restore.catch_up(free, past).current()
+    assert restore.catch_up(judge, past).threshold.current() == restore.catch_up(free, past).threshold.current()
 
 
 @pytest.mark.parametrize(("size", "longest"), [(400, CHUNK), (CHUNK_BYTES // 8, 8), (2 * CHUNK_BYTES, 1)])
