@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_detector.context.spec import ContextSpec
-from stream_detector.context.table import ABSENT, EVICTED, LANES, LATE_RECORDS, USED, EpochTable, empty, fitted
+from stream_detector.context.table import ABSENT, BLOCKS, EVICTED, LANES, LATE_RECORDS, USED, EpochTable, empty, fitted
 from stream_detector.context.teaching import COLUMNS, WORK, LogRows, Population, Rates, Said, run, teach
 
 __all__ = ["Columns", "PartitionContext"]
@@ -191,8 +191,8 @@ def _tiled(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _rates(spec: ContextSpec) -> Rates:
     short, medium, long = spec.horizons
-    memory, gain = float(spec.memory), np.float32(2 / (long + 1))
-    return Rates(memory, float(spec.memory_records), short, medium, gain, np.float32(spec.clip), spec.grace, spec.cap)
+    memory, block = float(spec.memory), -(-long // (BLOCKS + 1))
+    return Rates(memory, float(spec.memory_records), short, medium, block, np.float32(spec.clip), spec.grace, spec.cap)
 
 
 def _renumbered(table: EpochTable, kept: NDArray[np.int64]) -> EpochTable:

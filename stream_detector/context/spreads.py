@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from stream_detector.context.spec import HOURS, NO_TIME, RECENT, WEEKDAYS
 from stream_detector.context.table import (
     COUNT,
+    FULL,
+    FULL_COUNT,
     HOUR,
     LANES,
     LAST,
     LEVEL,
-    LONG,
+    PART,
+    PART_COUNT,
     RECORDS,
     RESIDUAL,
     SLOW,
@@ -95,7 +98,7 @@ def read(rows, record, table, place, rates, population, work, columns):
     for tile in range(rows.values.shape[1]):
         _scale(rows, record, table, place, tile, population, work)
         _means(rows, table, place, tile, rates, work)
-        _long(rows, table, place, tile, rates, work)
+        _long(rows, table, place, tile, work)
         if hour != NO_TIME:
             _season(rows, table, place, tile, hour, work)
         for column in range(len(COLUMNS)):
@@ -146,13 +149,13 @@ def _means(rows, table, place, tile, rates, work):
 
 
 @inlined
-def _long(rows, table, place, tile, rates, work):
+def _long(rows, table, place, tile, work):
+    """The mean of the record, the block that is being filled, and the full ones."""
     values = table.values
     for lane in range(rows.values.shape[2]):
-        gain = max(ONE / (values[place, tile, COUNT + lane] + ONE), rates.long_gain)
-        long = values[place, tile, LONG + lane]
-        mean = long + gain * (work[VALUE + lane] - long)
-        work[FAR + lane] = _spreads(mean, work[CENTRE + lane], work[SCALE + lane])
+        count = ONE + values[place, tile, PART_COUNT + lane] + values[place, tile, FULL_COUNT + lane]
+        total = work[VALUE + lane] + values[place, tile, PART + lane] + values[place, tile, FULL + lane]
+        work[FAR + lane] = _spreads(total / count, work[CENTRE + lane], work[SCALE + lane])
 
 
 @inlined

@@ -18,22 +18,28 @@ from numpy.typing import NDArray
 from stream_detector.context.spec import HOURS, NO_TIME, RECENT, WEEKDAYS
 from stream_detector.scoring.compiled.arithmetic import borrowing, inlined
 
-__all__ = ["ABSENT", "LANES", "EpochTable", "ask_for", "empty", "find", "fitted", "make_room"]
+__all__ = ["ABSENT", "BLOCKS", "LANES", "EpochTable", "ask_for", "empty", "find", "fitted", "make_room"]
 
 ABSENT: Final = -1
 SMALLEST = 64  # entities that a new table has room for
 
 LINE: Final = 16  # entries of a cache line
+BLOCKS: Final = 3  # of records that are full, of the four that the long mean looks back
 LANES: Final = 8  # features that lie side by side: as many float32 as a register holds
 
 # Where the rows of a tile begin, in `EpochTable.values` [place, tile, entry].
 # What each record teaches comes first. Relative to the entity's origin, in the input's units, or counts:
-LEVEL, VARIANCE, SLOW, LONG, COUNT = range(0, 5 * LANES, LANES)
+LEVEL, VARIANCE, SLOW, COUNT = range(0, 4 * LANES, LANES)
+# Sums and counts of values, of the block of records that is being filled, and of the full ones before it:
+PART, PART_COUNT, FULL, FULL_COUNT = range(4 * LANES, 8 * LANES, LANES)
 # In the entity's own spreads: the residual to what is usual, and sums of an hour:
-RESIDUAL, VISIT, VISIT_COUNT = range(5 * LANES, 8 * LANES, LANES)
-LAST = 8 * LANES  # the last values, in a ring, like the level
+RESIDUAL, VISIT, VISIT_COUNT = range(8 * LANES, 11 * LANES, LANES)
+LAST = 11 * LANES  # the last values, in a ring, like the level
+# Sums of each full block in a ring, and their counts likewise.
+BLOCK = LAST + RECENT * LANES
+BLOCK_COUNT = BLOCK + BLOCKS * LANES
 # In own spreads: sums of a day, and what is usual on each weekday and in each hour.
-DAY = LAST + RECENT * LANES
+DAY = BLOCK_COUNT + BLOCKS * LANES
 DAY_COUNT, WEEKDAY = DAY + LANES, DAY + 2 * LANES
 HOUR = WEEKDAY + WEEKDAYS * LANES
 ENTRIES = HOUR + HOURS * LANES

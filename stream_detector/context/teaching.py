@@ -28,16 +28,22 @@ from stream_detector.context.spreads import (
 )
 from stream_detector.context.table import (
     ABSENT,
+    BLOCK,
+    BLOCK_COUNT,
+    BLOCKS,
     COUNT,
     DAY,
     DAY_COUNT,
+    FULL,
+    FULL_COUNT,
     HOUR,
     HOUR_NOW,
     LANES,
     LAST,
     LATE_RECORDS,
     LEVEL,
-    LONG,
+    PART,
+    PART_COUNT,
     RECORDS,
     RESIDUAL,
     SLOW,
@@ -54,7 +60,7 @@ from stream_detector.scoring.compiled.arithmetic import ONE, ZERO, borrowing, in
 
 __all__ = ["COLUMNS", "WORK", "LogRows", "Population", "Rates", "Said", "run", "teach"]
 
-AHEAD = 4  # records whose entries are fetched while one is read and taught
+AHEAD = 2  # records whose entries are fetched while one is read and taught
 SETTLED = np.float32(8)  # values of a feature before what it may teach is limited, and before it has a season
 SEASON_GAIN = np.float32(0.3)  # of the newest day in what is usual at an hour
 VALUE, AWAY, CHANGE = range(0, 3 * LANES, LANES)  # entries of the workspace
@@ -76,7 +82,7 @@ class Rates(NamedTuple):
     memory_records: float
     short: int
     medium: int
-    long_gain: np.float32
+    block: int  # records
     clip: np.float32
     grace: int
     cap: int
@@ -110,7 +116,7 @@ def run(
     for record in range(first, last):
         entity = rows.entity[record]
         if record + AHEAD < last:
-            ask_for(now, rows.entity[record + AHEAD], rows.hour[record + AHEAD], DAY)
+            ask_for(now, rows.entity[record + AHEAD], rows.hour[record + AHEAD], BLOCK)
             if teach_following:
                 ask_for(following, rows.entity[record + AHEAD], rows.hour[record + AHEAD], LAST)
         if entity < 0:
@@ -143,7 +149,7 @@ def teach(
     for record in range(first, last):
         entity = rows.entity[record]
         if record + AHEAD < last:
-            ask_for(now, rows.entity[record + AHEAD], rows.hour[record + AHEAD], DAY)
+            ask_for(now, rows.entity[record + AHEAD], rows.hour[record + AHEAD], BLOCK)
             if teach_following:
                 ask_for(following, rows.entity[record + AHEAD], rows.hour[record + AHEAD], LAST)
         if entity >= 0:
@@ -168,6 +174,8 @@ def _teach(rows, record, table, entity, rates, work):
         _end_visit(table, place, times[HOUR_NOW], hour)
         times[HOUR_NOW] = hour
     gain = moved / (rates.memory + moved) if hour != NO_TIME else 1.0 / rates.memory_records
+    if times[RECORDS] % rates.block == 0:
+        _end_block(table, place, times[RECORDS] // rates.block % BLOCKS * LANES)
     last = LAST + times[RECORDS] % RECENT * LANES
     for tile in range(rows.values.shape[1]):
         _keep(rows, record, table, place, tile, last, work)
@@ -197,7 +205,7 @@ def _teach_level(rows, table, place, tile, gain, rates, work):
     for lane in range(rows.values.shape[2]):
         value, level = work[VALUE + lane], values[place, tile, LEVEL + lane]
         variance, slow = values[place, tile, VARIANCE + lane], values[place, tile, SLOW + lane]
-        count, long = values[place, tile, COUNT + lane], values[place, tile, LONG + lane]
+        count, total = values[place, tile, COUNT + lane], values[place, tile, PART + lane]
         own = own_spread(variance, slow)
         limit = rates.clip * own
         delta = value - level
@@ -208,7 +216,8 @@ def _teach_level(rows, table, place, tile, gain, rates, work):
         delta = delta if there else ZERO
         once = ONE / (count + ONE)
         share = max(gain, once) if there else ZERO
-        values[place, tile, LONG + lane] = long + max(once, rates.long_gain) * (level + delta - long if there else ZERO)
+        values[place, tile, PART + lane] = total + (level + delta if there else ZERO)
+        values[place, tile, PART_COUNT + lane] += ONE if there else ZERO
         values[place, tile, LEVEL + lane] = level + share * delta
         values[place, tile, VARIANCE + lane] = (ONE - share) * (variance + share * delta * delta)
         values[place, tile, SLOW + lane] = slow + once * (delta * delta - slow if there else ZERO)
@@ -228,6 +237,21 @@ def _teach_season(rows, table, place, tile, hour, work):
         values[place, tile, RESIDUAL + lane] += EIGHTH * work[CHANGE + lane]
         values[place, tile, VISIT + lane] += away if there else ZERO
         values[place, tile, VISIT_COUNT + lane] += ONE if there else ZERO
+
+
+@borrowing
+def _end_block(table, place, at):
+    """The block that is full takes the place of the oldest; the sum of all is made anew, as rounding would stay."""
+    for tile in range(table.values.shape[1]):
+        values = table.values[place, tile]
+        for part, full, block in ((PART, FULL, BLOCK), (PART_COUNT, FULL_COUNT, BLOCK_COUNT)):
+            for lane in range(LANES):
+                values[block + at + lane] = values[part + lane]
+                values[part + lane] = ZERO
+                total = ZERO
+                for each in range(BLOCKS):
+                    total += values[block + each * LANES + lane]
+                values[full + lane] = total
 
 
 @borrowing

@@ -141,6 +141,19 @@ def test_a_value_is_held_against_what_is_usual_for_its_entity():
     assert abs(high["short"][-1]) < 2
 
 
+def test_means_forget_what_lies_beyond_their_horizon():
+    """Twelve high records raise the long mean, and are out of it after its horizon; of a missing value nothing is said."""
+    calm = np.random.default_rng(1).normal(0.0, 1.0, 500)
+    calm[400:412] += 15.0
+    calm[460] = np.nan
+    said, _ = steady(calm)
+    assert said["long"][411] > 2
+    assert said["short"][411] > said["long"][411]
+    assert said["long"][412 + 12] > 1.5
+    assert abs(said["long"][412 + 33]) < 0.7
+    assert all(np.isnan(said[name][460]) and not np.isnan(said[name][461]) for name in ("short", "medium", "long"))
+
+
 def test_the_hour_of_the_day_is_known_after_a_day():
     """A load that is usual by day stands out at night, where the level of the whole day says nothing."""
     times = MONDAY + np.arange(6 * 24 * 12) * 300 * SECOND
