@@ -1,5 +1,6 @@
 """The context of an entity is a function of the log alone: whatever batches and restarts cut it into."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -102,6 +103,17 @@ def test_batches_and_restarts_change_no_bit(seed):
             first = last
             if rng.random() < 0.3 and last < len(log.offsets):
                 context, first = log.restarted(last)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_epoch_knows_its_own_history_and_no_more(seed):
+    """Records of epoch k have the columns of a table that is taught from k epoch - history on, and by nothing before."""
+    log = Log(seed)
+    whole, _ = log.cut([])
+    for begin in range(0, int(log.offsets[-1]) + 1, SPEC.epoch):
+        first, at, last = np.searchsorted(log.offsets, [begin - SPEC.history, begin, begin + SPEC.epoch]).tolist()
+        fresh = PartitionContext(replace(SPEC, epoch=1_000_000))
+        assert np.array_equal(log.columns(fresh, first, last)[at - first :], whole[at:last], equal_nan=True)
 
 
 def test_numbers_given_anew_change_no_bit():
