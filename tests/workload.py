@@ -142,13 +142,16 @@ def fresh_config(broker, **sections):
     return config
 
 
-def until(holds, what, timeout=60):
-    """Returns once `holds()`; fails after `timeout` seconds. What asks the broker is no less work than what is waited for."""
+def until(holds, what, timeout=60, longest=0.5):
+    """Returns once `holds()`; fails after `timeout` seconds. What asks the broker is no less work than what is waited for.
+
+    Pauses between two looks grow up to `longest` seconds.
+    """
     deadline, pause = time.monotonic() + timeout, 0.05
     while not holds():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
         time.sleep(pause)
-        pause = min(1.5 * pause, 0.5)
+        pause = min(1.5 * pause, longest)
 
 
 def feed(config, values, partitions=3, keyed=True, headers=None, timestamp=0, topic=None):

@@ -55,7 +55,7 @@ def ready(health):
 def _wait(holds, what, health):
     started = time.monotonic()
     try:
-        until(holds, what, 40)
+        until(holds, what, 40, longest=0.05)
     except AssertionError:
         raise AssertionError(f"{what}: {health.troubles()}") from None
     print(f"{what}: after {time.monotonic() - started:.1f} s")
